@@ -1,0 +1,48 @@
+/**
+ * The seam between the controller and whatever sandboxes are made of: TAPs in network namespaces
+ * (taps.ts), or cables to hosts in memory (fabric/). The controller says what an interface must
+ * look like inside the sandbox; the implementation makes it so and hands back our end as a device.
+ */
+import type { Address, Prefix } from '../stack/address.ts'
+import type { Device } from '../stack/device.ts'
+import type { Mac } from '../stack/eth/mac.ts'
+
+export interface LinkRoute {
+  readonly destination: Prefix
+  readonly via: Address
+}
+
+/** One interface of one sandbox, as it must look from inside. */
+export interface LinkRequest {
+  readonly sandbox: string
+  /** `name` under /var/run/netns, `pid:N`, or a path. Made when missing and a plain name. */
+  readonly netns: string
+  /** `eth0`, `eth1`, ... */
+  readonly interfaceName: string
+  /** Name of the device on our side, for listings: `web1/eth0`. */
+  readonly deviceName: string
+  readonly mac: Mac
+  readonly mtuBytes: number
+  readonly addresses: readonly Prefix[]
+  /** Default and static routes inside the sandbox. */
+  readonly routes: readonly LinkRoute[]
+  /** Frames the kernel may queue towards us; left out: chosen from MTU and offloads. */
+  readonly txQueueLen?: number
+  /** False: plain frames of at most the MTU, checksums complete. */
+  readonly offload: boolean
+}
+
+export interface Links {
+  /** `tap` or `memory`, and the engine in use, for people: `tap (io_uring)`. */
+  readonly describe: string
+  /** Make the sandbox (idempotent; a sandbox without networks has only loopback). */
+  prepare(sandbox: { readonly name: string; readonly netns: string }): void
+  /** Make the interface; configured and up when this returns. @throws StackError; leaves nothing. */
+  attach(request: LinkRequest): Device
+  /** Remove one interface: closes the device too. */
+  detach(device: Device): void
+  /** Remove the sandbox, if `prepare` made it. Idempotent. */
+  release(sandbox: { readonly name: string; readonly netns: string }): void
+  /** Give everything back that is left. */
+  close(): void
+}

@@ -1,0 +1,57 @@
+/**
+ * A device is an edge of the graph: a TAP, an in-memory cable, a capture file. Bursts happen here
+ * and nowhere else: `poll` reads up to a budget, `transmit` queues, `flush` hands the queue over.
+ *
+ * One breath: poll every device that is ready, run each packet to completion, flush every device.
+ * An **engine** is what several devices share to talk to the kernel (an io_uring, an epoll set);
+ * it finds out which of its devices are ready. Devices without one are asked every breath.
+ */
+import type { Output, Packet, Pool } from './packet.ts'
+
+/** What a device takes without help from us. */
+export interface Offload {
+  /** Partial checksums. */
+  readonly csum: boolean
+  /** TCP super-frames, IPv4 and IPv6. */
+  readonly tso: boolean
+  /** UDP super-frames. */
+  readonly uso: boolean
+}
+
+export const NO_OFFLOAD: Offload = { csum: false, tso: false, uso: false }
+
+export interface Device {
+  readonly name: string
+  /** What kind it is, for people: `tap`, `cable`, `pcapng`. */
+  readonly kind: string
+  /** Its number in the node's counters. */
+  readonly port: number
+  /** Largest IP packet, octets. As in Linux, the Ethernet header is not counted. */
+  readonly mtuBytes: number
+  readonly offload: Offload
+  /** Receiver of every frame that `poll` reads. */
+  output: Output
+  /** Called once if the device is lost from outside (its namespace died, its file ended). */
+  onLost: (why: string) => void
+  /** Deliver at most `budget` frames to `output`; return how many. */
+  poll(budget: number): number
+  /** Send a frame. Takes ownership; counts it, or drops it with a reason. */
+  transmit(packet: Packet): void
+  flush(): void
+  /** Give everything back. Packets still queued are freed. Idempotent. */
+  close(): void
+}
+
+/** Frames read from one device before the next has its turn. */
+export const BURST = 64
+
+/** The way into a device for elements: a traced packet ends here, any other is transmitted. */
+export function sender(pool: Pool, device: Device): Output {
+  return (packet) => {
+    if (packet.traced) {
+      pool.trace?.end('transmitted', device.name)
+      return pool.free(packet)
+    }
+    device.transmit(packet)
+  }
+}

@@ -1,0 +1,76 @@
+/**
+ * Why packets end undelivered. The list is a contract: names appear in `tapline drops`, in traces
+ * and in docs/drops.md, and scripts match on them. Append; never rename.
+ *
+ * Each name goes with what happened and, in brackets, where an operator looks next.
+ */
+const LIST = [
+  ['pool-empty', 'No packet memory was free for a copy or an answer (raise --pool).'],
+  ['queue-full', 'A device had no room for another frame to send (receiver too slow).'],
+  ['device-down', 'The frame was for a device that is lost, down or removed.'],
+  ['frame-runt', 'Shorter than an Ethernet header.'],
+  ['frame-oversize', 'Larger than the egress device can carry.'],
+  ['frame-offload-bad', 'Offload facts of the frame contradict its length or headers.'],
+  ['bridge-reserved-group', 'Sent to 01:80:c2:00:00:0x, which bridges do not forward.'],
+  ['bridge-source-group', 'The source address is a group address.'],
+  ['bridge-same-port', 'The destination is on the port that the frame came from.'],
+  ['bridge-isolated', 'Both ports are isolated, or of one split-horizon group.'],
+  ['bridge-no-port', 'Flooded, but there is no other port to send to.'],
+  ['bridge-port-shut', 'The port was shut by the loop guard.'],
+  ['bridge-loop', 'The station flapped between two ports; the newer port was shut.'],
+  ['vlan-not-allowed', 'The frame has a VLAN that its port does not carry.'],
+  ['mac-spoofed', 'The source MAC is not one that the port may use.'],
+  ['storm-broadcast', 'Over the broadcast limit of the port.'],
+  ['storm-multicast', 'Over the multicast limit of the port.'],
+  ['storm-unknown', 'Over the unknown-unicast limit of the port.'],
+  ['arp-malformed', 'Not a whole IPv4-over-Ethernet ARP message, or its MACs contradict.'],
+  ['arp-spoofed', 'An ARP message or advertisement claims an address of another endpoint.'],
+  ['nd-malformed', 'A neighbour-discovery message fails the checks of RFC 4861 §7.1.'],
+  ['neighbour-failed', 'The next hop did not answer ARP or neighbour solicitation.'],
+  ['neighbour-queue-full', 'Too many packets already wait for this neighbour.'],
+  ['neighbour-table-full', 'No room for another neighbour.'],
+  ['ip-malformed', 'Version, lengths or checksum of the IP header are wrong.'],
+  ['ip-martian', 'Source or destination address that may not be routed (RFC 1812 §5.3.7).'],
+  ['ip-spoofed', 'The source is not reachable through the network it came from.'],
+  ['ip-options', 'Source-route or malformed options.'],
+  ['ttl-exceeded', 'TTL or hop limit ran out; the sender was told.'],
+  ['no-route', 'No route to the destination; the sender was told.'],
+  ['route-blackhole', 'The route says discard.'],
+  ['network-internal', 'From or to an internal network, which is not routed.'],
+  ['mtu-exceeded', 'Too big for the next network and not to be fragmented; the sender was told.'],
+  ['fragment-timeout', 'Not all fragments came in time.'],
+  ['fragment-overlap', 'Fragments overlap (RFC 5722); the whole datagram is refused.'],
+  ['fragment-table-full', 'Too many datagrams are being reassembled.'],
+  ['fragment-malformed', 'A fragment with an impossible offset or length.'],
+  ['icmp-malformed', 'An ICMP message that is too short or has a wrong checksum.'],
+  ['icmp-rate-limited', 'An ICMP error was due but over its rate limit.'],
+  ['not-for-us', 'Sent to the MAC of the router but not an IP packet it handles.'],
+  ['port-unreachable', 'To an address of the router, but nothing listens; the sender was told.'],
+  ['protocol-unreachable', 'To an address of the router with a protocol it does not speak.'],
+  ['delivered', 'Consumed by the node itself: an answer was made or state was updated.'],
+  ['link-lost', 'A cable in memory lost the frame on purpose (fault injection).'],
+  ['trace-end', 'A traced packet reached its end.'],
+] as const
+
+export type DropName = (typeof LIST)[number][0]
+
+type Pascal<S extends string> = S extends `${infer A}-${infer B}`
+  ? `${Capitalize<A>}${Pascal<B>}`
+  : Capitalize<S>
+
+/** `DropReason.PoolEmpty` and so on: the index of a reason, as counters and elements use it. */
+export const DropReason: { readonly [N in DropName as Pascal<N>]: number } = Object.fromEntries(
+  LIST.map(([name], index) => [pascal(name), index]),
+) as { readonly [N in DropName as Pascal<N>]: number }
+
+/** Names by index. */
+export const DROP_NAMES: readonly DropName[] = LIST.map(([name]) => name)
+
+/** What each reason means, by index. */
+export const DROP_HELP: readonly string[] = LIST.map(([, help]) => help)
+
+export const DROP_COUNT: number = LIST.length
+
+function pascal(name: string): string {
+  return name.replace(/(^|-)(\w)/g, (_, _dash: string, letter: string) => letter.toUpperCase())
+}
