@@ -1,0 +1,250 @@
+/**
+ * rtnetlink (RFC 3549; rtnetlink(7)): links, addresses and routes of one namespace.
+ *
+ * One request, one acknowledgement, synchronously: each call takes some tens of microseconds. The
+ * socket belongs to the namespace that the thread was in when it was opened (see netns.ts).
+ *
+ * ```text
+ *  nlmsghdr 16: length u32 | type u16 | flags u16 | sequence u32 | port u32
+ *  body: ifinfomsg 16, ifaddrmsg 8 or rtmsg 12
+ *  attributes: length u16 | type u16 | value, padded to 4
+ * ```
+ * Numbers are in host order (little-endian here); addresses are in network order.
+ */
+import { type Address, type Prefix, toBytes } from '../address.ts'
+import { StackError } from '../errors.ts'
+import { type Mac, putMac } from '../eth/mac.ts'
+import { check, close, errnoName, recv, send, socket } from './libc.ts'
+
+const AF_NETLINK = 16
+const SOCK_RAW_CLOEXEC = 3 | 0x8_0000
+const HEADER_BYTES = 16
+const REPLY_BYTES = 65_536
+
+const Type = {
+  Error: 2,
+  Done: 3,
+  NewLink: 16,
+  DelLink: 17,
+  GetLink: 18,
+  NewAddr: 20,
+  NewRoute: 24,
+} as const
+const Flag = { Request: 1, Ack: 4, Replace: 0x100, Create: 0x400 } as const
+const Attribute = {
+  LinkAddress: 1,
+  LinkName: 3,
+  LinkMtu: 4,
+  LinkTxQueueLen: 13,
+  Address: 1,
+  Local: 2,
+  RouteDestination: 1,
+  RouteOutput: 4,
+  RouteGateway: 5,
+} as const
+const AF_INET = 2
+const AF_INET6 = 10
+const IFF_UP = 1
+/** The address is ours by decree: no duplicate address detection, usable at once. */
+const IFA_F_NODAD = 0x02
+
+const ENODEV = 19
+
+export interface LinkSettings {
+  readonly name?: string
+  readonly mac?: Mac
+  readonly mtuBytes?: number
+  readonly txQueueLen?: number
+  readonly up?: boolean
+}
+
+export interface LinkInfo {
+  readonly index: number
+  readonly name: string
+  readonly mtuBytes: number
+  readonly up: boolean
+  readonly mac: Uint8Array
+}
+
+/** A message under construction: a growing cursor over a fixed buffer. */
+class Message {
+  readonly bytes = new Uint8Array(1024)
+  readonly #view = new DataView(this.bytes.buffer)
+  length = HEADER_BYTES
+
+  constructor(type: number, flags: number) {
+    this.#view.setUint16(4, type, true)
+    this.#view.setUint16(6, Flag.Request | Flag.Ack | flags, true)
+  }
+
+  u8(value: number): this {
+    this.#view.setUint8(this.length++, value)
+    return this
+  }
+
+  u16(value: number): this {
+    this.#view.setUint16(this.length, value, true)
+    this.length += 2
+    return this
+  }
+
+  u32(value: number): this {
+    this.#view.setUint32(this.length, value, true)
+    this.length += 4
+    return this
+  }
+
+  attribute(type: number, value: Uint8Array): this {
+    this.u16(4 + value.length).u16(type)
+    this.bytes.set(value, this.length)
+    this.length += (value.length + 3) & ~3
+    return this
+  }
+
+  attribute32(type: number, value: number): this {
+    return this.u16(8).u16(type).u32(value)
+  }
+
+  seal(sequence: number): Uint8Array {
+    this.#view.setUint32(0, this.length, true)
+    this.#view.setUint32(8, sequence, true)
+    return this.bytes.subarray(0, this.length)
+  }
+}
+
+export class Netlink {
+  readonly #fd: number
+  readonly #reply = new Uint8Array(REPLY_BYTES)
+  #sequence = 0
+
+  constructor() {
+    this.#fd = check(socket(AF_NETLINK, SOCK_RAW_CLOEXEC, 0), 'open a netlink socket')
+  }
+
+  /** The link of that name, or undefined. */
+  link(name: string): LinkInfo | undefined {
+    const message = new Message(Type.GetLink, 0)
+    putLinkBody(message, 0, 0, 0)
+    message.attribute(Attribute.LinkName, text(name))
+    const { code, body } = this.#exchange(message)
+    if (code === -ENODEV) return undefined
+    fail(code, `look up link ${name}`)
+    return body === undefined ? undefined : parseLink(body)
+  }
+
+  /** Change a link; only what is given. */
+  setLink(index: number, settings: LinkSettings): void {
+    const message = new Message(Type.NewLink, 0)
+    const flags = settings.up === true ? IFF_UP : 0
+    putLinkBody(message, index, flags, settings.up === undefined ? 0 : IFF_UP)
+    if (settings.name !== undefined) message.attribute(Attribute.LinkName, text(settings.name))
+    if (settings.mac !== undefined) {
+      const bytes = new Uint8Array(6)
+      putMac(bytes, 0, settings.mac)
+      message.attribute(Attribute.LinkAddress, bytes)
+    }
+    if (settings.mtuBytes !== undefined) message.attribute32(Attribute.LinkMtu, settings.mtuBytes)
+    if (settings.txQueueLen !== undefined) {
+      message.attribute32(Attribute.LinkTxQueueLen, settings.txQueueLen)
+    }
+    fail(this.#exchange(message).code, `configure link ${settings.name ?? index}`)
+  }
+
+  deleteLink(index: number): void {
+    const message = new Message(Type.DelLink, 0)
+    putLinkBody(message, index, 0, 0)
+    const { code } = this.#exchange(message)
+    if (code !== -ENODEV) fail(code, `delete link ${index}`)
+  }
+
+  /** Add an address, or leave it if it is there. Usable at once: no detection delay. */
+  addAddress(index: number, prefix: Prefix): void {
+    const message = new Message(Type.NewAddr, Flag.Create | Flag.Replace)
+    message.u8(domain(prefix.address)).u8(prefix.bits).u8(IFA_F_NODAD).u8(0).u32(index)
+    const bytes = toBytes(prefix.address)
+    message.attribute(Attribute.Local, bytes).attribute(Attribute.Address, bytes)
+    fail(this.#exchange(message).code, 'add an address')
+  }
+
+  /** Add a unicast route, or replace it. */
+  addRoute(index: number, route: { readonly destination: Prefix; readonly via?: Address }): void {
+    const { destination, via } = route
+    const message = new Message(Type.NewRoute, Flag.Create | Flag.Replace)
+    const [mainTable, protocolStatic, scopeLink, unicast] = [254, 4, 253, 1]
+    message.u8(domain(destination.address)).u8(destination.bits).u8(0).u8(0)
+    message
+      .u8(mainTable)
+      .u8(protocolStatic)
+      .u8(via === undefined ? scopeLink : 0)
+      .u8(unicast)
+    message.u32(0)
+    if (destination.bits > 0) {
+      message.attribute(Attribute.RouteDestination, toBytes(destination.address))
+    }
+    if (via !== undefined) message.attribute(Attribute.RouteGateway, toBytes(via))
+    message.attribute32(Attribute.RouteOutput, index)
+    fail(this.#exchange(message).code, 'add a route')
+  }
+
+  close(): void {
+    close(this.#fd)
+  }
+
+  /** Send, and wait for the acknowledgement: 0 or a negative errno, and the answer if any. */
+  #exchange(message: Message): { code: number; body: Uint8Array | undefined } {
+    const sequence = ++this.#sequence
+    const request = message.seal(sequence)
+    check(send(this.#fd, request, request.length, 0), 'send to netlink')
+    let body: Uint8Array | undefined
+    for (;;) {
+      const bytes = check(recv(this.#fd, this.#reply, REPLY_BYTES, 0), 'receive from netlink')
+      const view = new DataView(this.#reply.buffer, 0, bytes)
+      for (let at = 0; at + HEADER_BYTES <= bytes; ) {
+        const length = view.getUint32(at, true)
+        const type = view.getUint16(at + 4, true)
+        if (length < HEADER_BYTES || at + length > bytes) break
+        if (view.getUint32(at + 8, true) === sequence) {
+          if (type === Type.Error) return { code: view.getInt32(at + HEADER_BYTES, true), body }
+          if (type !== Type.Done) body = this.#reply.slice(at + HEADER_BYTES, at + length)
+        }
+        at += (length + 3) & ~3
+      }
+    }
+  }
+}
+
+function putLinkBody(message: Message, index: number, flags: number, change: number): void {
+  message.u8(0).u8(0).u16(0).u32(index).u32(flags).u32(change)
+}
+
+function parseLink(body: Uint8Array): LinkInfo {
+  const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
+  const attributes = new Map<number, Uint8Array>()
+  for (let at = 16; at + 4 <= body.length; ) {
+    const length = view.getUint16(at, true)
+    if (length < 4 || at + length > body.length) break
+    attributes.set(view.getUint16(at + 2, true), body.subarray(at + 4, at + length))
+    at += (length + 3) & ~3
+  }
+  const name = attributes.get(Attribute.LinkName) ?? new Uint8Array()
+  const mtu = attributes.get(Attribute.LinkMtu) ?? new Uint8Array(4)
+  return {
+    index: view.getInt32(4, true),
+    name: new TextDecoder().decode(name).replace(/\0.*$/, ''),
+    mtuBytes: new DataView(mtu.buffer, mtu.byteOffset).getUint32(0, true),
+    up: (view.getUint32(8, true) & IFF_UP) !== 0,
+    mac: attributes.get(Attribute.LinkAddress) ?? new Uint8Array(6),
+  }
+}
+
+function domain(address: Address): number {
+  return address.family === 4 ? AF_INET : AF_INET6
+}
+
+function text(name: string): Uint8Array {
+  return new TextEncoder().encode(`${name}\0`)
+}
+
+function fail(code: number, what: string): void {
+  if (code < 0) throw new StackError('syscall', `${what}: ${errnoName(-code)}`)
+}

@@ -1,0 +1,71 @@
+/**
+ * Opening a TAP: /dev/net/tun and its ioctls (Documentation/networking/tuntap.rst).
+ *
+ * A TAP is made in the network namespace that the thread is in, so one that is opened inside
+ * {@link Netns.run} is born where it belongs, under its final name. It lives as long as its
+ * descriptor, and dies with its namespace: then reads and writes fail with EBADFD.
+ */
+import type { Offload } from '../device.ts'
+import { StackError } from '../errors.ts'
+import { VNET_BYTES } from '../vnet.ts'
+import { close, errno, errnoName, ioctlPointer, ioctlValue, open } from './libc.ts'
+
+const TUNSETIFF = 0x400454ca
+const TUNSETOFFLOAD = 0x400454d0
+const TUNSETVNETHDRSZ = 0x400454d8
+const O_RDWR_NONBLOCK_CLOEXEC = 0x2 | 0x800 | 0x8_0000
+const IFF_TAP_NO_PI_VNET_HDR = 0x0002 | 0x1000 | 0x4000
+const TUN_F_CSUM_TSO = 0x01 | 0x02 | 0x04
+/** UDP super-frames: both families together or not at all. Since Linux 6.2. */
+const TUN_F_USO = 0x20 | 0x40
+const IFREQ_BYTES = 40
+/** IFNAMSIZ, the final zero included (if.h). */
+export const NAME_BYTES_MAX = 15
+
+export interface TapHandle {
+  readonly fd: number
+  readonly offload: Offload
+}
+
+/**
+ * Open or make the TAP `name` here. With `offload`, ask for all that the kernel offers.
+ * @throws StackError that says which step failed and what would help.
+ */
+export function openTap(name: string, offload: boolean): TapHandle {
+  if (name.length === 0 || name.length > NAME_BYTES_MAX) {
+    throw new StackError('bad-argument', `interface name "${name}": 1 to ${NAME_BYTES_MAX} octets`)
+  }
+  const fd = open('/dev/net/tun', O_RDWR_NONBLOCK_CLOEXEC, 0)
+  if (fd < 0) {
+    const hint = 'needs the tun module, access to the device and CAP_NET_ADMIN'
+    throw new StackError('syscall', `open /dev/net/tun: ${errnoName(errno())} (${hint})`)
+  }
+  try {
+    const request = new Uint8Array(IFREQ_BYTES)
+    request.set(new TextEncoder().encode(name))
+    new DataView(request.buffer).setUint16(16, IFF_TAP_NO_PI_VNET_HDR, true)
+    attempt(ioctlPointer(fd, TUNSETIFF, request), `make the TAP ${name}`)
+    const size = new Uint8Array(Int32Array.of(VNET_BYTES).buffer)
+    attempt(ioctlPointer(fd, TUNSETVNETHDRSZ, size), 'set the virtio-net header size')
+    return { fd, offload: setOffload(fd, offload) }
+  } catch (error) {
+    close(fd)
+    throw error
+  }
+}
+
+function setOffload(fd: number, wanted: boolean): Offload {
+  if (!wanted) {
+    attempt(ioctlValue(fd, TUNSETOFFLOAD, 0), 'turn offloads off')
+    return { csum: false, tso: false, uso: false }
+  }
+  if (ioctlValue(fd, TUNSETOFFLOAD, TUN_F_CSUM_TSO | TUN_F_USO) >= 0) {
+    return { csum: true, tso: true, uso: true }
+  }
+  attempt(ioctlValue(fd, TUNSETOFFLOAD, TUN_F_CSUM_TSO), 'turn offloads on')
+  return { csum: true, tso: true, uso: false }
+}
+
+function attempt(result: number, what: string): void {
+  if (result < 0) throw new StackError('syscall', `${what}: ${errnoName(errno())}`)
+}
