@@ -50,6 +50,9 @@ const LIST = [
   ['delivered', 'Consumed by the node itself: an answer was made or state was updated.'],
   ['link-lost', 'A cable in memory lost the frame on purpose (fault injection).'],
   ['trace-end', 'A traced packet reached its end.'],
+  ['ip-multicast', 'Multicast that nothing here listens to; it is not routed between networks.'],
+  ['ip-broadcast', 'Broadcast, or unicast in a group frame; neither is routed between networks.'],
+  ['transport-malformed', 'A TCP or UDP header for the router is too short or its checksum wrong.'],
 ] as const
 
 export type DropName = (typeof LIST)[number][0]
