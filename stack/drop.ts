@@ -12,7 +12,7 @@ const LIST = [
   ['frame-oversize', 'Larger than the egress device can carry.'],
   ['frame-offload-bad', 'Offload facts of the frame contradict its length or headers.'],
   ['bridge-reserved-group', 'Sent to 01:80:c2:00:00:0x, which bridges do not forward.'],
-  ['bridge-source-group', 'The source address is a group address.'],
+  ['bridge-source-group', 'The source address is a group address, or all zeros.'],
   ['bridge-same-port', 'The destination is on the port that the frame came from.'],
   ['bridge-isolated', 'Both ports are isolated, or of one split-horizon group.'],
   ['bridge-no-port', 'Flooded, but there is no other port to send to.'],
