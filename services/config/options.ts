@@ -1,0 +1,169 @@
+/**
+ * `driver_opts`: options as strings, as Compose has them. Docker's names where Docker has the
+ * option, `tapline.` before the others. Numbers and booleans may also be written without quotes.
+ */
+
+import { type Faults, type Path, unknownKey } from './faults.ts'
+import {
+  DEFAULT_MTU_BYTES,
+  type EndpointOptions,
+  type NetworkOptions,
+  NO_NETWORK_OPTIONS,
+} from './model.ts'
+import { describe } from './schema.ts'
+
+/** The least that IPv4 asks of a link (RFC 791 §3.2). */
+const MTU_MIN_BYTES = 68
+/** The least that IPv6 asks of a link (RFC 8200 §5). */
+const MTU6_MIN_BYTES = 1280
+/** The most that the kernel's TAP takes: 65,535 less an Ethernet header. */
+const MTU_MAX_BYTES = 65_521
+const VID_MAX = 4094
+/** More frames a second than any port carries: a limit above it is a slip of the pen. */
+const STORM_MAX_PER_S = 100_000_000
+
+const MTU = 'com.docker.network.driver.mtu'
+const ICC = 'com.docker.network.bridge.enable_icc'
+const NETWORK_KEYS: readonly string[] = [
+  MTU,
+  ICC,
+  'tapline.arp_proxy',
+  'tapline.vlan_filtering',
+  'tapline.offload',
+  'tapline.mac_guard',
+  'tapline.sandbox',
+]
+const NETWORK_LATER: readonly string[] = [
+  'com.docker.network.bridge.name',
+  'com.docker.network.bridge.default_bridge',
+  'com.docker.network.bridge.enable_ip_masquerade',
+  'com.docker.network.bridge.gateway_mode_ipv4',
+  'com.docker.network.bridge.gateway_mode_ipv6',
+  'com.docker.network.bridge.host_binding_ipv4',
+  'com.docker.network.bridge.inhibit_ipv4',
+  'com.docker.network.container_iface_prefix',
+  'com.docker.network.host_ipv4',
+  'com.docker.network.driver.overlay.vxlanid_list',
+]
+const ENDPOINT_KEYS: readonly string[] = [
+  'tapline.mtu',
+  'tapline.isolated',
+  'tapline.vlan_pvid',
+  'tapline.vlan_tagged',
+  'tapline.storm_broadcast',
+  'tapline.storm_multicast',
+  'tapline.storm_unknown',
+]
+
+/** Where options are read from, and where their faults are told. */
+interface Source {
+  readonly values: Record<string, unknown>
+  readonly path: Path
+  readonly faults: Faults
+}
+
+export function networkOptions(
+  o: Source,
+  network: { readonly ipv6: boolean; readonly container: boolean },
+): NetworkOptions {
+  unknown(o, NETWORK_KEYS, NETWORK_LATER)
+  const least = network.ipv6 ? MTU6_MIN_BYTES : MTU_MIN_BYTES
+  const vlanFiltering = flag(o, 'tapline.vlan_filtering', NO_NETWORK_OPTIONS.vlanFiltering)
+  return {
+    mtuBytes: integer(o, MTU, [least, MTU_MAX_BYTES]) ?? DEFAULT_MTU_BYTES,
+    isolated: !flag(o, ICC, true),
+    // One table of bindings serves all VLANs of a network, so that proxy ARP would tell a sandbox
+    // about stations of other VLANs: off there unless asked for.
+    arpProxy: flag(o, 'tapline.arp_proxy', !vlanFiltering),
+    vlanFiltering,
+    offload: flag(o, 'tapline.offload', NO_NETWORK_OPTIONS.offload),
+    macGuard: flag(o, 'tapline.mac_guard', NO_NETWORK_OPTIONS.macGuard),
+    sandbox: target(o, network.container),
+  }
+}
+
+export function endpointOptions(
+  o: Source,
+  network: { readonly options: NetworkOptions; readonly ipv6: boolean },
+): EndpointOptions {
+  unknown(o, ENDPOINT_KEYS, [])
+  const least = network.ipv6 ? MTU6_MIN_BYTES : MTU_MIN_BYTES
+  const pvid = integer(o, 'tapline.vlan_pvid', [1, VID_MAX])
+  const tagged = vids(o, 'tapline.vlan_tagged')
+  if (!network.options.vlanFiltering) {
+    for (const key of ['tapline.vlan_pvid', 'tapline.vlan_tagged']) {
+      if (o.values[key] === undefined) continue
+      const message = `"${key}" has no effect without "tapline.vlan_filtering: true" on the network`
+      o.faults.atKey([...o.path, key], message)
+    }
+  }
+  return {
+    mtuBytes: integer(o, 'tapline.mtu', [least, network.options.mtuBytes]),
+    isolated: flag(o, 'tapline.isolated', false),
+    pvid,
+    tagged,
+    broadcastPerS: integer(o, 'tapline.storm_broadcast', [0, STORM_MAX_PER_S]),
+    multicastPerS: integer(o, 'tapline.storm_multicast', [0, STORM_MAX_PER_S]),
+    unknownPerS: integer(o, 'tapline.storm_unknown', [0, STORM_MAX_PER_S]),
+  }
+}
+
+function unknown(o: Source, known: readonly string[], later: readonly string[]): void {
+  for (const key of Object.keys(o.values)) {
+    if (!known.includes(key)) o.faults.atKey([...o.path, key], unknownKey(key, known, later))
+  }
+}
+
+function target(o: Source, container: boolean): string | undefined {
+  const key = 'tapline.sandbox'
+  const value = o.values[key]
+  if (container && typeof value === 'string') return value
+  if (container) {
+    o.faults.at([...o.path, key], `driver container needs "${key}": whose stack is shared`)
+  } else if (value !== undefined) {
+    o.faults.atKey([...o.path, key], `"${key}" goes with driver container only`)
+  }
+  return undefined
+}
+
+function flag(o: Source, key: string, otherwise: boolean): boolean {
+  const value = o.values[key]
+  if (value === undefined) return otherwise
+  const written = String(value).toLowerCase()
+  if (written === 'true' || written === '1') return true
+  if (written === 'false' || written === '0') return false
+  o.faults.at([...o.path, key], `expected "true" or "false", got ${describe(value)}`)
+  return otherwise
+}
+
+function integer(
+  o: Source,
+  key: string,
+  [least, most]: readonly [number, number],
+): number | undefined {
+  const value = o.values[key]
+  if (value === undefined) return undefined
+  const number = wholeNumber(value)
+  if (number !== undefined && number >= least && number <= most) return number
+  const wanted = `a whole number from ${least} to ${most}`
+  o.faults.at([...o.path, key], `expected ${wanted}, got ${describe(value)}`)
+  return undefined
+}
+
+function vids(o: Source, key: string): readonly number[] {
+  const value = o.values[key]
+  if (value === undefined) return []
+  const list = String(value)
+    .split(',')
+    .map((part) => wholeNumber(part.trim()))
+  const valid = list.filter((vid) => vid !== undefined && vid >= 1 && vid <= VID_MAX) as number[]
+  if (valid.length === list.length) return [...new Set(valid)].sort((a, b) => a - b)
+  const wanted = `VLAN numbers from 1 to ${VID_MAX} with commas, such as "10,20"`
+  o.faults.at([...o.path, key], `expected ${wanted}, got ${describe(value)}`)
+  return []
+}
+
+function wholeNumber(value: unknown): number | undefined {
+  const written = typeof value === 'number' ? String(value) : value
+  return typeof written === 'string' && /^\d{1,10}$/.test(written) ? Number(written) : undefined
+}

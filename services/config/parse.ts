@@ -1,0 +1,329 @@
+/**
+ * From the text of a configuration file to a {@link Config}, or to every fault in it.
+ *
+ * ```text
+ *   text -> YAML nodes -> plain values -> entries (schema.ts, options.ts) -> Config -> check.ts
+ *             |                              |                                          |
+ *             +------------ faults ----------+------------------------------------------+
+ * ```
+ *
+ * Reading does nothing to the machine, and a file with a fault yields no Config at all. JSON is
+ * YAML, so that programs may hand in `JSON.stringify(value)`.
+ */
+import { isMap, LineCounter, parseDocument } from 'yaml'
+import { check, type Located } from './check.ts'
+import { type Fault, Faults, type Path } from './faults.ts'
+import {
+  type Config,
+  type EndpointConfig,
+  type NetworkConfig,
+  NO_ENDPOINT_OPTIONS,
+  NO_NETWORK_OPTIONS,
+  type RouteConfig,
+  type SandboxConfig,
+  type SubnetConfig,
+} from './model.ts'
+import { endpointOptions, networkOptions } from './options.ts'
+import {
+  describe,
+  type EndpointEntry,
+  endpointSchema,
+  fileKeyFault,
+  fileName,
+  nameFault,
+  networkSchema,
+  parseEntry,
+  routeSchema,
+  type SandboxEntry,
+  type SubnetEntry,
+  sandboxSchema,
+} from './schema.ts'
+
+/** Larger than any configuration that the limits on devices allow. */
+const TEXT_MAX_BYTES = 8 << 20
+/** Names of the networks that `network_mode` stands for. */
+const HOST_NETWORK = 'host'
+const NULL_NETWORK = 'none'
+
+/** One line, as compilers write it: editors and CI systems find the place by it. */
+export function formatFault({ file, line, column, message }: Fault): string {
+  return `${file}:${line}:${column}: ${message}`
+}
+
+/** Read a file's text. `config` is there exactly if `faults` is empty. */
+export function parseConfig(text: string, file: string): { config?: Config; faults: Fault[] } {
+  if (text.length > TEXT_MAX_BYTES) {
+    const message = `larger than ${TEXT_MAX_BYTES} characters`
+    return { faults: [{ file, line: 1, column: 1, message }] }
+  }
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines, merge: true, prettyErrors: false })
+  const faults = new Faults({ file, document, lines })
+  for (const error of document.errors) faults.atOffset(error.pos[0], yamlFault(error))
+  if (faults.list.length > 0) return { faults: faults.sorted() }
+  let root: unknown
+  try {
+    root = document.toJS()
+  } catch (error) {
+    // Unknown or endlessly nested aliases.
+    faults.atOffset(0, error instanceof Error ? error.message : String(error))
+    return { faults: faults.sorted() }
+  }
+  if (!isMap(document.contents)) {
+    faults.at([], 'the file is not a mapping; it should begin with "name: ..."')
+    return { faults: faults.sorted() }
+  }
+  const config = new Reader(root as Root, faults).read()
+  return faults.list.length > 0 ? { faults: faults.sorted() } : { config, faults: [] }
+}
+
+function yamlFault(error: { readonly code: string; readonly message: string }): string {
+  if (error.code === 'DUPLICATE_KEY') return 'this key is already given in the same mapping'
+  return `not YAML: ${error.message.replace(/\n.*/s, '')}`
+}
+
+/** The file's own mapping, its values not looked at yet. */
+interface Root {
+  readonly name?: unknown
+  readonly networks?: unknown
+  readonly sandboxes?: unknown
+  readonly routes?: unknown
+}
+
+/** Reads the entries of one file. */
+class Reader {
+  readonly #root: Root
+  readonly #faults: Faults
+  /** Where each part of the configuration was written. */
+  readonly #paths = new Map<object, Path>()
+  readonly #networks = new Map<string, NetworkConfig>()
+  /** Networks whose entry has faults: referring to them is not one more. */
+  readonly #broken = new Set<string>()
+
+  constructor(root: Root, faults: Faults) {
+    this.#root = root
+    this.#faults = faults
+  }
+
+  read(): Config {
+    for (const key of Object.keys(this.#root)) {
+      const fault = fileKeyFault(key)
+      if (fault !== undefined) this.#faults.atKey([key], fault)
+    }
+    const name = this.#name()
+    for (const [key, value] of this.#entries('networks')) this.#network(key, value)
+    const sandboxes = [...this.#entries('sandboxes')].map(([key, v]) => this.#sandbox(key, v))
+    const config: Config = {
+      name,
+      networks: [...this.#networks.values()],
+      sandboxes: sandboxes.filter((sandbox) => sandbox !== undefined),
+      routes: this.#routes(),
+    }
+    const located: Located = {
+      config,
+      broken: this.#broken,
+      path: (part) => this.#paths.get(part) ?? [],
+      faults: this.#faults,
+    }
+    check(located)
+    return config
+  }
+
+  #name(): string {
+    const value = this.#root.name
+    if (value === undefined) {
+      this.#faults.at([], '"name" is missing; it names the daemon and its socket')
+      return ''
+    }
+    return parseEntry(fileName, value, ['name'], this.#faults) ?? ''
+  }
+
+  /** Named entries of a top-level mapping. */
+  *#entries(key: 'networks' | 'sandboxes'): Iterable<[string, unknown]> {
+    const value = this.#root[key]
+    if (value === undefined || value === null) return
+    if (typeof value !== 'object' || Array.isArray(value)) {
+      this.#faults.at([key], `expected a mapping from names to ${key}, got ${describe(value)}`)
+      return
+    }
+    for (const [name, entry] of Object.entries(value)) {
+      const fault = nameFault(name)
+      if (fault !== undefined) this.#faults.atKey([key, name], fault)
+      yield [name, entry]
+    }
+  }
+
+  #network(name: string, value: unknown): void {
+    const path: Path = ['networks', name]
+    const before = this.#faults.list.length
+    const entry = parseEntry(networkSchema, value, path, this.#faults)
+    this.#broken.add(name)
+    if (entry === undefined) return
+    const driver = entry.driver ?? 'bridge'
+    if (driver === 'overlay' || driver === 'macvlan') {
+      const message = `this version has no driver "${driver}"; "bridge" is the one for one host`
+      return this.#faults.at([...path, 'driver'], message)
+    }
+    const ipv6 = entry.enable_ipv6 ?? false
+    const values = entry.driver_opts ?? {}
+    const network: NetworkConfig = {
+      name,
+      driver,
+      ipv4: entry.enable_ipv4 ?? true,
+      ipv6,
+      internal: entry.internal ?? false,
+      subnets: (entry.ipam?.config ?? []).map((subnet, i) =>
+        this.#subnet(subnet, [...path, 'ipam', 'config', i]),
+      ),
+      options: networkOptions(
+        { values, path: [...path, 'driver_opts'], faults: this.#faults },
+        { ipv6, container: driver === 'container' },
+      ),
+    }
+    this.#paths.set(network, path)
+    this.#networks.set(name, network)
+    if (this.#faults.list.length === before) this.#broken.delete(name)
+  }
+
+  #subnet(entry: SubnetEntry, path: Path): SubnetConfig {
+    const subnet: SubnetConfig = {
+      subnet: entry.subnet,
+      gateway: entry.gateway,
+      range: entry.ip_range,
+      auxiliary: Object.entries(entry.aux_addresses ?? {}).map(([name, address]) => {
+        const auxiliary = { name, address }
+        this.#paths.set(auxiliary, [...path, 'aux_addresses', name])
+        return auxiliary
+      }),
+    }
+    this.#paths.set(subnet, path)
+    return subnet
+  }
+
+  #sandbox(name: string, value: unknown): SandboxConfig | undefined {
+    const path: Path = ['sandboxes', name]
+    const entry = parseEntry(sandboxSchema, value, path, this.#faults)
+    if (entry === undefined) return undefined
+    const sandbox: SandboxConfig = {
+      name,
+      netns: entry.netns ?? name,
+      endpoints: this.#endpoints(entry, path),
+    }
+    this.#paths.set(sandbox, path)
+    return sandbox
+  }
+
+  #endpoints(entry: SandboxEntry, path: Path): EndpointConfig[] {
+    const { networks, network_mode: mode } = entry
+    if (mode !== undefined) {
+      if (networks !== undefined) {
+        const message = 'a sandbox has "networks" or "network_mode", not both'
+        this.#faults.atKey([...path, 'network_mode'], message)
+      }
+      return this.#mode(mode, [...path, 'network_mode'])
+    }
+    if (networks === undefined || networks === null) return []
+    const at: Path = [...path, 'networks']
+    if (typeof networks !== 'object') {
+      this.#faults.at(at, `expected a list or a mapping of networks, got ${describe(networks)}`)
+      return []
+    }
+    const names: [string, unknown, string | number][] = Array.isArray(networks)
+      ? networks.map((network, i) => [network as string, undefined, i])
+      : Object.entries(networks).map(([network, value]) => [network, value, network])
+    const endpoints: EndpointConfig[] = []
+    for (const [index, [network, value, step]] of names.entries()) {
+      if (typeof network !== 'string') {
+        this.#faults.at([...at, step], `expected the name of a network, got ${describe(network)}`)
+        continue
+      }
+      const options = parseEntry(endpointSchema, value, [...at, step], this.#faults)
+      if (options === undefined) continue
+      endpoints.push(this.#endpoint({ network, index, entry: options, path: [...at, step] }))
+    }
+    return endpoints
+  }
+
+  #endpoint(o: {
+    network: string
+    index: number
+    entry: EndpointEntry
+    path: Path
+  }): EndpointConfig {
+    const { entry } = o
+    const network = this.#networks.get(o.network)
+    const path: Path = [...o.path, 'driver_opts']
+    const values = entry.driver_opts ?? {}
+    const endpoint: EndpointConfig = {
+      network: o.network,
+      interfaceName: entry.interface_name ?? `eth${o.index}`,
+      address4: entry.ipv4_address,
+      address6: entry.ipv6_address,
+      mac: entry.mac_address,
+      aliases: entry.aliases ?? [],
+      options:
+        network === undefined
+          ? NO_ENDPOINT_OPTIONS
+          : endpointOptions({ values, path, faults: this.#faults }, network),
+    }
+    this.#paths.set(endpoint, o.path)
+    return endpoint
+  }
+
+  /** `network_mode` as Compose has it, on networks that need no entry of their own. */
+  #mode(mode: string, path: Path): EndpointConfig[] {
+    let network: NetworkConfig
+    const target = /^container:(.+)$/.exec(mode)?.[1]
+    if (mode === 'host') network = implied(HOST_NETWORK, 'host')
+    else if (mode === 'none') network = implied(NULL_NETWORK, 'null')
+    else if (target !== undefined) network = implied(mode, 'container', target)
+    else {
+      const message = `"${mode}" is not a network mode: host, none or container:NAME`
+      this.#faults.at(path, message)
+      return []
+    }
+    const known = this.#networks.get(network.name)
+    if (known !== undefined && this.#paths.get(known)?.[0] === 'networks') return []
+    if (known === undefined) {
+      this.#networks.set(network.name, network)
+      this.#paths.set(network, path)
+    }
+    const entry: EndpointEntry = {}
+    return [this.#endpoint({ network: network.name, index: 0, entry, path })]
+  }
+
+  #routes(): RouteConfig[] {
+    const value = this.#root.routes
+    if (value === undefined || value === null) return []
+    if (!Array.isArray(value)) {
+      this.#faults.at(['routes'], `expected a list of routes, got ${describe(value)}`)
+      return []
+    }
+    const routes: RouteConfig[] = []
+    for (const [i, item] of value.entries()) {
+      const path: Path = ['routes', i]
+      const entry = parseEntry(routeSchema, item, path, this.#faults)
+      if (entry === undefined) continue
+      const route = { to: entry.to, via: entry.via, blackhole: entry.blackhole ?? false }
+      this.#paths.set(route, path)
+      routes.push(route)
+    }
+    return routes
+  }
+}
+
+function implied(
+  name: string,
+  driver: 'host' | 'null' | 'container',
+  target?: string,
+): NetworkConfig {
+  return {
+    name,
+    driver,
+    ipv4: false,
+    ipv6: false,
+    internal: false,
+    subnets: [],
+    options: { ...NO_NETWORK_OPTIONS, sandbox: target },
+  }
+}

@@ -1,0 +1,276 @@
+/**
+ * The shape of a configuration file, one schema per mapping. A mapping's keys are all optional to
+ * zod where the file format says so, and unknown keys are faults that name the nearest known key.
+ *
+ * Entries (a network, a sandbox, an endpoint, a route) are parsed one by one rather than in one
+ * schema of the whole file, so that a fault in one does not hide the faults of the others.
+ */
+import { z } from 'zod'
+import {
+  type Address,
+  formatPrefix,
+  networkOf,
+  type Prefix,
+  parseAddress,
+  parsePrefix,
+  sameAddress,
+} from '../../stack/address.ts'
+import { StackError } from '../../stack/errors.ts'
+import { isGroupMac, type Mac, parseMac } from '../../stack/eth/mac.ts'
+import { type Faults, nearest, type Path, unknownKey } from './faults.ts'
+
+/** A host label of RFC 1123 §2.1: names become parts of DNS names, sockets and devices. */
+const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
+/** IFNAMSIZ less its terminating zero. */
+const INTERFACE_NAME_MAX = 15
+
+export function nameFault(name: string): string | undefined {
+  if (LABEL.test(name)) return undefined
+  return `"${name}" is not a name: 1 to 63 letters, digits and inner hyphens, such as "web-1"`
+}
+
+/** A string that `read` turns into a value or refuses with a StackError. */
+function text<T>(read: (written: string) => T): z.ZodType<T> {
+  return z.string().transform((written, context) => {
+    try {
+      return read(written)
+    } catch (error) {
+      if (!(error instanceof StackError)) throw error
+      context.addIssue({ code: 'custom', message: error.message })
+      return z.NEVER
+    }
+  })
+}
+
+function refuse(message: string): never {
+  throw new StackError('bad-config', message)
+}
+
+function readAddress(family: 4 | 6): (written: string) => Address {
+  return (written) => {
+    const address = parseAddress(written)
+    if (address.family !== family) refuse(`"${written}" is not an IPv${family} address`)
+    return address
+  }
+}
+
+function readNetworkPrefix(written: string): Prefix {
+  const prefix = parsePrefix(written)
+  const network = { address: networkOf(prefix), bits: prefix.bits }
+  if (!sameAddress(network.address, prefix.address)) {
+    refuse(`"${written}" has host bits set; "${formatPrefix(network)}" would be right`)
+  }
+  return network
+}
+
+function readMac(written: string): Mac {
+  const mac = parseMac(written)
+  if (isGroupMac(mac)) {
+    refuse(`"${written}" is a group address; an interface needs one whose first octet is even`)
+  }
+  if (mac.hi === 0 && mac.lo === 0) refuse('the all-zero MAC address cannot be used')
+  return mac
+}
+
+function readName(written: string): string {
+  return nameFault(written) === undefined ? written : refuse(nameFault(written)!)
+}
+
+function readNetns(written: string): string {
+  if (/^pid:[1-9]\d*$/.test(written) || /^\/[^\0]+$/.test(written)) return written
+  if (/^[^/\0:\s]{1,255}$/.test(written) && written !== '.' && written !== '..') return written
+  return refuse(`"${written}" is not a namespace: a name such as "web1", "pid:1234", or a path`)
+}
+
+function readInterfaceName(written: string): string {
+  const fits = /^[^/:\s]+$/.test(written) && written.length <= INTERFACE_NAME_MAX
+  if (fits && !['.', '..', 'lo', 'all', 'default'].includes(written)) return written
+  return refuse(
+    `"${written}" is not an interface name: at most ${INTERFACE_NAME_MAX} characters ` +
+      'without "/", ":" or blanks, and not "lo"',
+  )
+}
+
+const address = text(parseAddress)
+const networkPrefix = text(readNetworkPrefix)
+const name = text(readName)
+const options = z.record(z.string(), z.unknown()).nullish()
+
+/** A mapping with these keys; `later` are keys of the format that this version cannot do. */
+function mapping<S extends z.ZodRawShape>(
+  shape: S,
+  later: readonly string[] = [],
+): z.ZodObject<S, z.core.$strict> {
+  const known = Object.keys(shape)
+  return z.strictObject(shape, {
+    error: (issue) =>
+      issue.code === 'unrecognized_keys'
+        ? issue.keys.map((key) => unknownKey(key, known, later)).join('\n')
+        : undefined,
+  })
+}
+
+const FILE_KEYS: readonly string[] = ['name', 'networks', 'sandboxes', 'routes']
+const FILE_LATER: readonly string[] = [
+  'services',
+  'uplink',
+  'node',
+  'dns',
+  'ports',
+  'include',
+  'secrets',
+  'configs',
+  'volumes',
+]
+
+/** Keys of the file itself; `x-...` is free for anchors, as in Compose. */
+export function fileKeyFault(key: string): string | undefined {
+  if (FILE_KEYS.includes(key) || key.startsWith('x-')) return undefined
+  return unknownKey(key, FILE_KEYS, FILE_LATER)
+}
+
+export const fileName: z.ZodType<string> = name
+
+const subnetSchema: z.ZodType<SubnetEntry> = mapping({
+  subnet: networkPrefix,
+  gateway: address.optional(),
+  ip_range: networkPrefix.optional(),
+  aux_addresses: z.record(z.string(), address).optional(),
+})
+
+export const networkSchema: z.ZodType<NetworkEntry> = mapping(
+  {
+    driver: z.enum(['bridge', 'null', 'host', 'container', 'overlay', 'macvlan']).optional(),
+    enable_ipv4: z.boolean().optional(),
+    enable_ipv6: z.boolean().optional(),
+    internal: z.boolean().optional(),
+    driver_opts: options,
+    ipam: mapping(
+      { driver: z.enum(['default']).optional(), config: z.array(subnetSchema).optional() },
+      ['options'],
+    ).nullish(),
+  },
+  ['attachable', 'external', 'labels', 'name'],
+)
+
+export interface SubnetEntry {
+  subnet: Prefix
+  gateway?: Address | undefined
+  ip_range?: Prefix | undefined
+  aux_addresses?: Record<string, Address> | undefined
+}
+
+export interface NetworkEntry {
+  driver?: 'bridge' | 'null' | 'host' | 'container' | 'overlay' | 'macvlan' | undefined
+  enable_ipv4?: boolean | undefined
+  enable_ipv6?: boolean | undefined
+  internal?: boolean | undefined
+  driver_opts?: Record<string, unknown> | null | undefined
+  ipam?: { driver?: 'default' | undefined; config?: SubnetEntry[] | undefined } | null | undefined
+}
+
+export const sandboxSchema: z.ZodType<SandboxEntry> = mapping(
+  {
+    netns: text(readNetns).optional(),
+    networks: z.unknown().optional(),
+    network_mode: z.string().optional(),
+  },
+  ['ports', 'dns', 'dns_search', 'dns_opt', 'extra_hosts', 'hostname', 'sysctls', 'expose'],
+)
+
+export interface SandboxEntry {
+  netns?: string | undefined
+  networks?: unknown
+  network_mode?: string | undefined
+}
+
+export const endpointSchema: z.ZodType<EndpointEntry> = mapping(
+  {
+    ipv4_address: text(readAddress(4)).optional(),
+    ipv6_address: text(readAddress(6)).optional(),
+    mac_address: text(readMac).optional(),
+    aliases: z.array(name).optional(),
+    interface_name: text(readInterfaceName).optional(),
+    driver_opts: options,
+  },
+  ['priority', 'gw_priority', 'link_local_ips'],
+)
+
+export interface EndpointEntry {
+  ipv4_address?: Address | undefined
+  ipv6_address?: Address | undefined
+  mac_address?: Mac | undefined
+  aliases?: string[] | undefined
+  interface_name?: string | undefined
+  driver_opts?: Record<string, unknown> | null | undefined
+}
+
+export const routeSchema: z.ZodType<RouteEntry> = mapping({
+  to: networkPrefix,
+  via: address.optional(),
+  blackhole: z.boolean().optional(),
+})
+
+export interface RouteEntry {
+  to: Prefix
+  via?: Address | undefined
+  blackhole?: boolean | undefined
+}
+
+/** Parse one entry; undefined after faults were told. */
+export function parseEntry<T>(
+  schema: z.ZodType<T>,
+  value: unknown,
+  path: Path,
+  faults: Faults,
+): T | undefined {
+  const result = schema.safeParse(value ?? {}, { reportInput: true })
+  if (result.success) return result.data
+  for (const issue of result.error.issues) {
+    const at: Path = [...path, ...issue.path.map((step) => step as string | number)]
+    if (issue.code === 'unrecognized_keys') {
+      const messages = issue.message.split('\n')
+      for (const [i, key] of issue.keys.entries()) faults.atKey([...at, key], messages[i]!)
+    } else {
+      faults.at(at, explain(issue))
+    }
+  }
+  return undefined
+}
+
+function explain(issue: z.core.$ZodIssue): string {
+  const key = String(issue.path.at(-1) ?? '')
+  switch (issue.code) {
+    case 'invalid_type': {
+      if (issue.input === undefined) return `"${key}" is missing`
+      const hint = issue.expected === 'string' ? '; put it in quotes' : ''
+      return `expected ${noun(issue.expected)}, got ${describe(issue.input)}${hint}`
+    }
+    case 'invalid_value': {
+      const values = issue.values.map(String)
+      if (issue.input === null && values.includes('null')) {
+        return 'an empty value; write "null" in quotes for the null driver, or leave the key out'
+      }
+      const near = nearest(String(issue.input), values)
+      const hint = near === undefined ? '' : `; did you mean "${near}"?`
+      return `${describe(issue.input)} is not one of ${values.join(', ')}${hint}`
+    }
+    default:
+      return issue.message
+  }
+}
+
+function noun(type: string): string {
+  if (type === 'object' || type === 'record') return 'a mapping'
+  if (type === 'array') return 'a list'
+  if (type === 'boolean') return 'true or false'
+  return `a ${type}`
+}
+
+/** A value as it was written, for a message. */
+export function describe(value: unknown): string {
+  if (value === null || value === undefined) return 'nothing'
+  if (Array.isArray(value)) return 'a list'
+  if (typeof value === 'object') return 'a mapping'
+  return typeof value === 'string' ? `"${value}"` : String(value)
+}
