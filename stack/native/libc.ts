@@ -63,6 +63,10 @@ export const send: (fd: number, data: Uint8Array, bytes: number, flags: number) 
   libc.func('send', 'long', ['int', 'void *', 'size_t', 'int'])
 export const recv: (fd: number, data: Uint8Array, bytes: number, flags: number) => number =
   libc.func('recv', 'long', ['int', 'void *', 'size_t', 'int'])
+export const eventfd: (value: number, flags: number) => number = libc.func('eventfd', 'int', [
+  'uint',
+  'int',
+])
 export const setns: (fd: number, type: number) => number = libc.func('setns', 'int', ['int', 'int'])
 export const unshare: (flags: number) => number = libc.func('unshare', 'int', ['int'])
 export const mount: (

@@ -92,17 +92,24 @@ export function addNetns(name: string): void {
   } catch (cause) {
     throw new StackError('exists', `network namespace ${name} exists already`, { cause })
   }
+  try {
+    inScratchNetns(() => check(mount(OWN, path, 'none', MS_BIND, 0), `mount ${path}`))
+  } catch (error) {
+    unlinkSync(path)
+    throw error
+  }
+}
+
+/** Run `work` with this thread in a new namespace, which ends with it unless something stays. */
+export function inScratchNetns<T>(work: () => T): T {
   const back = check(open(OWN, O_CLOEXEC, 0), `open ${OWN}`)
   try {
     check(unshare(CLONE_NEWNET), 'unshare a network namespace')
     try {
-      check(mount(OWN, path, 'none', MS_BIND, 0), `mount ${path}`)
+      return work()
     } finally {
       check(setns(back, CLONE_NEWNET), 'return from a network namespace')
     }
-  } catch (error) {
-    unlinkSync(path)
-    throw error
   } finally {
     close(back)
   }

@@ -9,9 +9,23 @@
  * The ring belongs to one thread (SINGLE_ISSUER) and completions are made when this thread enters
  * the kernel (DEFER_TASKRUN), so nothing runs behind our back and plain loads would do on x86;
  * Atomics keep the compiler from caching the tails.
+ *
+ * Sleeping: an eventfd is signalled when there is work, and only after {@link Uring.rest} asked
+ * for it; while we turn, the kernel sets a flag in shared memory instead (TASKRUN_FLAG), so that
+ * looking for work costs no system call either.
  */
 import { StackError } from '../errors.ts'
-import { addressOf, close, errno, errnoName, mapFile, mapMemory, syscall6 } from './libc.ts'
+import {
+  addressOf,
+  check,
+  close,
+  errno,
+  errnoName,
+  eventfd,
+  mapFile,
+  mapMemory,
+  syscall6,
+} from './libc.ts'
 
 const SETUP = 425
 const ENTER = 426
@@ -20,8 +34,15 @@ const OFFSET_SQES = 0x1000_0000
 const SINGLE_ISSUER = 1 << 12
 const DEFER_TASKRUN = 1 << 13
 const CQSIZE = 1 << 3
+const TASKRUN_FLAG = 1 << 9
 const ENTER_GETEVENTS = 1
+const REGISTER_EVENTFD = 4
 const REGISTER_PROBE = 8
+/** In the submission ring's flags: completions wait to be made by `enter`; or did not fit. */
+const WORK_WAITS = 4 | 2
+/** In the completion ring's flags. */
+const EVENTFD_DISABLED = 1
+const EFD_NONBLOCK_CLOEXEC = 0x800 | 0x8_0000
 const REGISTER_BUFFER_RING = 22
 const PARAMS_WORDS = 30
 const SQ_OFFSETS = 10
@@ -37,12 +58,16 @@ export const CqeFlag = { Buffer: 1, More: 2 } as const
 
 export class Uring {
   readonly fd: number
+  /** Readable when there is work, once {@link rest} was called. */
+  readonly eventFd: number
   /** Completion entries, four words each: see {@link cqe}. */
   readonly #ring: Int32Array
   readonly #sqes: Int32Array
   readonly #entries: number
   readonly #sqTailAt: number
+  readonly #sqFlagsAt: number
   readonly #cqHeadAt: number
+  readonly #cqFlagsAt: number
   readonly #cqTailAt: number
   readonly #cqMask: number
   readonly #cqesAt: number
@@ -56,7 +81,7 @@ export class Uring {
   constructor(entries: number, completions: number) {
     const params = new Uint32Array(PARAMS_WORDS)
     params[1] = completions
-    params[2] = SINGLE_ISSUER | DEFER_TASKRUN | CQSIZE
+    params[2] = SINGLE_ISSUER | DEFER_TASKRUN | CQSIZE | TASKRUN_FLAG
     this.fd = syscall6(SETUP, entries, addressOf(params), 0, 0, 0)
     if (this.fd < 0) throw new StackError('unsupported', `io_uring_setup: ${errnoName(errno())}`)
     const sqEntries = params[0]!
@@ -68,11 +93,38 @@ export class Uring {
     this.#sqes = new Int32Array(mapFile(sqEntries * 4 * SQE_WORDS, this.fd, OFFSET_SQES).buffer)
     this.#entries = sqEntries
     this.#sqTailAt = params[SQ_OFFSETS + 1]! >> 2
+    this.#sqFlagsAt = params[SQ_OFFSETS + 4]! >> 2
+    this.#cqFlagsAt = params[CQ_OFFSETS + 6]! >> 2
     this.#cqHeadAt = params[CQ_OFFSETS]! >> 2
     this.#cqTailAt = params[CQ_OFFSETS + 1]! >> 2
     this.#cqMask = cqEntries - 1
     this.#cqesAt = cqesAt >> 2
     for (let i = 0; i < sqEntries; i++) this.#ring[(arrayAt >> 2) + i] = i
+    this.eventFd = this.#registerEventFd()
+  }
+
+  #registerEventFd(): number {
+    const fd = check(eventfd(0, EFD_NONBLOCK_CLOEXEC), 'eventfd')
+    const argument = Uint32Array.of(fd)
+    const result = syscall6(REGISTER, this.fd, REGISTER_EVENTFD, addressOf(argument), 1, 0)
+    check(result, 'register an eventfd')
+    return fd
+  }
+
+  /** True if {@link enter} would find or do something. */
+  get due(): boolean {
+    return this.pending > 0 || (Atomics.load(this.#ring, this.#sqFlagsAt) & WORK_WAITS) !== 0
+  }
+
+  /** Ask to be woken by the eventfd. False if work came meanwhile: then look again at once. */
+  rest(): boolean {
+    Atomics.store(this.#ring, this.#cqFlagsAt, 0)
+    return !this.due && this.ready() === 0
+  }
+
+  /** No wake-ups for now. */
+  stir(): void {
+    Atomics.store(this.#ring, this.#cqFlagsAt, EVENTFD_DISABLED)
   }
 
   /** Room for another submission entry? */
@@ -158,6 +210,7 @@ export class Uring {
 
   close(): void {
     close(this.fd)
+    close(this.eventFd)
   }
 }
 

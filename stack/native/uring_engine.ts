@@ -25,7 +25,7 @@ import {
   SMALL_FRAME_BYTES,
 } from '../packet.ts'
 import { VNET_BYTES } from '../vnet.ts'
-import { Errno, type Watch, watchReadable } from './libc.ts'
+import { Errno, mapMemory, read, type Watch, watchReadable } from './libc.ts'
 import { BufferRing, CqeFlag, Op, SqeFlag, Uring } from './uring.ts'
 
 /** Submissions a turn before the engine must enter the kernel early. */
@@ -39,6 +39,7 @@ const SMALL_BUFFERS = 256
 /** What a completion belongs to: the high word of user data, over the channel's number. */
 const Kind = { Read: 1 << 16, Write: 2 << 16, Cancel: 3 << 16 } as const
 const KIND_MASK = 0xff_0000
+const SIGNAL_BYTES = 8
 const CHANNEL_MASK = 0xffff
 /** A cancellation names its target by the whole user data: here low word 0, high word the kind. */
 const TWO_32 = 0x1_0000_0000
@@ -71,7 +72,12 @@ export class UringEngine implements Engine {
   /** Which packets are in a buffer ring, by packet number. */
   readonly #lent: Uint8Array
   #watch: Watch | undefined
+  /** Where the eventfd's count is read to. */
+  readonly #signal = mapMemory(SIGNAL_BYTES)
+  /** Writes with the kernel. */
   #writing = 0
+  /** Inside {@link poll}: writes wait for its end; outside they go at once. */
+  #turning = false
 
   /** @throws StackError `unsupported` where the kernel lacks what this engine needs. */
   constructor(pool: Pool) {
@@ -128,18 +134,23 @@ export class UringEngine implements Engine {
     const address = this.#pool.address + at
     this.#uring.submit(Op.Write, fd, 0, address, bytes, packet.index, Kind.Write | id, 0)
     this.#writing++
+    if (!this.#turning) this.flush()
   }
 
   poll(budget: number): number {
     const uring = this.#uring
-    uring.enter(0)
+    uring.stir()
+    if (uring.due) uring.enter(0)
     const ready = uring.ready()
     const count = Math.min(ready, budget)
+    this.#turning = true
     for (let i = 0; i < count; i++) this.#complete()
+    this.#turning = false
     this.#refill(this.#groups[0])
     this.#refill(this.#groups[1])
     if (this.#starved.length > 0) this.#rearm()
-    return count + uring.pending
+    const left = count + uring.pending
+    return left > 0 || uring.rest() ? left : 1
   }
 
   flush(): void {
@@ -147,7 +158,12 @@ export class UringEngine implements Engine {
   }
 
   watch(ready: () => void): void {
-    this.#watch = watchReadable(this.#uring.fd, ready)
+    const { eventFd } = this.#uring
+    const { address } = this.#signal
+    this.#watch = watchReadable(eventFd, () => {
+      read(eventFd, address, SIGNAL_BYTES)
+      ready()
+    })
   }
 
   close(): void {
