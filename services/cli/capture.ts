@@ -1,0 +1,138 @@
+/**
+ * `tapline capture`: frames of a running daemon, as a pcapng file, into a pipe, or as lines.
+ *
+ * Filter and snap length work in the daemon, so that only what is wanted crosses the socket. The
+ * stream is pcapng in every case; without `-w` it is read here and summarised.
+ */
+import { once } from 'node:events'
+import { closeSync, openSync, writeSync } from 'node:fs'
+import { type Command, Option } from 'commander'
+import { StackError } from '../../stack/errors.ts'
+import { type CapturedFrame, PcapngReader } from '../../stack/eth/pcapng_reader.ts'
+import { parseFilter } from '../capture/filter.ts'
+import { summarize } from '../capture/summary.ts'
+import {
+  collect,
+  type DaemonOptions,
+  daemonCommand,
+  examples,
+  integer,
+  openClient,
+} from './command.ts'
+
+interface CaptureOptions extends DaemonOptions {
+  readonly interface: readonly string[]
+  readonly write?: string
+  readonly count?: number
+  readonly snaplen?: number
+}
+
+export function addCapture(program: Command): void {
+  daemonCommand(program, 'capture [filter...]', 'show or save the frames that devices see')
+    .addOption(
+      new Option('-i, --interface <device>', 'a device such as web1/eth0; may be repeated')
+        .default([], 'all')
+        .argParser(collect),
+    )
+    .option('-w, --write <file>', 'write pcapng to this file; - for stdout')
+    .option('-c, --count <frames>', 'stop after so many frames', integer(1, 2 ** 31))
+    .option('-s, --snaplen <octets>', 'keep so many octets of each frame', integer(1, 262_144))
+    .addHelpText(
+      'after',
+      `\nThe filter is a part of pcap-filter(7): host, net, port, portrange, proto, ether, vlan,
+arp, ip, ip6, icmp, icmp6, tcp, udp, broadcast, multicast, less, greater, and, or, not, ( ).
+${examples(
+  'tapline capture',
+  'tapline capture -i web1/eth0 tcp port 80 and host 10.1.0.12',
+  'tapline capture -w web.pcapng -c 1000',
+  'tapline capture -w - | wireshark -k -i -',
+)}`,
+    )
+    .action(capture)
+}
+
+async function capture(words: readonly string[], options: CaptureOptions): Promise<void> {
+  const filter = words.join(' ')
+  parseFilter(filter)
+  const client = await openClient(options)
+  const sink = options.write === undefined ? undefined : openSink(options.write)
+  const stream = await client.stream('capture', {
+    device: options.interface,
+    filter,
+    count: options.count,
+    snaplen: options.snaplen,
+  })
+  let interrupted = false
+  const stop = (): void => {
+    interrupted = true
+    stream.close()
+  }
+  process.once('SIGINT', stop)
+  process.once('SIGTERM', stop)
+  const reader = new PcapngReader()
+  let frames = 0
+  try {
+    for await (const chunk of stream.body as AsyncIterable<Uint8Array>) {
+      await sink?.write(chunk)
+      reader.push(chunk)
+      for (let frame = reader.next(); frame !== undefined; frame = reader.next()) {
+        frames++
+        if (sink === undefined) await writeOut(`${line(frame)}\n`)
+        if (frame.comment !== undefined) process.stderr.write(`tapline: ${frame.comment}\n`)
+      }
+    }
+  } catch (error) {
+    if (!interrupted) throw new StackError('daemon', 'the daemon hung up', { cause: error })
+  } finally {
+    process.off('SIGINT', stop)
+    process.off('SIGTERM', stop)
+    sink?.close()
+  }
+  process.stderr.write(`${frames} frame${frames === 1 ? '' : 's'} captured\n`)
+}
+
+interface Sink {
+  write(bytes: Uint8Array): Promise<void>
+  close(): void
+}
+
+/** Waits for a slow reader, so that the daemon sees it and leaves frames out rather than grow. */
+async function writeOut(data: Uint8Array | string): Promise<void> {
+  if (!process.stdout.write(data)) await once(process.stdout, 'drain')
+}
+
+function openSink(file: string): Sink {
+  if (file === '-') {
+    if (process.stdout.isTTY) {
+      throw new StackError('bad-argument', 'stdout is a terminal: give it a pipe, or name a file')
+    }
+    return { write: writeOut, close: () => undefined }
+  }
+  let descriptor: number
+  try {
+    descriptor = openSync(file, 'w')
+  } catch (error) {
+    throw new StackError('syscall', (error as Error).message, { cause: error })
+  }
+  return {
+    write: async (bytes) => {
+      for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at)
+    },
+    close: () => closeSync(descriptor),
+  }
+}
+
+/** `12:34:56.789012 web1/eth0 In  IP 10.1.0.11 > 10.1.0.12: ICMP echo request, ...` */
+function line({ timeUs, direction, bytes, ...frame }: CapturedFrame): string {
+  const where = direction === undefined ? '' : direction === 'in' ? 'In ' : 'Out'
+  const text = summarize(bytes, 0, bytes.length)
+  return `${timeText(timeUs)} ${frame.interface.name} ${where} ${text}`
+}
+
+/** Local time of day to the microsecond. */
+function timeText(timeUs: number): string {
+  const time = new Date(timeUs / 1000)
+  const seconds = [time.getHours(), time.getMinutes(), time.getSeconds()]
+  const micros = String(Math.floor(timeUs % 1_000_000)).padStart(6, '0')
+  return `${seconds.map((part) => String(part).padStart(2, '0')).join(':')}.${micros}`
+}

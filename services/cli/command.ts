@@ -1,0 +1,93 @@
+/**
+ * What the commands share: options that find a daemon, and exit codes.
+ *
+ * Exit codes are a contract: 0 done, 1 failed, 2 used wrongly (arguments, a filter, a file with
+ * faults). Whatever goes wrong is one line on stderr that begins `tapline:`, or the fault lines.
+ */
+import { type Command, CommanderError, InvalidArgumentError } from 'commander'
+import { StackError } from '../../stack/errors.ts'
+import { Client, FaultyConfig } from '../client.ts'
+import { findSocket } from '../sockets.ts'
+import { complain } from './output.ts'
+
+export const Exit = { Done: 0, Failed: 1, Usage: 2 } as const
+
+/** Options of every command that asks a daemon. */
+export interface DaemonOptions {
+  readonly socket?: string
+  readonly name?: string
+  readonly json?: boolean
+}
+
+/** Ends the command with this exit code; what there is to say was said. */
+export class ExitError extends Error {
+  readonly exitCode: number
+
+  constructor(exitCode: number) {
+    super(`exit ${exitCode}`)
+    this.exitCode = exitCode
+  }
+}
+
+/** A command that asks a running daemon. */
+export function daemonCommand(program: Command, usage: string, description: string): Command {
+  return program
+    .command(usage)
+    .description(description)
+    .option('--name <name>', 'the daemon of this name (default: the only one that runs)')
+    .option('--socket <path>', 'the daemon at this socket (default: $TAPLINE_SOCKET)')
+}
+
+/** As {@link daemonCommand}, for those that only read. */
+export function readingCommand(program: Command, usage: string, description: string): Command {
+  return daemonCommand(program, usage, description).option('--json', 'print JSON')
+}
+
+/** The client of the daemon that is meant. @throws StackError `daemon`. */
+export async function openClient({ socket, name }: DaemonOptions): Promise<Client> {
+  const byEnvironment = name === undefined ? process.env['TAPLINE_SOCKET'] : undefined
+  return new Client(await findSocket({ socket: socket ?? byEnvironment, name }))
+}
+
+/** Say what went wrong; the exit code for it. */
+export function report(error: unknown): number {
+  if (error instanceof ExitError) return error.exitCode
+  // Commander has printed help, version or the fault itself.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? Exit.Done : Exit.Usage
+  if (error instanceof FaultyConfig) {
+    process.stderr.write(`${error.faults.join('\n')}\n`)
+    return Exit.Usage
+  }
+  if (error instanceof AggregateError) {
+    for (const one of error.errors) complain(one instanceof Error ? one.message : String(one))
+    return Exit.Failed
+  }
+  if (!(error instanceof StackError)) {
+    complain(error instanceof Error ? (error.stack ?? error.message) : String(error))
+    return Exit.Failed
+  }
+  complain(error.message)
+  const usage = error.code === 'bad-argument' || error.code === 'bad-address'
+  return usage ? Exit.Usage : Exit.Failed
+}
+
+/** Parser of a whole number for commander's options. */
+export function integer(min: number, max: number): (text: string) => number {
+  return (text) => {
+    const value = Number(text)
+    if (!/^\d+$/.test(text) || value < min || value > max) {
+      throw new InvalidArgumentError(`Wanted a whole number from ${min} to ${max}.`)
+    }
+    return value
+  }
+}
+
+/** Text below a command's help: lines to try. */
+export function examples(...lines: readonly string[]): string {
+  return `\nExamples:\n${lines.map((line) => `  $ ${line}`).join('\n')}\n`
+}
+
+/** Collects an option that may be given more than once. */
+export function collect(value: string, before: readonly string[]): string[] {
+  return [...before, value]
+}

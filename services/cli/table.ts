@@ -1,0 +1,73 @@
+/**
+ * Aligned tables for people. Columns are as wide as their widest cell; numbers stand on the right;
+ * the last column is not padded, so that no line ends in spaces. Scripts take `--json` instead.
+ */
+import { printable } from './output.ts'
+
+export interface Column<Row> {
+  readonly title: string
+  readonly cell: (row: Row) => string | number | undefined
+  /** Numbers and sizes. */
+  readonly right?: boolean
+}
+
+/** Lines of a table, without colour. An empty table has its titles only. */
+export function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): string[] {
+  const cells = rows.map((row) => columns.map(({ cell }) => text(cell(row))))
+  const widths = columns.map(({ title }, i) =>
+    Math.max(title.length, ...cells.map((line) => [...line[i]!].length)),
+  )
+  const titles = columns.map(({ title }) => title)
+  return [titles, ...cells].map((line) =>
+    line
+      .map((cell, i) => pad(cell, widths[i]!, columns[i]!.right === true))
+      .join('  ')
+      .trimEnd(),
+  )
+}
+
+/** An undefined cell is shown as `-`, so that columns can still be counted. */
+function text(value: string | number | undefined): string {
+  return value === undefined || value === '' ? '-' : printable(String(value))
+}
+
+function pad(cell: string, width: number, right: boolean): string {
+  const spaces = ' '.repeat(Math.max(0, width - [...cell].length))
+  return right ? spaces + cell : cell + spaces
+}
+
+/** 1,234,567: digits in threes, in every locale the same. */
+export function grouped(value: number): string {
+  return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ',')
+}
+
+const UNITS = ['', 'k', 'M', 'G', 'T', 'P']
+
+/** Three significant digits with a decimal prefix: 950, 1.23k, 18.1G. */
+export function scaled(value: number): string {
+  let unit = 0
+  let rest = value
+  while (rest >= 999.5 && unit < UNITS.length - 1) {
+    rest /= 1000
+    unit++
+  }
+  if (unit === 0) return String(Math.round(rest))
+  const digits = rest < 9.995 ? 2 : rest < 99.95 ? 1 : 0
+  return rest.toFixed(digits) + UNITS[unit]
+}
+
+/** 950ms, 12s, 3m10s, 2h05m, 4d03h. */
+export function duration(ms: number): string {
+  if (ms < 1000) return `${Math.round(ms)}ms`
+  const seconds = Math.floor(ms / 1000)
+  if (seconds < 60) return `${seconds}s`
+  const minutes = Math.floor(seconds / 60)
+  if (minutes < 60) return `${minutes}m${two(seconds % 60)}s`
+  const hours = Math.floor(minutes / 60)
+  if (hours < 24) return `${hours}h${two(minutes % 60)}m`
+  return `${Math.floor(hours / 24)}d${two(hours % 24)}h`
+}
+
+function two(value: number): string {
+  return String(value).padStart(2, '0')
+}
