@@ -29,9 +29,10 @@ export const Option = {
   Application: 4,
   InterfaceName: 2,
   TimeResolution: 9,
+  TimeOffset: 14,
   PacketFlags: 2,
 } as const
-export const MICROSECONDS = 6
+const MICROSECONDS = 6
 
 export type Direction = 'in' | 'out'
 /** Codes of a packet's direction in the two low bits of epb_flags (§4.3.1). */

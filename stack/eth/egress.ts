@@ -1,0 +1,24 @@
+/** Whether a device can carry a frame: one rule for the devices that have no kernel to ask. */
+import type { Offload } from '../device.ts'
+import { DropReason } from '../drop.ts'
+import { GsoType, type Packet } from '../packet.ts'
+import { EtherType, HEADER_BYTES, TAG_BYTES, type } from './frame.ts'
+
+/**
+ * The drop reason for a frame that the device cannot send, or -1. A plain frame must fit the MTU,
+ * a VLAN tag not counted (as in Linux); work left to the device must be work that it offers.
+ */
+export function egressRefusal(
+  mem: Uint8Array,
+  { head, len, gsoType, csumStart }: Packet,
+  { mtuBytes, offload }: { readonly mtuBytes: number; readonly offload: Offload },
+): number {
+  if (csumStart !== 0 && !offload.csum) return DropReason.FrameOffloadBad
+  if (gsoType !== GsoType.None) {
+    const offered = gsoType === GsoType.Udp ? offload.uso : offload.tso
+    return offered ? -1 : DropReason.FrameOffloadBad
+  }
+  const over = len - HEADER_BYTES - mtuBytes
+  if (over <= 0) return -1
+  return type(mem, head) === EtherType.Vlan && over <= TAG_BYTES ? -1 : DropReason.FrameOversize
+}
