@@ -22,7 +22,7 @@ import type { LinkRequest, Links } from './links.ts'
 const QUEUE_PLAIN = 4096
 const QUEUE_SUPER = 1000
 
-interface Attached {
+interface Place {
   readonly netns: string
   readonly interfaceName: string
 }
@@ -37,7 +37,10 @@ export class TapLinks implements Links {
   readonly #pool: Pool
   readonly #engine: Engine
   readonly #offload: Offload
-  readonly #attached = new Map<Device, Attached>()
+  /** Where each device's interface is. */
+  readonly #attached = new Map<Device, Place>()
+  /** Interfaces that are closed and may not be quite gone, as `netns interface`. */
+  readonly #closed = new Set<string>()
   /** Namespaces that we made, by name. */
   readonly #made = new Set<string>()
 
@@ -59,6 +62,7 @@ export class TapLinks implements Links {
 
   attach(request: LinkRequest): Device {
     return inNetns(request.netns, () => {
+      if (this.#closed.delete(key(request))) withNetlink((netlink) => remove(netlink, request))
       const tap = new Tap({
         pool: this.#pool,
         engine: this.#engine,
@@ -81,22 +85,14 @@ export class TapLinks implements Links {
   }
 
   detach(device: Device): void {
-    const attached = this.#attached.get(device)
+    const place = this.#attached.get(device)
+    if (place !== undefined) this.#closed.add(key(place))
     this.#attached.delete(device)
     device.close()
-    // The ring may hold the file a moment longer; the interface goes now. A namespace of our
-    // own is removed as a whole, which takes its interfaces along.
-    if (attached === undefined || this.#made.has(attached.netns)) return
-    if (!netnsExists(attached.netns)) return
-    inNetns(attached.netns, () =>
-      withNetlink((netlink) => {
-        const link = netlink.link(attached.interfaceName)
-        if (link !== undefined) netlink.deleteLink(link.index)
-      }),
-    )
   }
 
   release({ netns }: SandboxName): void {
+    for (const entry of this.#closed) if (entry.startsWith(`${netns} `)) this.#closed.delete(entry)
     if (this.#made.delete(netns)) deleteNetns(netns)
   }
 
@@ -113,6 +109,16 @@ function withNetlink<T>(work: (netlink: Netlink) => T): T {
   } finally {
     netlink.close()
   }
+}
+
+function key({ netns, interfaceName }: Place): string {
+  return `${netns} ${interfaceName}`
+}
+
+/** Take an interface away now. */
+function remove(netlink: Netlink, { interfaceName }: Place): void {
+  const link = netlink.link(interfaceName)
+  if (link !== undefined) netlink.deleteLink(link.index)
 }
 
 function bringUp(netlink: Netlink, name: string): void {

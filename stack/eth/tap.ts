@@ -7,12 +7,15 @@
  *
  * The other end may vanish at any time (its namespace is deleted). The engine then reports the
  * channel lost; the device says so once through `onLost` and refuses further frames.
+ *
+ * Closing is quick for us; the interface itself disappears a moment later.
  */
+import { close } from 'node:fs'
 import { Count } from '../counters.ts'
 import type { Device, Offload } from '../device.ts'
 import { DropReason } from '../drop.ts'
 import type { Channel, Engine } from '../engine.ts'
-import { close, errnoName } from '../native/libc.ts'
+import { errnoName } from '../native/libc.ts'
 import { openTap } from '../native/tun.ts'
 import { GsoType, type Output, type Packet, type Pool, SMALL_FRAME_BYTES } from '../packet.ts'
 import { putFacts, readFacts, VNET_BYTES } from '../vnet.ts'
@@ -120,7 +123,8 @@ export class Tap implements Device, Channel {
     if (!this.#open) return
     this.#open = false
     this.#stop()
-    close(this.fd)
+    // Off this thread: the kernel waits some 20 ms for readers before an interface is gone.
+    close(this.fd, () => {})
     this.#pool.counters.releasePort(this.port)
   }
 

@@ -118,12 +118,12 @@ export class UringEngine implements Engine {
     const slot = this.#slots[id]
     if (slot === undefined || !slot.open) return
     slot.open = false
-    if (!slot.armed) {
-      this.#slots[id] = undefined
-      return
-    }
-    this.#makeRoom()
-    this.#uring.submit(Op.AsyncCancel, -1, 0, (Kind.Read | id) * TWO_32, 0, 0, Kind.Cancel, 0)
+    if (slot.armed) {
+      this.#makeRoom()
+      const target = (Kind.Read | id) * TWO_32
+      this.#uring.submit(Op.AsyncCancel, -1, 0, target, 0, 0, Kind.Cancel, 0)
+    } else this.#slots[id] = undefined
+    // Also what was written before must reach the kernel while the descriptor is what it was.
     this.flush()
   }
 
