@@ -72,8 +72,9 @@ export class Tap implements Device, Channel {
     if (this.#id < 0) this.#id = this.#engine.add(this)
   }
 
+  /** Polls the engine, so frames of its other TAPs are delivered too. */
   poll(budget: number): number {
-    return this.#engine.poll(budget)
+    return this.#id < 0 ? 0 : this.#engine.poll(budget)
   }
 
   flush(): void {

@@ -95,14 +95,14 @@ export class PollEngine implements Engine {
     let moved = 0
     for (let i = 0; i < count && moved < budget; i++) {
       const id = this.#events.getUint32(i * EVENT_BYTES + 4, true)
-      moved += this.#drain(id)
+      moved += this.#drain(id, Math.min(BURST, budget - moved))
     }
     return moved
   }
 
   /** Read a burst from one channel; it may be removed by what its frames cause. */
-  #drain(id: number): number {
-    for (let n = 0; n < BURST; n++) {
+  #drain(id: number, burst: number): number {
+    for (let n = 0; n < burst; n++) {
       const channel = this.#channels[id]
       if (channel === undefined) return n
       const packet = this.#pool.alloc(channel.large ? LARGE_FRAME_BYTES : SMALL_FRAME_BYTES)
@@ -126,7 +126,7 @@ export class PollEngine implements Engine {
       }
       return n
     }
-    return BURST
+    return burst
   }
 
   flush(): void {}
