@@ -1,0 +1,178 @@
+/**
+ * ICMP and ICMPv6 errors: what the router says when it must refuse a packet.
+ *
+ * The error is spoken from the address of the interface that leads back to the sender, which with
+ * strict reverse path is the one the packet came in by: traceroute shows the gateway. About a
+ * packet to one of the router's addresses, that address speaks (RFC 4443 §2.2 a).
+ *
+ * No error is sent about an error, a fragment other than the first, or a packet to or from a
+ * group (RFC 1812 §4.3.2.7, RFC 4443 §2.4 e), nor over the rate of its interface (RFC 1812
+ * §4.3.2.8, RFC 4443 §2.4 f). As much is quoted as fits 576 or 1280 octets (RFC 1812 §4.3.2.3,
+ * RFC 4443 §2.4 c). A quote is what the router holds: a partial checksum is quoted as it is.
+ */
+import { type Address, formatAddress, isAt, putAddress } from '../address.ts'
+import { copy, put16, put32, u8 } from '../bytes.ts'
+import { pseudo6, sum } from '../checksum.ts'
+import type { Clock } from '../clock.ts'
+import { DropReason } from '../drop.ts'
+import type { Packet, Pool } from '../packet.ts'
+import { DEFAULT_TTL, type Egress } from './egress.ts'
+import * as extension from './extension.ts'
+import * as fragment from './fragment_header.ts'
+import * as icmp from './icmp.ts'
+import * as ipv4 from './ipv4.ts'
+import * as ipv6 from './ipv6.ts'
+import type { Problem } from './problems.ts'
+import type { RouterInterface } from './router_interface.ts'
+import { Scope, scope4, scope6 } from './scope.ts'
+
+/** Largest error packet, IP header included. */
+const ERROR4_BYTES = 576
+const ERROR6_BYTES: number = ipv6.MIN_MTU_BYTES
+/** Internetwork control precedence (RFC 1812 §4.3.2.5). */
+const TOS_CONTROL = 0xc0
+/** Type, code, checksum, and the 32 bits before the quote. */
+const HEADER4_BYTES: number = ipv4.HEADER_BYTES + icmp.HEADER_BYTES
+const HEADER6_BYTES: number = ipv6.HEADER_BYTES + icmp.HEADER_BYTES
+
+export interface IcmpErrorsOptions {
+  readonly pool: Pool
+  readonly clock: Clock
+  readonly egress: Egress
+}
+
+export class IcmpErrors {
+  readonly #pool: Pool
+  readonly #clock: Clock
+  readonly #egress: Egress
+
+  constructor({ pool, clock, egress }: IcmpErrorsOptions) {
+    this.#pool = pool
+    this.#clock = clock
+    this.#egress = egress
+  }
+
+  /**
+   * Refuse a packet, `head` at its IP header: tell its sender if that is allowed, and drop it.
+   * Takes ownership. `rest`: the MTU or the pointer, where the error has one. `from`: the interface
+   * it came in by, undefined if that is no longer known. Counted as the problem's reason, or as
+   * `icmp-rate-limited` or `pool-empty` if that is why nothing was said.
+   */
+  refuse(packet: Packet, what: Problem, rest = 0, from?: RouterInterface): void {
+    const pool = this.#pool
+    const four = u8(pool.mem, packet.head) >>> 4 === 4
+    const about = four ? what.four : what.six
+    if (about === 0 || !(four ? this.#mayTell4(packet) : this.#mayTell6(packet))) {
+      return pool.drop(packet, what.reason)
+    }
+    const out = this.#back(packet, four, from)
+    const speaker = out && this.#speaker(packet, four, out)
+    if (out === undefined || speaker === undefined) return pool.drop(packet, what.reason)
+    if (packet.traced) {
+      pool.trace?.step('router', `would answer ICMP ${what.text} from ${formatAddress(speaker)}`)
+      return pool.drop(packet, what.reason)
+    }
+    if (!out.icmpBudget.take(this.#clock.nowMs)) {
+      return pool.drop(packet, DropReason.IcmpRateLimited)
+    }
+    const error = four
+      ? this.#build4(packet, about, rest, speaker)
+      : this.#build6(packet, about, rest, speaker)
+    if (error === undefined) return pool.drop(packet, DropReason.PoolEmpty)
+    pool.drop(packet, what.reason)
+    this.#egress.originate(error, out)
+  }
+
+  /** The interface towards the sender. */
+  #back(packet: Packet, four: boolean, from?: RouterInterface): RouterInterface | undefined {
+    const { mem } = this.#pool
+    if (four) return this.#egress.towards(mem, packet.head + ipv4.SRC, 4)
+    const source = packet.head + ipv6.SRC
+    return scope6(mem, source) === Scope.LinkLocal ? from : this.#egress.towards(mem, source, 6)
+  }
+
+  #speaker(packet: Packet, four: boolean, out: RouterInterface): Address | undefined {
+    const { mem } = this.#pool
+    const destination = packet.head + (four ? ipv4.DST : ipv6.DST)
+    const family = four ? 4 : 6
+    for (let i = 0; i < out.addresses.length; i++) {
+      const { address } = out.addresses[i]!
+      if (address.family === family && isAt(mem, destination, address)) return address
+    }
+    return out.sourceFor(mem, packet.head + (four ? ipv4.SRC : ipv6.SRC), family)
+  }
+
+  #mayTell4({ head, len }: Packet): boolean {
+    const { mem } = this.#pool
+    if (scope4(mem, head + ipv4.SRC) > Scope.LinkLocal) return false
+    if (scope4(mem, head + ipv4.DST) > Scope.LinkLocal) return false
+    if (ipv4.fragmentOffset(mem, head) !== 0) return false
+    if (ipv4.protocol(mem, head) !== ipv4.Protocol.Icmp) return true
+    const message = ipv4.headerBytes(mem, head)
+    return len > message && !icmp.isError4(u8(mem, head + message))
+  }
+
+  #mayTell6({ head, len }: Packet): boolean {
+    const { mem } = this.#pool
+    if (scope6(mem, head + ipv6.SRC) > Scope.LinkLocal) return false
+    if (scope6(mem, head + ipv6.DST) > Scope.LinkLocal) return false
+    let step = extension.walk(mem, head, head + len)
+    if ((step & 0xff) === ipv6.Next.Fragment) {
+      const at = head + (step >>> 8)
+      const after = (step >>> 8) + fragment.HEADER_BYTES
+      if (after > len || fragment.offsetBytes(mem, at) !== 0) return false
+      step = after * 256 + u8(mem, at)
+    }
+    if ((step & 0xff) !== ipv4.Protocol.Icmp6) return true
+    const message = step >>> 8
+    return message < len && !icmp.isError6(u8(mem, head + message))
+  }
+
+  #build4(about: Packet, typeCode: number, rest: number, from: Address): Packet | undefined {
+    const { mem } = this.#pool
+    const quoted = Math.min(about.len, ERROR4_BYTES - HEADER4_BYTES)
+    const error = this.#pool.alloc(HEADER4_BYTES + quoted)
+    if (error === undefined) return undefined
+    error.len = HEADER4_BYTES + quoted
+    const { head } = error
+    putAddress(mem, head + ipv4.SRC, from)
+    copy(mem, head + ipv4.DST, about.head + ipv4.SRC, 4)
+    const at = head + ipv4.HEADER_BYTES
+    put16(mem, at, typeCode)
+    put16(mem, at + icmp.CHECKSUM, 0)
+    put32(mem, at + icmp.REST, rest)
+    copy(mem, at + icmp.HEADER_BYTES, about.head, quoted)
+    put16(mem, at + icmp.CHECKSUM, ~sum(mem, at, icmp.HEADER_BYTES + quoted))
+    ipv4.putHeader(mem, head, {
+      totalBytes: error.len,
+      id: this.#egress.identify(),
+      fragment: 0,
+      ttl: DEFAULT_TTL,
+      protocol: ipv4.Protocol.Icmp,
+      tos: TOS_CONTROL,
+    })
+    return error
+  }
+
+  #build6(about: Packet, typeCode: number, rest: number, from: Address): Packet | undefined {
+    const { mem } = this.#pool
+    const quoted = Math.min(about.len, ERROR6_BYTES - HEADER6_BYTES)
+    const error = this.#pool.alloc(HEADER6_BYTES + quoted)
+    if (error === undefined) return undefined
+    error.len = HEADER6_BYTES + quoted
+    const { head } = error
+    const payloadBytes = icmp.HEADER_BYTES + quoted
+    const next = ipv4.Protocol.Icmp6
+    ipv6.putHeader(mem, head, { payloadBytes, next, hopLimit: DEFAULT_TTL })
+    putAddress(mem, head + ipv6.SRC, from)
+    copy(mem, head + ipv6.DST, about.head + ipv6.SRC, 16)
+    const at = head + ipv6.HEADER_BYTES
+    put16(mem, at, typeCode)
+    put16(mem, at + icmp.CHECKSUM, 0)
+    put32(mem, at + icmp.REST, rest)
+    copy(mem, at + icmp.HEADER_BYTES, about.head, quoted)
+    const pseudo = pseudo6(mem, head + ipv6.SRC, next, payloadBytes)
+    put16(mem, at + icmp.CHECKSUM, ~sum(mem, at, payloadBytes, pseudo))
+    return error
+  }
+}
