@@ -37,7 +37,7 @@ export interface Links {
   readonly describe: string
   /** Make the sandbox (idempotent; a sandbox without networks has only loopback). */
   prepare(sandbox: { readonly name: string; readonly netns: string }): void
-  /** Make the interface; configured and up when this returns. @throws StackError; leaves nothing. */
+  /** Make the interface: configured and up on return. @throws StackError, and leaves nothing. */
   attach(request: LinkRequest): Device
   /** Remove one interface: closes the device too. */
   detach(device: Device): void

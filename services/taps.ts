@@ -9,6 +9,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import type { Device, Offload } from '../stack/device.ts'
 import type { Engine } from '../stack/engine.ts'
 import { StackError } from '../stack/errors.ts'
+import { putMac } from '../stack/eth/mac.ts'
 import { Tap } from '../stack/eth/tap.ts'
 import { Netlink } from '../stack/native/netlink.ts'
 import { addNetns, deleteNetns, inNetns, isNamed, netnsExists } from '../stack/native/netns.ts'
@@ -137,7 +138,9 @@ function configure(netlink: Netlink, request: LinkRequest, tap: Tap): void {
     interfaceName,
     addresses.some(({ address }) => address.family === 6),
   )
-  netlink.setLink(index, { mac, mtuBytes, txQueueLen })
+  const macBytes = new Uint8Array(6)
+  putMac(macBytes, 0, mac)
+  netlink.setLink(index, { mac: macBytes, mtuBytes, txQueueLen })
   netlink.setLink(index, { up: true })
   for (const address of addresses) netlink.addAddress(index, address)
   for (const route of routes) netlink.addRoute(index, route)

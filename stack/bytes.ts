@@ -18,7 +18,7 @@ export function u32(mem: Uint8Array, at: number): number {
   return ((mem[at]! << 24) | (mem[at + 1]! << 16) | (mem[at + 2]! << 8) | mem[at + 3]!) >>> 0
 }
 
-/** As {@link u32}, as a signed word: what table keys and typed arrays hold, without a heap number. */
+/** As {@link u32}, but signed: what table keys and typed arrays hold, without a heap number. */
 export function i32(mem: Uint8Array, at: number): number {
   return (mem[at]! << 24) | (mem[at + 1]! << 16) | (mem[at + 2]! << 8) | mem[at + 3]!
 }

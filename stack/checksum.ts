@@ -17,7 +17,7 @@ interface WordView {
 
 let views: readonly WordView[] = []
 
-/** The 32-bit view of `mem`, made once a slab. Precondition: `mem.byteOffset` is a multiple of 4. */
+/** The 32-bit view of `mem`, made once a slab. Precondition: it starts at a multiple of 4. */
 function wordsOf(mem: Uint8Array): Uint32Array {
   for (let i = 0; i < views.length; i++) {
     const view = views[i]!

@@ -95,7 +95,7 @@ export function poolBytes(counts: { smallCount: number; largeCount: number }): n
   return counts.smallCount * SMALL_SLOT_BYTES + counts.largeCount * LARGE_SLOT_BYTES
 }
 
-/** A stack of idle packets. A fixed array with a count: JavaScript's own `pop` shrinks its store. */
+/** A stack of idle packets. A fixed array with a count: JavaScript's `pop` shrinks its store. */
 class IdleStack {
   readonly #packets: Packet[] = []
   count = 0

@@ -3,7 +3,7 @@
  *
  * ```text
  *  0         1     2       4    6           8     9         10       12       16       20
- *  | ver IHL | TOS | length| id | flags off | TTL | protocol| checksum| source | destination | options
+ *  | ver IHL | TOS | length| id | flags off | TTL | protocol| checksum| source | dest. | options
  * ```
  */
 import { put16, u8, u16 } from '../bytes.ts'

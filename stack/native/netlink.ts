@@ -13,7 +13,6 @@
  */
 import { type Address, type Prefix, toBytes } from '../address.ts'
 import { StackError } from '../errors.ts'
-import { type Mac, putMac } from '../eth/mac.ts'
 import { check, close, errnoName, recv, send, socket } from './libc.ts'
 
 const AF_NETLINK = 16
@@ -52,7 +51,8 @@ const ENODEV = 19
 
 export interface LinkSettings {
   readonly name?: string
-  readonly mac?: Mac
+  /** Six octets. */
+  readonly mac?: Uint8Array
   readonly mtuBytes?: number
   readonly txQueueLen?: number
   readonly up?: boolean
@@ -138,11 +138,7 @@ export class Netlink {
     const flags = settings.up === true ? IFF_UP : 0
     putLinkBody(message, index, flags, settings.up === undefined ? 0 : IFF_UP)
     if (settings.name !== undefined) message.attribute(Attribute.LinkName, text(settings.name))
-    if (settings.mac !== undefined) {
-      const bytes = new Uint8Array(6)
-      putMac(bytes, 0, settings.mac)
-      message.attribute(Attribute.LinkAddress, bytes)
-    }
+    if (settings.mac !== undefined) message.attribute(Attribute.LinkAddress, settings.mac)
     if (settings.mtuBytes !== undefined) message.attribute32(Attribute.LinkMtu, settings.mtuBytes)
     if (settings.txQueueLen !== undefined) {
       message.attribute32(Attribute.LinkTxQueueLen, settings.txQueueLen)
