@@ -23,8 +23,8 @@ const LIST = [
   ['storm-broadcast', 'Over the broadcast limit of the port.'],
   ['storm-multicast', 'Over the multicast limit of the port.'],
   ['storm-unknown', 'Over the unknown-unicast limit of the port.'],
-  ['arp-malformed', 'Not a whole IPv4-over-Ethernet ARP message, or its MACs contradict.'],
-  ['arp-spoofed', 'An ARP message or advertisement claims an address of another endpoint.'],
+  ['arp-malformed', 'Not a whole IPv4-over-Ethernet ARP message, or from no possible station.'],
+  ['arp-spoofed', 'ARP or neighbor discovery that claims an address or a MAC of another station.'],
   ['nd-malformed', 'A neighbour-discovery message fails the checks of RFC 4861 §7.1.'],
   ['neighbour-failed', 'The next hop did not answer ARP or neighbour solicitation.'],
   ['neighbour-queue-full', 'Too many packets already wait for this neighbour.'],
@@ -53,6 +53,7 @@ const LIST = [
   ['ip-multicast', 'Multicast that nothing here listens to; it is not routed between networks.'],
   ['ip-broadcast', 'Broadcast, or unicast in a group frame; neither is routed between networks.'],
   ['transport-malformed', 'A TCP or UDP header for the router is too short or its checksum wrong.'],
+  ['router-spoofed', 'A router advertisement or redirect from an endpoint that is not a router.'],
 ] as const
 
 export type DropName = (typeof LIST)[number][0]

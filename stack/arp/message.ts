@@ -40,6 +40,16 @@ export function targetIp(mem: Uint8Array, at: number): number {
   return u32(mem, at + TPA)
 }
 
+/**
+ * True if the sender could be one station: its MAC is neither zero nor a group's, its address
+ * neither multicast, broadcast nor loopback (RFC 1122 §3.2.1.3). 0.0.0.0 is a probe's (RFC 5227).
+ */
+export function isSender(mem: Uint8Array, at: number): boolean {
+  const ip = u32(mem, at + SPA)
+  if (ip >>> 28 >= 0xe || ip >>> 24 === 127 || (mem[at + SHA]! & 1) === 1) return false
+  return u16(mem, at + SHA) !== 0 || u32(mem, at + SHA + 2) !== 0
+}
+
 export interface MessageFields {
   readonly operation: number
   readonly senderMac: Mac

@@ -9,6 +9,7 @@
  */
 import { i32, u8, u16 } from '../bytes.ts'
 import { pseudo6, sum } from '../checksum.ts'
+import { areOptions, macOf, Option } from './nd_option.ts'
 
 export const PAYLOAD = 4
 export const NEXT = 6
@@ -32,8 +33,6 @@ export const Type = {
 }
 /** In the octet at FLAGS of an advertisement. */
 export const Flag = { Router: 0x80, Solicited: 0x40, Override: 0x20 } as const
-/** Link-layer address options (RFC 4861 §4.6.1). */
-export const Option = { Source: 1, Target: 2 } as const
 
 /**
  * True if the octets are a valid message by RFC 4861 §7.1.1 and §7.1.2: every accessor is then safe.
@@ -46,39 +45,22 @@ export function isMessage(mem: Uint8Array, at: number, bytes: number, complete: 
   if (u8(mem, at) >>> 4 !== 6 || u8(mem, at + NEXT) !== ICMP6) return false
   if (u8(mem, at + HOP_LIMIT) !== 255 || u8(mem, at + TYPE + 1) !== 0) return false
   if (u8(mem, at + TARGET) === 0xff || u8(mem, at + SRC) === 0xff) return false
-  if (!areOptions(mem, at)) return false
-  const toGroup = u8(mem, at + DST) === 0xff
-  if (u8(mem, at + TYPE) === Type.Advertisement) {
-    if (toGroup && (u8(mem, at + FLAGS) & Flag.Solicited) !== 0) return false
-  } else if (isUnspecified(mem, at + SRC)) {
+  if (!areOptions(mem, at + OPTIONS, at + TYPE + icmpBytes)) return false
+  const type = u8(mem, at + TYPE)
+  if (type === Type.Advertisement) {
+    const solicited = (u8(mem, at + FLAGS) & Flag.Solicited) !== 0
+    if (solicited && u8(mem, at + DST) === 0xff) return false
+  } else if (type !== Type.Solicitation) return false
+  else if (isUnspecified(mem, at + SRC)) {
     if (!isSolicitedNode(mem, at + DST) || linkAddress(mem, at, Option.Source) !== 0) return false
   }
   if (!complete) return true
   return sum(mem, at + TYPE, icmpBytes, pseudo6(mem, at + SRC, ICMP6, icmpBytes)) === 0xffff
 }
 
-/** Options fill the rest exactly, and each link-layer address is six octets and there once. */
-function areOptions(mem: Uint8Array, at: number): boolean {
-  const end = at + TYPE + u16(mem, at + PAYLOAD)
-  let seen = 0
-  for (let option = at + OPTIONS; option < end; option += u8(mem, option + 1) << 3) {
-    if (option + 2 > end || u8(mem, option + 1) === 0) return false
-    if (option + (u8(mem, option + 1) << 3) > end) return false
-    const type = u8(mem, option)
-    if (type !== Option.Source && type !== Option.Target) continue
-    if (u8(mem, option + 1) !== 1 || (seen & type) !== 0) return false
-    seen |= type
-  }
-  return true
-}
-
-/** Where the six octets of a link-layer address option are; 0: it is absent. Precondition: valid. */
-export function linkAddress(mem: Uint8Array, at: number, type: number): number {
-  const end = at + TYPE + u16(mem, at + PAYLOAD)
-  for (let option = at + OPTIONS; option < end; option += u8(mem, option + 1) << 3) {
-    if (u8(mem, option) === type) return option + 2
-  }
-  return 0
+/** Where the MAC of an {@link Option} is; 0: it is absent. Precondition: {@link isMessage}. */
+export function linkAddress(mem: Uint8Array, at: number, option: number): number {
+  return macOf(mem, at + OPTIONS, at + TYPE + u16(mem, at + PAYLOAD), option)
 }
 
 /** True if the sixteen octets are `::`: who sends so has no address yet (RFC 4862 §5.4.2). */

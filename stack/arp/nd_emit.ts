@@ -11,6 +11,7 @@ import { pseudo6, sum } from '../checksum.ts'
 import * as eth from '../eth/frame.ts'
 import type { Mac } from '../eth/mac.ts'
 import * as nd from './nd.ts'
+import { Option } from './nd_option.ts'
 
 /** fe80:: with the modified EUI-64 of a MAC (RFC 4291 appendix A, RFC 2464 §4). */
 export function linkLocal({ hi, lo }: Mac): Address {
@@ -56,7 +57,7 @@ export function putBody(
 ): void {
   put16(mem, at + nd.TYPE, type << 8)
   put32(mem, at + nd.FLAGS, flags << 24)
-  const option = type === nd.Type.Solicitation ? nd.Option.Source : nd.Option.Target
+  const option = type === nd.Type.Solicitation ? Option.Source : Option.Target
   put16(mem, at + nd.OPTIONS, (option << 8) | 1)
   put16(mem, at + nd.OPTIONS + 2, hi)
   put32(mem, at + nd.OPTIONS + 4, lo)

@@ -12,6 +12,7 @@ import type { Packet } from '../packet.ts'
 import * as arp from './message.ts'
 import * as nd from './nd.ts'
 import { putAllNodes, putBody, putGroupMac, seal } from './nd_emit.ts'
+import { Option } from './nd_option.ts'
 
 /** Turn the ARP request at `message` into its reply (RFC 826, "Packet Reception"). */
 export function replyArp(
@@ -52,7 +53,7 @@ export function replyNd(
     putAllNodes(mem, at + nd.DST)
     putGroupMac(mem, frame + eth.DST, at + nd.DST)
   } else {
-    const option = nd.linkAddress(mem, at, nd.Option.Source)
+    const option = nd.linkAddress(mem, at, Option.Source)
     flags |= nd.Flag.Solicited
     copy(mem, frame + eth.DST, option === 0 ? packet.head + eth.SRC : option, 6)
     copy(mem, at + nd.DST, at + nd.SRC, 16)
