@@ -1,0 +1,114 @@
+/**
+ * Network namespaces of the benchmark: made under names that carry our process id, removed at the
+ * end whatever happens. Here the text interface of `ip` is good enough: it runs between the
+ * measurements, never in them.
+ */
+import { readFileSync } from 'node:fs'
+import { atExit } from './cleanup.ts'
+import { run, runSync } from './shell.ts'
+
+/** Every namespace made by this run begins with it. */
+export const PREFIX: string = `tlb${process.pid}-`
+
+/** The interface under test has this name in every namespace of every system. */
+export const INTERFACE = 'eth0'
+
+/** Make a namespace with its loopback up; removed at the end. */
+export function addNetns(name: string): void {
+  runSync(['ip', 'netns', 'add', name])
+  atExit(() => runSync(['ip', 'netns', 'del', name]))
+  runSync(['ip', '-n', name, 'link', 'set', 'lo', 'up'])
+}
+
+/** Names of all namespaces under /var/run/netns. */
+export function listNetns(): string[] {
+  const lines = runSync(['ip', 'netns', 'list']).split('\n')
+  return lines.map((line) => line.split(' ')[0] ?? '').filter((name) => name !== '')
+}
+
+/** Names of all interfaces of the host's own namespace. */
+export function listLinks(): string[] {
+  const lines = runSync(['ip', '-o', 'link']).split('\n')
+  return lines.map((line) => line.split(': ')[1] ?? '').filter((name) => name !== '')
+}
+
+/** The command that runs `argv` inside a namespace. */
+export function inNetns(name: string, argv: readonly string[]): string[] {
+  return ['ip', 'netns', 'exec', name, ...argv]
+}
+
+/** The command that runs `argv` on the given CPUs (`0`, `0,1`). */
+export function onCpus(cpus: string, argv: readonly string[]): string[] {
+  return ['taskset', '-c', cpus, ...argv]
+}
+
+/** Change an interface, in the words of ip-link(8). */
+export function setLink(netns: string, link: string, ...change: readonly string[]): void {
+  runSync(['ip', '-n', netns, 'link', 'set', link, ...change])
+}
+
+export function addAddress(netns: string, link: string, address: string): void {
+  runSync(['ip', '-n', netns, 'addr', 'add', address, 'dev', link])
+}
+
+/** Move `link` from `from` into `to` as {@link INTERFACE}, with its address, and up. */
+export function adopt(
+  link: string,
+  { from, to, address }: { from: string; to: string; address: string },
+): void {
+  setLink(from, link, 'netns', to)
+  setLink(to, link, 'name', INTERFACE)
+  addAddress(to, INTERFACE, address)
+  setLink(to, INTERFACE, 'up')
+}
+
+/** Frames that {@link INTERFACE} may queue towards its reader, if it is a TAP. */
+export function txQueueLength(netns: string): number {
+  const text = runSync(['ip', '-n', netns, 'link', 'show', INTERFACE])
+  return Number(/qlen (\d+)/.exec(text)?.[1] ?? 0)
+}
+
+/** Segmentation, coalescing and checksums left to the other side, or done by the sending kernel. */
+export async function setOffloads(netns: string, on: boolean): Promise<void> {
+  const value = on ? 'on' : 'off'
+  const features = ['tx', 'tso', 'gso', 'gro'].flatMap((feature) => [feature, value])
+  await run(inNetns(netns, ['ethtool', '-K', INTERFACE, ...features]))
+}
+
+export interface InterfaceCounts {
+  readonly rxBytes: number
+  readonly rxPackets: number
+  readonly txBytes: number
+}
+
+/**
+ * Counters of {@link INTERFACE} as a process sees it, read without starting a program:
+ * /proc/PID/net belongs to the network namespace of process PID.
+ */
+export function counts(pid: number): InterfaceCounts {
+  return parseCounts(readFileSync(`/proc/${pid}/net/dev`, 'latin1'), INTERFACE)
+}
+
+/** @throws Error if the interface is not listed. */
+export function parseCounts(text: string, name: string): InterfaceCounts {
+  const line = text.split('\n').find((candidate) => candidate.trim().startsWith(`${name}:`))
+  if (line === undefined) throw new Error(`no interface ${name}`)
+  const fields = line.slice(line.indexOf(':') + 1)
+  const values = fields.trim().split(/\s+/).map(Number)
+  const [rxBytes = 0, rxPackets = 0] = values
+  return { rxBytes, rxPackets, txBytes: values[8] ?? 0 }
+}
+
+const LISTEN = '0A'
+
+/** True if a process of that network namespace listens on this TCP port. */
+export function listens(pid: number, port: number): boolean {
+  const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
+  return ['tcp', 'tcp6'].some((table) => {
+    const lines = readFileSync(`/proc/${pid}/net/${table}`, 'latin1').split('\n')
+    return lines.some((line) => {
+      const [, local, , state] = line.trim().split(/\s+/)
+      return state === LISTEN && local?.endsWith(suffix) === true
+    })
+  })
+}

@@ -1,0 +1,77 @@
+/**
+ * A system under test, and the bed it is measured in:
+ *
+ * ```text
+ *   [ client namespace ] eth0 --- system under test --- eth0 [ server namespace ]
+ *     iperf3 -c, ping, blast         [ middle ]           iperf3 -s, sink
+ * ```
+ *
+ * Every system gets the same namespaces, the same interface name, the same addresses and the
+ * same programs on the same CPUs; only what is between the two interfaces differs. A system that
+ * switches puts both into one subnet, one that routes has a gateway between two.
+ */
+
+/** The order is that of the tables. */
+export const PEER_NAMES = [
+  'tapline',
+  'tapline-route',
+  'kernel-bridge',
+  'kernel-route',
+  'ovs',
+  'ovs-tso',
+  'vde',
+  'null',
+] as const
+export type PeerName = (typeof PEER_NAMES)[number]
+
+/** What a system is told. */
+export interface Settings {
+  /** CPUs it may run on, if it is a process. */
+  readonly systemCpus: string
+  /** tapline's way of talking to the kernel; `auto`: what it finds. */
+  readonly engine: 'auto' | 'io_uring' | 'poll'
+}
+
+/** Where a system is built. All of it is removed for it afterwards. */
+export interface Place {
+  readonly client: string
+  readonly server: string
+  /** A namespace of the system's own, so that nothing of the host's is measured with it. */
+  readonly middle: string
+  /** For files and sockets. */
+  readonly folder: string
+}
+
+export interface Opened {
+  /** Version and settings, for the report. */
+  readonly about: string
+  /** The I/O engine in use, where it is one of ours. */
+  readonly engine?: string
+  /** End what {@link Peer.open} started. */
+  readonly close: () => Promise<unknown>
+}
+
+export interface Peer {
+  /** What people read in tables and charts. */
+  readonly title: string
+  /** Programs it needs, each with the Debian package that has it. */
+  readonly tools: Readonly<Record<string, string>>
+  readonly serverAddress: string
+  /** True if it opens TAPs, whose queue length matters. */
+  readonly taps: boolean
+  /** Bring the system up. @throws Error that says what did not work. */
+  open(place: Place, settings: Settings): Promise<Opened>
+}
+
+/** Addresses, for all systems alike. */
+export const CLIENT = '10.77.1.11'
+export const SWITCHED_SERVER = '10.77.1.12'
+export const ROUTED_SERVER = '10.77.2.12'
+export const CLIENT_GATEWAY = '10.77.1.1'
+export const SERVER_GATEWAY = '10.77.2.1'
+
+/**
+ * Frames a TAP of a peer may queue towards its switch: at least a TCP window of single segments,
+ * so that no peer is measured by the losses of a short default queue. tapline chooses its own.
+ */
+export const TX_QUEUE_FRAMES = 4096

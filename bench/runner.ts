@@ -1,0 +1,161 @@
+/**
+ * The order of things: open a bed for each system, then rounds, and in each round every question
+ * to every system in turn, so that systems that are compared are measured within seconds of each
+ * other. A run that fails is told and counted, and the rest goes on.
+ */
+import { Bed, missingTools } from './bed.ts'
+import { mark, undoSince } from './cleanup.ts'
+import { measureFleet } from './measure/fleet.ts'
+import { measureFrames } from './measure/frames.ts'
+import { measureRtt } from './measure/rtt.ts'
+import { measureTcp } from './measure/tcp.ts'
+import type { Options } from './options.ts'
+import { PEERS } from './peers/list.ts'
+import { PEER_NAMES, type PeerName } from './peers/peer.ts'
+import { METRICS, type Metrics, QUESTIONS, type QuestionName } from './questions.ts'
+import { formatNumber } from './report.ts'
+import { Results } from './results.ts'
+
+type Measure = (bed: Bed, options: Options) => Promise<Metrics>
+
+const tcp =
+  (streams: number, bothWays: boolean, offloads: boolean): Measure =>
+  (bed, options) =>
+    measureTcp(bed, options, { streams, bothWays, offloads })
+
+/** Questions that are put to a bed. */
+const MEASURES: Readonly<Partial<Record<QuestionName, Measure>>> = {
+  tcp: tcp(1, false, true),
+  tcp8: tcp(8, false, true),
+  'tcp-both': tcp(1, true, true),
+  'tcp-plain': tcp(1, false, false),
+  frames: measureFrames,
+  rtt: (bed, options) => measureRtt(bed, options, { load: false }),
+  'rtt-load': (bed, options) => measureRtt(bed, options, { load: true }),
+}
+
+/** Bringing hundreds of sandboxes up and down needs no more repetitions than this. */
+const FLEET_ROUNDS = 3
+
+export interface Outcome {
+  readonly results: Results
+  /** What each system was, by name; systems that could not be opened are missing. */
+  readonly about: ReadonlyMap<PeerName, string>
+  /** The I/O engine that tapline used. */
+  readonly engine: string
+  /** Systems that were left out, as sentences that say what to install. */
+  readonly skipped: readonly string[]
+}
+
+export async function runAll(options: Options): Promise<Outcome> {
+  const results = new Results()
+  const skipped: string[] = []
+  const beds = await openBeds(options, { skipped, results })
+  const progress = new Progress(options, beds)
+  for (let round = 0; round < options.rounds; round++) {
+    for (const question of options.questions) {
+      const measure = MEASURES[question]
+      if (measure === undefined) continue
+      for (const peer of QUESTIONS[question].peers) {
+        const bed = beds.get(peer)
+        if (bed === undefined) continue
+        await attempt({ results, progress, question, peer, round }, () => measure(bed, options))
+      }
+    }
+  }
+  for (const bed of beds.values()) await bed.close()
+  await runFleet(options, { results, progress })
+  const about = new Map([...beds].map(([name, bed]) => [name, bed.about]))
+  return { results, about, engine: beds.get('tapline')?.engine ?? options.engine, skipped }
+}
+
+async function runFleet(
+  options: Options,
+  { results, progress }: { results: Results; progress: Progress },
+): Promise<void> {
+  if (!wanted(options).has('tapline') || !options.questions.includes('fleet')) return
+  for (let round = 0; round < Math.min(options.rounds, FLEET_ROUNDS); round++) {
+    const run = { results, progress, question: 'fleet', peer: 'tapline', round } as const
+    await attempt(run, () => measureFleet(options))
+  }
+}
+
+/** Systems that some question is put to. */
+function wanted({ questions, systems }: Options): Set<PeerName> {
+  const asked = new Set(questions.flatMap((question) => QUESTIONS[question].peers))
+  return new Set(PEER_NAMES.filter((name) => asked.has(name) && systems.includes(name)))
+}
+
+async function openBeds(
+  options: Options,
+  { skipped, results }: { skipped: string[]; results: Results },
+): Promise<Map<PeerName, Bed>> {
+  const beds = new Map<PeerName, Bed>()
+  if (options.questions.every((question) => MEASURES[question] === undefined)) return beds
+  for (const name of wanted(options)) {
+    const missing = missingTools(PEERS[name])
+    if (missing.length > 0) {
+      skipped.push(`${name}: install ${missing.join(' and ')} to measure it`)
+      process.stderr.write(`${skipped.at(-1)}\n`)
+      continue
+    }
+    const before = mark()
+    try {
+      beds.set(name, await Bed.open(name, PEERS[name], options))
+    } catch (error) {
+      undoSince(before)
+      results.failures.push(`${name} did not come up: ${messageOf(error)}`)
+      process.stderr.write(`${results.failures.at(-1)}\n`)
+    }
+  }
+  return beds
+}
+
+interface Run {
+  readonly results: Results
+  readonly progress: Progress
+  readonly question: QuestionName
+  readonly peer: PeerName
+  readonly round: number
+}
+
+async function attempt(run: Run, measure: () => Promise<Metrics>): Promise<void> {
+  const { results, progress, question, peer, round } = run
+  try {
+    const metrics = await measure()
+    results.add(question, peer, round, metrics)
+    progress.done(run, describe(question, metrics))
+  } catch (error) {
+    results.failures.push(`${question} of ${peer}, round ${round + 1}: ${messageOf(error)}`)
+    progress.done(run, `failed: ${messageOf(error)}`)
+  }
+}
+
+function describe(question: QuestionName, metrics: Metrics): string {
+  const { headline } = QUESTIONS[question]
+  return `${formatNumber(metrics[headline] ?? Number.NaN)} ${METRICS[headline]}`
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
+}
+
+/** Lines on stderr, so that a long run is seen to go on. */
+class Progress {
+  readonly #total: number
+  #done = 0
+
+  constructor(options: Options, beds: ReadonlyMap<PeerName, Bed>) {
+    const runs = options.questions.map((question) => {
+      if (MEASURES[question] === undefined) return Math.min(options.rounds, FLEET_ROUNDS)
+      return QUESTIONS[question].peers.filter((peer) => beds.has(peer)).length * options.rounds
+    })
+    this.#total = runs.reduce((sum, count) => sum + count, 0)
+  }
+
+  done({ question, peer, round }: Run, outcome: string): void {
+    this.#done++
+    const place = `[${`${this.#done}`.padStart(`${this.#total}`.length)}/${this.#total}]`
+    process.stderr.write(`${place} round ${round + 1} ${question} ${peer}: ${outcome}\n`)
+  }
+}
