@@ -208,6 +208,9 @@ export class Bridge {
       if (vid === undefined || vid === 0) return 0
       throw new StackError('bad-argument', `bridge ${this.name} does not filter VLANs`)
     }
+    if (vid === undefined && port.vlans.pvid < 0) {
+      throw new StackError('bad-argument', `port ${port.name} has no PVID: say which VLAN`)
+    }
     const chosen = checkVid(vid ?? port.vlans.pvid)
     if (port.vlans.carries(chosen)) return chosen
     throw new StackError('bad-argument', `port ${port.name} does not carry VLAN ${chosen}`)
