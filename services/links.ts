@@ -38,7 +38,7 @@ export interface Links {
   /** Make the sandbox (idempotent; a sandbox without networks has only loopback). */
   prepare(sandbox: { readonly name: string; readonly netns: string }): void
   /** Make the interface: configured and up on return. @throws StackError, and leaves nothing. */
-  attach(request: LinkRequest): Device
+  attach(request: LinkRequest): Device | Promise<Device>
   /** Remove one interface: closes the device too. */
   detach(device: Device): void
   /** Remove the sandbox, if `prepare` made it. Idempotent. */

@@ -1,9 +1,11 @@
 /**
  * Sandboxes made of network namespaces, their interfaces TAPs: the {@link Links} of a router
- * process. A TAP is opened inside its namespace, so it is born under its final name and never
- * seen elsewhere; everything about it is set through rtnetlink before the first frame is read.
+ * process. TAPs are opened in a nameless namespace, where nothing else sees or touches them, and
+ * moved from there to their sandbox; everything about them is set through rtnetlink before the
+ * first frame is read.
  *
- * No descriptor of a namespace is kept: it must be able to die under us, and its TAPs with it.
+ * No descriptor of a sandbox's namespace is kept: it must be able to die under us, and its TAPs
+ * with it. That is also why they are opened elsewhere; see tun.ts.
  */
 import { existsSync, writeFileSync } from 'node:fs'
 import type { Device, Offload } from '../stack/device.ts'
@@ -12,7 +14,15 @@ import { StackError } from '../stack/errors.ts'
 import { putMac } from '../stack/eth/mac.ts'
 import { Tap } from '../stack/eth/tap.ts'
 import { Netlink } from '../stack/native/netlink.ts'
-import { addNetns, deleteNetns, inNetns, isNamed, netnsExists } from '../stack/native/netns.ts'
+import {
+  addNetns,
+  anonymousNetns,
+  deleteNetns,
+  inNetns,
+  isNamed,
+  Netns,
+  netnsExists,
+} from '../stack/native/netns.ts'
 import type { Pool } from '../stack/packet.ts'
 import type { LinkRequest, Links } from './links.ts'
 
@@ -42,6 +52,9 @@ export class TapLinks implements Links {
   readonly #attached = new Map<Device, Place>()
   /** Interfaces that are closed and may not be quite gone, as `netns interface`. */
   readonly #closed = new Set<string>()
+  /** Where TAPs are born, and how many were. */
+  readonly #nursery: Netns = anonymousNetns()
+  #bornCount = 0
   /** Namespaces that we made, by name. */
   readonly #made = new Set<string>()
 
@@ -61,28 +74,51 @@ export class TapLinks implements Links {
     inNetns(netns, () => withNetlink((netlink) => bringUp(netlink, 'lo')))
   }
 
-  attach(request: LinkRequest): Device {
-    return inNetns(request.netns, () => {
-      if (this.#closed.delete(key(request))) withNetlink((netlink) => remove(netlink, request))
-      const tap = new Tap({
+  async attach(request: LinkRequest): Promise<Device> {
+    const netns = new Netns(request.netns)
+    let tap: Tap | undefined
+    try {
+      if (this.#closed.delete(key(request))) netns.run(() => remove(request))
+      tap = await this.#open(request, netns)
+      const { offload } = tap
+      netns.run(() => withNetlink((netlink) => configure(netlink, request, offload.tso)))
+      tap.start()
+    } catch (error) {
+      tap?.close()
+      throw error
+    } finally {
+      netns.close()
+    }
+    const { interfaceName } = request
+    this.#attached.set(tap, { netns: request.netns, interfaceName })
+    return tap
+  }
+
+  /** Open a TAP and move it to `netns` under its name. */
+  async #open(request: LinkRequest, netns: Netns): Promise<Tap> {
+    const born = `tap${this.#bornCount++}`
+    const { tap, netlink } = this.#nursery.run(() => {
+      const opened = new Tap({
         pool: this.#pool,
         engine: this.#engine,
-        interfaceName: request.interfaceName,
+        interfaceName: born,
         name: request.deviceName,
         mtuBytes: request.mtuBytes,
         offload: request.offload && this.#offload.tso,
       })
-      try {
-        withNetlink((netlink) => configure(netlink, request, tap))
-        tap.start()
-      } catch (error) {
-        tap.close()
-        throw error
-      }
-      const { netns, interfaceName } = request
-      this.#attached.set(tap, { netns, interfaceName })
-      return tap
+      return { tap: opened, netlink: new Netlink() }
     })
+    try {
+      const link = netlink.link(born)
+      if (link === undefined) throw new StackError('not-found', `no interface ${born}`)
+      await netlink.moveLink(link.index, { netnsFd: netns.fd, name: request.interfaceName })
+      return tap
+    } catch (error) {
+      tap.close()
+      throw error
+    } finally {
+      netlink.close()
+    }
   }
 
   detach(device: Device): void {
@@ -100,6 +136,7 @@ export class TapLinks implements Links {
   close(): void {
     for (const device of [...this.#attached.keys()]) this.detach(device)
     for (const netns of [...this.#made]) this.release({ name: netns, netns })
+    this.#nursery.close()
   }
 }
 
@@ -116,10 +153,12 @@ function key({ netns, interfaceName }: Place): string {
   return `${netns} ${interfaceName}`
 }
 
-/** Take an interface away now. */
-function remove(netlink: Netlink, { interfaceName }: Place): void {
-  const link = netlink.link(interfaceName)
-  if (link !== undefined) netlink.deleteLink(link.index)
+/** Take an interface away now. Precondition: this thread is in its namespace. */
+function remove({ interfaceName }: Place): void {
+  withNetlink((netlink) => {
+    const link = netlink.link(interfaceName)
+    if (link !== undefined) netlink.deleteLink(link.index)
+  })
 }
 
 function bringUp(netlink: Netlink, name: string): void {
@@ -128,12 +167,12 @@ function bringUp(netlink: Netlink, name: string): void {
 }
 
 /** Make the interface what was asked for. Precondition: this thread is in its namespace. */
-function configure(netlink: Netlink, request: LinkRequest, tap: Tap): void {
+function configure(netlink: Netlink, request: LinkRequest, superFrames: boolean): void {
   const { interfaceName, mac, mtuBytes, addresses, routes } = request
   const link = netlink.link(interfaceName)
   if (link === undefined) throw new StackError('not-found', `no interface ${interfaceName}`)
   const { index } = link
-  const txQueueLen = request.txQueueLen ?? (tap.offload.tso ? QUEUE_SUPER : QUEUE_PLAIN)
+  const txQueueLen = request.txQueueLen ?? (superFrames ? QUEUE_SUPER : QUEUE_PLAIN)
   setIpv6(
     interfaceName,
     addresses.some(({ address }) => address.family === 6),

@@ -13,7 +13,7 @@
  */
 import { type Address, type Prefix, toBytes } from '../address.ts'
 import { StackError } from '../errors.ts'
-import { check, close, errnoName, recv, send, socket } from './libc.ts'
+import { check, close, errnoName, recv, send, sendAsync, socket } from './libc.ts'
 
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0x8_0000
@@ -35,6 +35,7 @@ const Attribute = {
   LinkName: 3,
   LinkMtu: 4,
   LinkTxQueueLen: 13,
+  LinkNetnsFd: 28,
   Address: 1,
   Local: 2,
   RouteDestination: 1,
@@ -146,6 +147,20 @@ export class Netlink {
     fail(this.#exchange(message).code, `configure link ${settings.name ?? index}`)
   }
 
+  /**
+   * Move a link to the namespace behind a descriptor, where it gets `name`. The kernel waits for
+   * readers some 15 ms meanwhile, so this is done off the thread that carries packets.
+   */
+  async moveLink(index: number, to: { readonly netnsFd: number; name: string }): Promise<void> {
+    const message = new Message(Type.NewLink, 0)
+    putLinkBody(message, index, 0, 0)
+    message.attribute(Attribute.LinkName, text(to.name))
+    message.attribute32(Attribute.LinkNetnsFd, to.netnsFd)
+    const request = message.seal(++this.#sequence)
+    check(await sendAsync(this.#fd, request, request.length), 'send to netlink')
+    fail(this.#receive(this.#sequence).code, `move link ${to.name}`)
+  }
+
   deleteLink(index: number): void {
     const message = new Message(Type.DelLink, 0)
     putLinkBody(message, index, 0, 0)
@@ -191,6 +206,10 @@ export class Netlink {
     const sequence = ++this.#sequence
     const request = message.seal(sequence)
     check(send(this.#fd, request, request.length, 0), 'send to netlink')
+    return this.#receive(sequence)
+  }
+
+  #receive(sequence: number): { code: number; body: Uint8Array | undefined } {
     let body: Uint8Array | undefined
     for (;;) {
       const bytes = check(recv(this.#fd, this.#reply, REPLY_BYTES, 0), 'receive from netlink')

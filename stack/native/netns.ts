@@ -40,7 +40,7 @@ export function netnsExists(spec: string): boolean {
 
 /** An open namespace: stays alive and reachable while held. */
 export class Netns {
-  readonly #fd: number
+  readonly fd: number
   readonly spec: string
 
   /** @throws StackError `not-found` if there is no such namespace. */
@@ -48,7 +48,7 @@ export class Netns {
     const path = netnsPath(spec)
     const fd = open(path, O_CLOEXEC, 0)
     if (fd < 0) throw new StackError('not-found', `network namespace ${spec}: no ${path}`)
-    this.#fd = fd
+    this.fd = fd
     this.spec = spec
   }
 
@@ -56,7 +56,7 @@ export class Netns {
   run<T>(work: () => T): T {
     const back = check(open(OWN, O_CLOEXEC, 0), `open ${OWN}`)
     try {
-      check(setns(this.#fd, CLONE_NEWNET), `enter network namespace ${this.spec}`)
+      check(setns(this.fd, CLONE_NEWNET), `enter network namespace ${this.spec}`)
       try {
         return work()
       } finally {
@@ -68,8 +68,13 @@ export class Netns {
   }
 
   close(): void {
-    close(this.#fd)
+    close(this.fd)
   }
+}
+
+/** A namespace without a name, which lives while it is held. */
+export function anonymousNetns(): Netns {
+  return inScratchNetns(() => new Netns(OWN))
 }
 
 /** Run `work` in the namespace `spec`. */

@@ -1,9 +1,10 @@
 /**
  * Opening a TAP: /dev/net/tun and its ioctls (Documentation/networking/tuntap.rst).
  *
- * A TAP is made in the network namespace that the thread is in, so one that is opened inside
- * {@link Netns.run} is born where it belongs, under its final name. It lives as long as its
- * descriptor, and dies with its namespace: then reads and writes fail with EBADFD.
+ * A TAP lives as long as its descriptor, and dies with its namespace: then reads and writes fail
+ * with EBADFD. It is made in the namespace in which /dev/net/tun was opened, and the descriptor
+ * holds on to that namespace for good. So a TAP is opened elsewhere and then moved: one that was
+ * opened where it is used would keep its sandbox's namespace alive after everyone else left it.
  */
 import type { Offload } from '../device.ts'
 import { StackError } from '../errors.ts'
