@@ -17,11 +17,12 @@ import { DropReason } from '../drop.ts'
 import type { Channel, Engine } from '../engine.ts'
 import { errnoName } from '../native/libc.ts'
 import { openTap } from '../native/tun.ts'
-import { GsoType, type Output, type Packet, type Pool, SMALL_FRAME_BYTES } from '../packet.ts'
+import { type Output, type Packet, type Pool, SMALL_FRAME_BYTES } from '../packet.ts'
 import { putFacts, readFacts, VNET_BYTES } from '../vnet.ts'
+import { egressRefusal } from './egress.ts'
 import * as eth from './frame.ts'
 
-/** A frame may exceed the MTU by its header and one tag, as the kernel's own bridge allows. */
+/** What a frame may exceed the MTU by: its header and one tag. */
 const FRAME_EXTRA_BYTES: number = eth.HEADER_BYTES + eth.TAG_BYTES
 
 export interface TapOptions {
@@ -48,7 +49,6 @@ export class Tap implements Device, Channel {
   onLost: (why: string) => void = () => {}
   readonly #pool: Pool
   readonly #engine: Engine
-  readonly #frameMax: number
   #id = -1
   #open = true
 
@@ -58,11 +58,10 @@ export class Tap implements Device, Channel {
     this.#engine = engine
     this.name = name
     this.mtuBytes = mtuBytes
-    this.#frameMax = mtuBytes + FRAME_EXTRA_BYTES
     const handle = openTap(interfaceName, offload)
     this.fd = handle.fd
     this.offload = handle.offload
-    this.large = handle.offload.tso || this.#frameMax > SMALL_FRAME_BYTES
+    this.large = handle.offload.tso || mtuBytes + FRAME_EXTRA_BYTES > SMALL_FRAME_BYTES
     this.port = pool.counters.acquirePort()
     this.output = (packet) => pool.drop(packet, DropReason.DeviceDown)
   }
@@ -83,9 +82,8 @@ export class Tap implements Device, Channel {
 
   transmit(packet: Packet): void {
     if (this.#id < 0) return this.#pool.drop(packet, DropReason.DeviceDown)
-    if (packet.gsoType === GsoType.None && packet.len > this.#frameMax) {
-      return this.#pool.drop(packet, DropReason.FrameOversize)
-    }
+    const refusal = egressRefusal(this.#pool.mem, packet, this)
+    if (refusal >= 0) return this.#pool.drop(packet, refusal)
     const at = packet.head - VNET_BYTES
     putFacts(this.#pool.mem, at, packet)
     this.#pool.counters.transmitted(this.port, packet.len)
