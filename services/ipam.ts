@@ -28,6 +28,7 @@ import {
   toBytes,
 } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
+import type { SubnetConfig } from './config/model.ts'
 
 /** An address as an integer of its own family's width. */
 export function toInteger(address: Address): bigint {
@@ -76,6 +77,8 @@ export class Subnet {
   readonly #hosts: Bounds
   /** Who holds which address: a sentence's subject for messages, such as `web1`. */
   readonly #holders = new Map<bigint, string>()
+  /** Holders inside the range. */
+  #used = 0
   /** No address below it is free: where the search for the lowest free one begins. */
   #hint: bigint
 
@@ -117,7 +120,7 @@ export class Subnet {
     }
     const taken = this.holder(address)
     if (taken !== undefined) throw new StackError('exists', `${text} is taken by ${taken}`)
-    this.#holders.set(toInteger(address), holder)
+    this.#hold(toInteger(address), holder)
   }
 
   /** The lowest free address. @throws StackError `exhausted`. */
@@ -126,20 +129,21 @@ export class Subnet {
     while (value <= this.#from.last && this.#holders.has(value)) value++
     this.#hint = value
     if (value > this.#from.last) throw new StackError('exhausted', this.#exhausted(holder))
-    this.#holders.set(value, holder)
+    this.#hold(value, holder)
     return fromInteger(this.family, value)
   }
 
   /** Give an address back. Harmless if it is free. */
   release(address: Address): void {
     const value = toInteger(address)
-    this.#holders.delete(value)
-    if (value >= this.#from.first && value < this.#hint) this.#hint = value
+    if (!this.#holders.delete(value) || !this.#isInRange(value)) return
+    this.#used--
+    if (value < this.#hint) this.#hint = value
   }
 
   /** Free addresses that `allocate` may still choose. */
   get free(): bigint {
-    return this.#size - this.#used
+    return this.#size - BigInt(this.#used)
   }
 
   get #size(): bigint {
@@ -147,11 +151,13 @@ export class Subnet {
     return last < first ? 0n : last - first + 1n
   }
 
-  get #used(): bigint {
-    const { first, last } = this.#from
-    let used = 0n
-    for (const value of this.#holders.keys()) if (value >= first && value <= last) used++
-    return used
+  #hold(value: bigint, holder: string): void {
+    this.#holders.set(value, holder)
+    if (this.#isInRange(value)) this.#used++
+  }
+
+  #isInRange(value: bigint): boolean {
+    return value >= this.#from.first && value <= this.#from.last
   }
 
   #exhausted(holder: string): string {
@@ -174,6 +180,15 @@ function greater(a: bigint, b: bigint): bigint {
 
 function fromText(family: Family, value: bigint): string {
   return formatAddress(fromInteger(family, value))
+}
+
+/** The first host of a subnet that is not held back for another machine. */
+export function defaultGateway({ subnet, auxiliary }: SubnetConfig): Address {
+  const { family } = subnet.address
+  const held = new Set(auxiliary.map(({ address }) => toInteger(address)))
+  let value = hostBounds(subnet).first
+  while (held.has(value)) value++
+  return fromInteger(family, value)
 }
 
 /** Docker's local address pools: 172.17.0.0/16 to 172.31.0.0/16, then 192.168.0.0/16 in /20s. */

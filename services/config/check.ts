@@ -16,7 +16,7 @@ import {
 } from '../../stack/address.ts'
 import { PORTS_MAX } from '../../stack/counters.ts'
 import { formatMac } from '../../stack/eth/mac.ts'
-import { Subnet } from '../ipam.ts'
+import { defaultGateway, Subnet } from '../ipam.ts'
 import { type Faults, nearest, type Path } from './faults.ts'
 import type { Config, EndpointConfig, NetworkConfig, SandboxConfig, SubnetConfig } from './model.ts'
 
@@ -149,9 +149,7 @@ function checkSubnet(o: Located, config: SubnetConfig): void {
 /** Gateways and auxiliary addresses are taken before any sandbox asks. */
 function reserveOwn(o: Located, network: NetworkConfig, held: Holders): void {
   for (const subnet of network.subnets) {
-    if (subnet.gateway !== undefined) {
-      held.take(key(network, subnet.gateway), 'the gateway')
-    }
+    held.take(key(network, subnet.gateway ?? defaultGateway(subnet)), 'the gateway')
     for (const auxiliary of subnet.auxiliary) {
       const who = held.take(key(network, auxiliary.address), `aux_addresses "${auxiliary.name}"`)
       if (who === undefined) continue
@@ -335,16 +333,18 @@ function checkVia(
   }
   const on = bridges.find((n) => n.subnets.some((s) => contains(s.subnet, via)))
   // A network whose subnet IPAM will choose may turn out to hold it: asked again in plan.ts.
-  const open = bridges.some(
-    (n) =>
-      (family === 6 ? n.ipv6 : n.ipv4) &&
-      !n.subnets.some((s) => s.subnet.address.family === family),
-  )
+  const open =
+    o.broken.size > 0 ||
+    bridges.some(
+      (n) =>
+        (family === 6 ? n.ipv6 : n.ipv4) &&
+        !n.subnets.some((s) => s.subnet.address.family === family),
+    )
   if (on === undefined) {
     if (!open) o.faults.at(path, `${text} is not on any network of this file`)
   } else if (on.internal) {
     o.faults.at(path, `network "${on.name}" is internal: nothing is routed through it`)
-  } else if (on.subnets.some((s) => s.gateway !== undefined && sameAddress(s.gateway, via))) {
+  } else if (on.subnets.some((s) => sameAddress(s.gateway ?? defaultGateway(s), via))) {
     o.faults.at(path, `${text} is the router's own address`)
   }
 }

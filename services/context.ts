@@ -1,0 +1,28 @@
+/** What drivers build with: the parts that a node has one of. */
+import type { Clock } from '../stack/clock.ts'
+import type { Device } from '../stack/device.ts'
+import type { Router } from '../stack/ip/router.ts'
+import type { Pool } from '../stack/packet.ts'
+import type { Random } from '../stack/random.ts'
+import type { Captures } from './captures.ts'
+import type { Links } from './links.ts'
+import type { Log } from './log.ts'
+
+export interface Context {
+  readonly pool: Pool
+  readonly clock: Clock
+  readonly random: Random
+  readonly links: Links
+  readonly log: Log
+  readonly router: Router
+  readonly captures: Captures
+  readonly tally: Tally
+  /** Told of every device that is to be polled, and when it is no more. */
+  readonly onDevice: (device: Device, added: boolean) => void
+}
+
+/** What is counted of a node beside its packets. */
+export interface Tally {
+  /** Devices lost from outside since the start. */
+  lostDevices: number
+}

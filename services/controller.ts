@@ -1,0 +1,230 @@
+/**
+ * The controller: brings a node from what it is to what a configuration says.
+ *
+ * ```text
+ *   config -> plan -> desired state --+
+ *                                     +-- diff -> steps -> node
+ *   node   ---------> current state --+
+ * ```
+ *
+ * Everything is decided before anything is touched, so that a configuration that cannot be had
+ * changes nothing. If a step fails, the state from before `apply` is the next thing that is
+ * applied; what cannot be restored is left out and reported, and the node's own account of what is
+ * there stays true.
+ *
+ * A node works while it is changed: between sandboxes the event loop has its turn. Calls are done
+ * one after the other. An aborted `apply` stops between two steps and leaves what it did; whoever
+ * aborts goes on with `close`, or with another `apply`.
+ */
+import { setImmediate } from 'node:timers/promises'
+import { StackError } from '../stack/errors.ts'
+import type { Config } from './config/model.ts'
+import { diff, reportStep, type Step, type StepReport } from './diff.ts'
+import type { CaptureSink } from './edge.ts'
+import { buildNode, type Node, type NodeOptions } from './node.ts'
+import { plan } from './plan.ts'
+import { EMPTY, type State } from './state.ts'
+import { type TraceRequest, type TraceResult, trace } from './trace.ts'
+import * as views from './views.ts'
+
+export interface ApplyReport {
+  /** What was done, in order; empty: nothing had changed. */
+  readonly steps: readonly StepReport[]
+  /** Networks, sandboxes, endpoints and routes that were there already and not touched. */
+  readonly unchanged: number
+  readonly durationMs: number
+}
+
+export type ControllerOptions = NodeOptions
+
+export class Controller {
+  readonly node: Node
+  #name = ''
+  #last: Promise<unknown> = Promise.resolve()
+  readonly #closing = new AbortController()
+  #closed: Promise<void> | undefined
+
+  constructor(options: ControllerOptions) {
+    this.node = buildNode(options)
+  }
+
+  /** Of the configuration in force; empty before the first. */
+  get name(): string {
+    return this.#name
+  }
+
+  /** What {@link apply} would do now. @throws StackError as `apply` does, if it cannot be had. */
+  plan(config: Config): ApplyReport {
+    const { state } = this.node
+    const desired = plan(config, state)
+    const steps = diff(state, desired)
+    return { steps: steps.map(reportStep), unchanged: unchanged(desired, steps), durationMs: 0 }
+  }
+
+  /**
+   * Bring the node to what `config` says. What did not change is not touched.
+   *
+   * @throws StackError if it cannot be had, or a step failed; an AggregateError if restoring what
+   *   was before failed as well; the signal's reason if aborted.
+   */
+  apply(config: Config, signal?: AbortSignal): Promise<ApplyReport> {
+    const result = this.#last.then(() => this.#apply(config, signal))
+    this.#last = result.catch(() => {})
+    return result
+  }
+
+  /** Take everything away and give everything back; all of it is tried. Idempotent. */
+  close(): Promise<void> {
+    this.#closing.abort(new StackError('daemon', 'the node is closing'))
+    this.#closed ??= this.#last.then(() => this.#close())
+    return this.#closed
+  }
+
+  ls(): views.Listing {
+    return views.ls(this.node, this.#name)
+  }
+
+  /** One network, sandbox or device by name; without a name, all. @throws StackError. */
+  inspect(name?: string): views.Inspection {
+    return views.inspect(this.node, this.#name, name)
+  }
+
+  fdb(network?: string): views.FdbRow[] {
+    return views.fdb(this.node, network)
+  }
+
+  neigh(): views.NeighborRow[] {
+    return views.neigh(this.node)
+  }
+
+  routes(): views.RouteRow[] {
+    return views.routes(this.node)
+  }
+
+  stats(): views.Stats {
+    return views.stats(this.node)
+  }
+
+  drops(): views.DropRow[] {
+    return views.drops(this.node)
+  }
+
+  /** What would happen to a packet. Nothing is sent and nothing changes. @throws StackError. */
+  trace(request: TraceRequest): TraceResult {
+    return trace(this.node, request)
+  }
+
+  /** See {@link Captures.attach}. */
+  attachCapture(devices: readonly string[] | 'all', sink: CaptureSink): () => void {
+    return this.node.attachCapture(devices, sink)
+  }
+
+  async #apply(config: Config, signal: AbortSignal | undefined): Promise<ApplyReport> {
+    const startMs = performance.now()
+    const signals = [this.#closing.signal, ...(signal === undefined ? [] : [signal])]
+    const stop = AbortSignal.any(signals)
+    stop.throwIfAborted()
+    const before = this.node.state
+    const desired = plan(config, before)
+    const steps = diff(before, desired)
+    try {
+      await this.#run(steps, stop)
+    } catch (error) {
+      if (!stop.aborted) await this.#restore(before, error)
+      throw error
+    }
+    this.#name = config.name
+    const report: ApplyReport = {
+      steps: steps.map(reportStep),
+      unchanged: unchanged(desired, steps),
+      durationMs: Math.round(performance.now() - startMs),
+    }
+    this.node.context.log.info({ ...report, steps: steps.length }, 'applied')
+    return report
+  }
+
+  /** Do steps; between two sandboxes, the event loop has its turn. */
+  async #run(steps: readonly Step[], stop: AbortSignal): Promise<void> {
+    let sandbox = ''
+    for (const step of steps) {
+      const next = sandboxOf(step)
+      if (next !== sandbox) {
+        await setImmediate()
+        stop.throwIfAborted()
+      }
+      sandbox = next
+      try {
+        await this.node.run(step)
+      } catch (error) {
+        throw explain(step, error)
+      }
+    }
+  }
+
+  /**
+   * Back to `before`, as far as it goes. Endpoints that were lost then stay lost, or gone: to join
+   * them again may be what failed.
+   */
+  async #restore(before: State, cause: unknown): Promise<void> {
+    const { state } = this.node
+    const wasLost = (key: string): boolean => before.lost.has(key)
+    const endpoints = [...before.endpoints].filter(
+      ([key]) => !wasLost(key) || state.endpoints.has(key),
+    )
+    const lost = new Set([...state.lost].filter((key) => !wasLost(key)))
+    const target: State = { ...before, endpoints: new Map(endpoints), lost: new Set() }
+    const errors = await this.#attempt(diff({ ...state, lost }, target))
+    if (errors.length === 0) return
+    const message = 'applying failed, and so did restoring what was before'
+    throw new AggregateError([cause, ...errors], message)
+  }
+
+  async #close(): Promise<void> {
+    const errors = await this.#attempt(diff(this.node.state, EMPTY))
+    for (const give of [() => this.node.close(), () => this.node.context.links.close()]) {
+      try {
+        give()
+      } catch (error) {
+        errors.push(error)
+      }
+    }
+    if (errors.length > 0) throw new AggregateError(errors, 'not everything could be taken away')
+  }
+
+  /** Do every step whatever becomes of the others. */
+  async #attempt(steps: readonly Step[]): Promise<unknown[]> {
+    const errors: unknown[] = []
+    let sandbox = ''
+    for (const step of steps) {
+      if (sandboxOf(step) !== sandbox) await setImmediate()
+      sandbox = sandboxOf(step)
+      try {
+        await this.node.run(step)
+      } catch (error) {
+        errors.push(explain(step, error))
+      }
+    }
+    for (const error of errors) this.node.context.log.error({ err: error }, String(error))
+    return errors
+  }
+}
+
+function sandboxOf(step: Step): string {
+  if ('sandbox' in step) return step.sandbox.name
+  return 'endpoint' in step ? step.endpoint.sandbox : ''
+}
+
+/** Parts of `desired` that no step makes. */
+function unchanged({ networks, sandboxes, endpoints, routes }: State, steps: Step[]): number {
+  const total = networks.size + sandboxes.size + endpoints.size + routes.size
+  const makes = ['create-network', 'create-sandbox', 'join', 'update', 'add-route']
+  return total - steps.filter(({ action }) => makes.includes(action)).length
+}
+
+/** Which step it was. */
+function explain(step: Step, error: unknown): StackError {
+  const { action, subject } = reportStep(step)
+  const code = error instanceof StackError ? error.code : 'daemon'
+  const why = error instanceof Error ? error.message : String(error)
+  return new StackError(code, `${action} ${subject}: ${why}`, { cause: error })
+}

@@ -1,0 +1,27 @@
+/**
+ * Driver `container`: its sandboxes have the stack of another sandbox. That sandbox's interfaces are also this one's.
+ *
+ * The node makes sandboxes (`SandboxState.stack`); this driver has no network to build and no
+ * interface to give.
+ */
+import type { NetworkDriver } from './driver.ts'
+
+export class ContainerDriver implements NetworkDriver {
+  readonly name = 'container'
+
+  createNetwork(): void {}
+
+  deleteNetwork(): void {}
+
+  createEndpoint(): void {}
+
+  deleteEndpoint(): void {}
+
+  async join(): Promise<void> {}
+
+  leave(): void {}
+
+  network(): undefined {
+    return undefined
+  }
+}

@@ -1,0 +1,189 @@
+/**
+ * One endpoint at work: its device and the elements between it and its network's bridge.
+ *
+ * ```text
+ *   device.output -> [captures] -> arpProxy -> port.input -> bridge
+ *   device        <- sender <- [segmenter] <- [captures] <- port.output <- bridge
+ * ```
+ *
+ * The segmenter is there only if the device lacks an offload; captures only while somebody
+ * watches. Replies of the proxy leave by the lower way.
+ *
+ * A device that is lost from outside takes its edge off the bridge at once, and keeps the edge
+ * itself: the endpoint goes on to be listed, as lost, until it leaves or is joined again.
+ */
+
+import type { Address } from '../stack/address.ts'
+import { announce } from '../stack/arp/announce.ts'
+import type { Bindings } from '../stack/arp/bindings.ts'
+import { linkLocal } from '../stack/arp/nd_emit.ts'
+import { arpProxy } from '../stack/arp/proxy.ts'
+import { type Device, sender } from '../stack/device.ts'
+import type { Bridge } from '../stack/eth/bridge.ts'
+import type { BridgePort, BridgePortOptions } from '../stack/eth/bridge_port.ts'
+import type { Mac } from '../stack/eth/mac.ts'
+import type { StormLimits } from '../stack/eth/storm.ts'
+import { DEFAULT_PVID, type PortVlanOptions } from '../stack/eth/vlan.ts'
+import { segmenter } from '../stack/ip/segment.ts'
+import type { Output, Packet, Pool } from '../stack/packet.ts'
+import type { EndpointState, NetworkState } from './state.ts'
+
+/** Sees a frame; the octets are good until it returns. */
+export type CaptureSink = (
+  device: string,
+  direction: 'in' | 'out',
+  mem: Uint8Array,
+  at: number,
+  bytes: number,
+) => void
+
+export interface EdgeOptions {
+  readonly pool: Pool
+  readonly bridge: Bridge
+  readonly bindings: Bindings
+  readonly network: NetworkState
+  /** Precondition: it has a MAC. */
+  readonly endpoint: EndpointState
+  readonly device: Device
+}
+
+export class Edge {
+  readonly endpoint: EndpointState
+  readonly device: Device
+  /** Why the device was lost; undefined: it works. */
+  lost: string | undefined = undefined
+  readonly #pool: Pool
+  readonly #bridge: Bridge
+  readonly #bindings: Bindings
+  readonly #mac: Mac
+  readonly #port: BridgePort
+  readonly #ingress: Output
+  #sinks: readonly CaptureSink[] = []
+  #attached = true
+
+  constructor(o: EdgeOptions) {
+    const { pool, device, endpoint } = o
+    this.endpoint = endpoint
+    this.device = device
+    this.#pool = pool
+    this.#bridge = o.bridge
+    this.#bindings = o.bindings
+    this.#mac = endpoint.mac!
+    const egress = this.#egress()
+    this.#port = o.bridge.addPort(portOptions(o, egress))
+    this.#ingress = arpProxy({
+      pool,
+      bindings: o.bindings,
+      name: device.name,
+      port: device.port,
+      suppress: o.network.options.arpProxy,
+      reply: egress,
+      next: this.#port.input,
+    })
+    device.output = this.#ingress
+  }
+
+  /**
+   * Make the endpoint known: its MAC to the bridge, its addresses to the proxies of the network.
+   * @throws StackError `exhausted`; call {@link detach} then.
+   */
+  register(): void {
+    // A trunk without a PVID has no VLAN of its own to be known in: its stations are learned.
+    const { pvid, tagged } = this.endpoint.options
+    if (tagged.length === 0 || pvid !== undefined) this.#bridge.addStatic(this.#mac, this.#port)
+    for (const address of this.#addresses()) {
+      this.#bindings.set(address, this.#mac, this.device.port)
+    }
+  }
+
+  /** Tell the network where the endpoint's addresses are now. */
+  announce(): void {
+    for (const { address } of this.endpoint.addresses) {
+      const packet = announce(this.#pool, address, this.#mac)
+      if (packet === undefined) return
+      packet.ingress = this.device.port
+      this.#port.input(packet)
+    }
+  }
+
+  /** Who watches from now on; none: nothing is left of it on the data path. */
+  watch(sinks: readonly CaptureSink[]): void {
+    this.#sinks = sinks
+    this.device.output =
+      sinks.length === 0
+        ? this.#ingress
+        : (packet) => {
+            this.#see('in', packet)
+            this.#ingress(packet)
+          }
+  }
+
+  /** Take it off the bridge. Idempotent; the device is the caller's. */
+  detach(): void {
+    if (!this.#attached) return
+    this.#attached = false
+    for (const address of this.#addresses()) this.#bindings.delete(address)
+    this.#bridge.removeStatic(this.#mac)
+    this.#bridge.removePort(this.#port)
+  }
+
+  #egress(): Output {
+    const { device } = this
+    const pool = this.#pool
+    const { csum, tso, uso } = device.offload
+    const transmit = sender(pool, device)
+    const next = csum && tso && uso ? transmit : segmenter(pool, device, transmit)
+    return (packet) => {
+      if (this.#sinks.length > 0) this.#see('out', packet)
+      next(packet)
+    }
+  }
+
+  #see(direction: 'in' | 'out', packet: Packet): void {
+    if (packet.traced) return
+    for (let i = 0; i < this.#sinks.length; i++) {
+      this.#sinks[i]!(this.device.name, direction, this.#pool.mem, packet.head, packet.len)
+    }
+  }
+
+  /** Own addresses, and the link-local one that hosts make of their MAC (RFC 4862 §5.3). */
+  #addresses(): Address[] {
+    const own = this.endpoint.addresses.map(({ address }) => address)
+    return own.some(({ family }) => family === 6) ? [...own, linkLocal(this.#mac)] : own
+  }
+}
+
+function portOptions(
+  { network, endpoint, device }: EdgeOptions,
+  output: Output,
+): BridgePortOptions {
+  const { options } = endpoint
+  const trunk = options.tagged.length > 0
+  return {
+    name: device.name,
+    port: device.port,
+    output,
+    isolated: network.options.isolated || options.isolated,
+    ...stormOptions(options),
+    ...(network.options.vlanFiltering ? { vlan: vlanOptions(options) } : {}),
+    // Behind a trunk are stations of their own.
+    ...(network.options.macGuard && !trunk ? { macs: [endpoint.mac!] } : {}),
+  }
+}
+
+/** Nothing at all where there is no limit: a port without limits does not count. */
+function stormOptions(options: EndpointState['options']): { storm?: StormLimits } {
+  const { broadcastPerS, multicastPerS, unknownPerS } = options
+  const storm: StormLimits = {
+    ...(broadcastPerS === undefined ? {} : { broadcastPerS }),
+    ...(multicastPerS === undefined ? {} : { multicastPerS }),
+    ...(unknownPerS === undefined ? {} : { unknownPerS }),
+  }
+  return Object.keys(storm).length === 0 ? {} : { storm }
+}
+
+/** As in Linux: VLAN 1 where nothing is said. A trunk without a PVID takes tagged frames only. */
+function vlanOptions({ pvid, tagged }: EndpointState['options']): PortVlanOptions {
+  if (pvid !== undefined) return { pvid, tagged }
+  return tagged.length > 0 ? { tagged } : { pvid: DEFAULT_PVID }
+}

@@ -1,0 +1,217 @@
+/**
+ * A network of driver `bridge` at work: one bridge, one table of bindings, one leg of the router,
+ * and an edge per endpoint.
+ *
+ * ```text
+ *   web1/eth0 ── edge ──┐
+ *   web2/eth0 ── edge ──┤ bridge ── port "gateway" ── router interface
+ *   db/eth1   ── edge ──┘
+ * ```
+ *
+ * The gateway is a station of its network like any other: it has a MAC that the bridge knows, its
+ * addresses are bound like those of sandboxes, and the router sees Ethernet frames.
+ *
+ * A device lost from outside is not given back where it tells so, in the middle of its own `poll`,
+ * but by a timer that is due at once.
+ */
+import { type Address, sameAddress } from '../stack/address.ts'
+import { Bindings } from '../stack/arp/bindings.ts'
+import { linkLocal } from '../stack/arp/nd_emit.ts'
+import type { Cancel } from '../stack/clock.ts'
+import type { Device } from '../stack/device.ts'
+import { Bridge, type BridgeStation } from '../stack/eth/bridge.ts'
+import type { BridgePort, BridgePortInfo } from '../stack/eth/bridge_port.ts'
+import type { Mac } from '../stack/eth/mac.ts'
+import { DEFAULT_PVID } from '../stack/eth/vlan.ts'
+import type { RouterInterface } from '../stack/ip/router_interface.ts'
+import type { Context } from './context.ts'
+import { Edge } from './edge.ts'
+import type { EndpointState, NetworkState, SandboxState } from './state.ts'
+
+/** The bridge port that leads to the router; device names have a slash, so none is like it. */
+const GATEWAY_PORT = 'gateway'
+
+/** An edge, and what is still to be done for it. */
+interface Attached {
+  readonly edge: Edge
+  /** Set while the device was lost and is not given back yet. */
+  cancel: Cancel | undefined
+}
+
+export class Network {
+  readonly state: NetworkState
+  readonly #context: Context
+  readonly #bindings: Bindings
+  readonly #bridge: Bridge
+  readonly #gateway: BridgePort
+  readonly #leg: RouterInterface
+  /** By sandbox. */
+  readonly #attached = new Map<string, Attached>()
+
+  /** Precondition: driver `bridge`, so that there is a gateway. @throws StackError; leaves nothing. */
+  constructor(context: Context, state: NetworkState) {
+    const { pool, clock, random, log } = context
+    const { name, options } = state
+    const mac = state.gatewayMac!
+    this.state = state
+    this.#context = context
+    this.#bindings = new Bindings({ seed: random.bits() })
+    this.#bridge = new Bridge({
+      name,
+      pool,
+      clock,
+      seed: random.bits(),
+      vlanFiltering: options.vlanFiltering,
+      log: (event) => log.warn(event, `bridge ${name}: ${event.kind}`),
+    })
+    this.#gateway = this.#bridge.addPort({
+      name: GATEWAY_PORT,
+      port: 0,
+      output: (packet) => this.#leg.input(packet),
+      ...(options.vlanFiltering ? { vlan: { pvid: DEFAULT_PVID } } : {}),
+    })
+    try {
+      this.#leg = this.#openLeg(mac)
+      this.#bridge.addStatic(mac, this.#gateway)
+      for (const address of gatewayAddresses(state, mac)) this.#bindings.set(address, mac, 0)
+    } catch (error) {
+      this.#bridge.close()
+      throw error
+    }
+  }
+
+  /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
+  async attach(endpoint: EndpointState, sandbox: SandboxState): Promise<void> {
+    const { pool, links, captures, onDevice } = this.#context
+    const device = await links.attach({
+      sandbox: sandbox.name,
+      netns: sandbox.netns,
+      interfaceName: endpoint.interfaceName,
+      deviceName: endpoint.deviceName,
+      mac: endpoint.mac!,
+      mtuBytes: endpoint.mtuBytes,
+      addresses: endpoint.addresses,
+      routes: endpoint.routes,
+      offload: this.state.options.offload,
+    })
+    let edge: Edge | undefined
+    try {
+      const parts = { pool, bridge: this.#bridge, bindings: this.#bindings }
+      edge = new Edge({ ...parts, network: this.state, endpoint, device })
+      edge.register()
+    } catch (error) {
+      edge?.detach()
+      links.detach(device)
+      throw error
+    }
+    const attached: Attached = { edge, cancel: undefined }
+    this.#attached.set(endpoint.sandbox, attached)
+    device.onLost = (why) => this.#lost(attached, why)
+    captures.add(edge)
+    onDevice(device, true)
+    edge.announce()
+  }
+
+  /** Take an endpoint's interface away. Harmless if it is not there. */
+  detach(sandbox: string): void {
+    const attached = this.#attached.get(sandbox)
+    if (attached === undefined) return
+    this.#attached.delete(sandbox)
+    if (attached.edge.lost !== undefined) {
+      if (attached.cancel === undefined) return
+      attached.cancel()
+      return this.#giveBack(attached.edge.device)
+    }
+    this.#retire(attached.edge)
+    this.#giveBack(attached.edge.device)
+  }
+
+  edges(): Edge[] {
+    return [...this.#attached.values()].map(({ edge }) => edge)
+  }
+
+  edge(sandbox: string): Edge | undefined {
+    return this.#attached.get(sandbox)?.edge
+  }
+
+  /** Who has an address here: its MAC. For traces; not for the data path. */
+  macOf(address: Address): Mac | undefined {
+    if (
+      gatewayAddresses(this.state, this.state.gatewayMac!).some((own) => sameAddress(own, address))
+    ) {
+      return this.state.gatewayMac
+    }
+    const holder = this.edges().find(({ endpoint }) =>
+      endpoint.addresses.some((own) => sameAddress(own.address, address)),
+    )
+    return holder?.endpoint.mac
+  }
+
+  /** Index of its leg, by which routes name it. */
+  get link(): number {
+    return this.#leg.index
+  }
+
+  fdb(): BridgeStation[] {
+    return this.#bridge.fdb()
+  }
+
+  ports(): BridgePortInfo[] {
+    return this.#bridge.ports()
+  }
+
+  /** Precondition: no endpoint is attached. */
+  close(): void {
+    this.#context.router.removeInterface(this.#leg)
+    this.#bridge.close()
+  }
+
+  #openLeg(mac: Mac): RouterInterface {
+    const { name, subnets, internal, options } = this.state
+    return this.#context.router.addInterface({
+      name,
+      mac,
+      mtuBytes: options.mtuBytes,
+      addresses: subnets.map(({ subnet, gateway }) => ({ address: gateway, bits: subnet.bits })),
+      output: this.#gateway.input,
+      internal,
+      ...(hasIpv6(this.state) ? { advertise: {} } : {}),
+    })
+  }
+
+  #lost(attached: Attached, why: string): void {
+    const { edge } = attached
+    const { log, clock, tally } = this.#context
+    if (edge.lost !== undefined || this.edge(edge.endpoint.sandbox) !== edge) return
+    edge.lost = why
+    tally.lostDevices++
+    this.#retire(edge)
+    attached.cancel = clock.after(0, () => {
+      attached.cancel = undefined
+      this.#giveBack(edge.device)
+    })
+    const { sandbox, network, deviceName } = edge.endpoint
+    log.warn({ sandbox, network, device: deviceName, why }, `lost ${deviceName}: ${why}`)
+  }
+
+  /** Off the bridge, and no longer polled. */
+  #retire(edge: Edge): void {
+    edge.detach()
+    this.#context.captures.remove(edge)
+    this.#context.onDevice(edge.device, false)
+  }
+
+  #giveBack(device: Device): void {
+    this.#context.links.detach(device)
+  }
+}
+
+function hasIpv6({ subnets }: NetworkState): boolean {
+  return subnets.some(({ subnet }) => subnet.address.family === 6)
+}
+
+/** With the link-local address that the router gives its leg. */
+function gatewayAddresses(state: NetworkState, mac: Mac): Address[] {
+  const own = state.subnets.map(({ gateway }) => gateway)
+  return hasIpv6(state) ? [...own, linkLocal(mac)] : own
+}

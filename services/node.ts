@@ -1,0 +1,198 @@
+/**
+ * One node: the router, the drivers with their networks, and what was made of them. This is the
+ * only place where the parts are put together; a daemon hands in TAPs and the system clock, a test
+ * cables and a virtual one.
+ *
+ * The node does single steps (diff.ts) and always knows its own state: a step does all of its work
+ * or throws and does none, so that after any failure `state` is what is really there. Which steps,
+ * in which order, and what to do when one fails is the controller's.
+ */
+
+import { formatPrefix } from '../stack/address.ts'
+import type { Clock } from '../stack/clock.ts'
+import type { Device } from '../stack/device.ts'
+import { StackError } from '../stack/errors.ts'
+import { Router } from '../stack/ip/router.ts'
+import type { Pool } from '../stack/packet.ts'
+import type { Random } from '../stack/random.ts'
+import { Captures } from './captures.ts'
+import type { Context } from './context.ts'
+import type { Step } from './diff.ts'
+import type { NetworkDriver } from './drivers/driver.ts'
+import { type Drivers, makeDrivers } from './drivers/registry.ts'
+import type { CaptureSink, Edge } from './edge.ts'
+import type { Links } from './links.ts'
+import type { Log } from './log.ts'
+import type { Network } from './network.ts'
+import {
+  type EndpointState,
+  endpointKey,
+  type NetworkState,
+  type RouteState,
+  type SandboxState,
+  type State,
+} from './state.ts'
+
+export interface NodeOptions {
+  readonly pool: Pool
+  readonly clock: Clock
+  readonly random: Random
+  readonly links: Links
+  readonly log: Log
+  /** Told of every device that is to be polled, and when it is no more. */
+  readonly onDevice?: (device: Device, added: boolean) => void
+}
+
+export function buildNode(options: NodeOptions): Node {
+  const { pool, clock, random, links, log } = options
+  const captures = new Captures()
+  const router = new Router({ pool, clock, random })
+  const onDevice = options.onDevice ?? ((): void => {})
+  const parts = { pool, clock, random, links, log, router, captures, onDevice }
+  const context: Context = { ...parts, tally: { lostDevices: 0 } }
+  return new Node(context, makeDrivers(context))
+}
+
+export class Node {
+  readonly context: Context
+  readonly startedMs: number
+  readonly #drivers: Drivers
+  readonly #networks = new Map<string, NetworkState>()
+  readonly #sandboxes = new Map<string, SandboxState>()
+  readonly #endpoints = new Map<string, EndpointState>()
+  readonly #routes = new Map<string, RouteState>()
+
+  constructor(context: Context, drivers: Drivers) {
+    this.context = context
+    this.startedMs = context.clock.nowMs
+    this.#drivers = drivers
+  }
+
+  /** What is there. A snapshot: it does not change later. */
+  get state(): State {
+    const lost = this.edges().filter((edge) => edge.lost !== undefined)
+    return {
+      networks: new Map(this.#networks),
+      sandboxes: new Map(this.#sandboxes),
+      endpoints: new Map(this.#endpoints),
+      routes: new Map(this.#routes),
+      lost: new Set(lost.map(({ endpoint }) => endpointKey(endpoint))),
+    }
+  }
+
+  /** Do one step. @throws StackError if it cannot be done; then nothing of it is. */
+  async run(step: Step): Promise<void> {
+    switch (step.action) {
+      case 'create-network':
+        return this.#createNetwork(step.network)
+      case 'delete-network':
+        return this.#deleteNetwork(step.network)
+      case 'create-sandbox':
+        return this.#createSandbox(step.sandbox)
+      case 'delete-sandbox':
+        return this.#deleteSandbox(step.sandbox)
+      case 'join':
+        return await this.#join(step.endpoint)
+      case 'leave':
+        return this.#leave(step.endpoint)
+      case 'update':
+        this.#endpoints.set(endpointKey(step.endpoint), step.endpoint)
+        return
+      case 'add-route':
+        return this.#addRoute(step.route)
+      case 'delete-route':
+        return this.#deleteRoute(step.route)
+    }
+  }
+
+  /** Networks that have a data path here. */
+  networks(): Network[] {
+    return [...this.#networks.values()]
+      .map(({ driver, name }) => this.#drivers[driver].network(name))
+      .filter((network) => network !== undefined)
+  }
+
+  /** The data path of one network. */
+  network(name: string): Network | undefined {
+    const state = this.#networks.get(name)
+    return state && this.#drivers[state.driver].network(name)
+  }
+
+  edges(): Edge[] {
+    return this.networks().flatMap((network) => network.edges())
+  }
+
+  /** See {@link Captures.attach}. */
+  attachCapture(devices: readonly string[] | 'all', sink: CaptureSink): () => void {
+    return this.context.captures.attach(devices, sink)
+  }
+
+  /** Precondition: every step was taken back. Idempotent. */
+  close(): void {
+    this.context.router.close()
+  }
+
+  #createNetwork(network: NetworkState): void {
+    this.#drivers[network.driver].createNetwork(network)
+    this.#networks.set(network.name, network)
+  }
+
+  #deleteNetwork(network: NetworkState): void {
+    this.#networks.delete(network.name)
+    this.#drivers[network.driver].deleteNetwork(network)
+  }
+
+  #createSandbox(sandbox: SandboxState): void {
+    if (sandbox.stack === 'own') this.context.links.prepare(sandbox)
+    this.#sandboxes.set(sandbox.name, sandbox)
+  }
+
+  #deleteSandbox(sandbox: SandboxState): void {
+    this.#sandboxes.delete(sandbox.name)
+    if (sandbox.stack === 'own') this.context.links.release(sandbox)
+  }
+
+  async #join(endpoint: EndpointState): Promise<void> {
+    const sandbox = this.#sandboxes.get(endpoint.sandbox)
+    if (sandbox === undefined) {
+      throw new StackError('not-found', `no sandbox ${endpoint.sandbox}`)
+    }
+    const driver = this.#driverOf(endpoint)
+    // Its stack may have died since it was made, with a device that was lost.
+    if (sandbox.stack === 'own') this.context.links.prepare(sandbox)
+    driver.createEndpoint(endpoint)
+    try {
+      await driver.join(endpoint, sandbox)
+    } catch (error) {
+      driver.deleteEndpoint(endpoint)
+      throw error
+    }
+    this.#endpoints.set(endpointKey(endpoint), endpoint)
+  }
+
+  #leave(endpoint: EndpointState): void {
+    const driver = this.#driverOf(endpoint)
+    this.#endpoints.delete(endpointKey(endpoint))
+    driver.leave(endpoint)
+    driver.deleteEndpoint(endpoint)
+  }
+
+  #addRoute(route: RouteState): void {
+    const { to, via } = route
+    const { router } = this.context
+    if (via === undefined) router.addRoute({ prefix: to, kind: 'blackhole' })
+    else router.addRoute({ prefix: to, kind: 'static', via })
+    this.#routes.set(formatPrefix(to), route)
+  }
+
+  #deleteRoute({ to }: RouteState): void {
+    this.#routes.delete(formatPrefix(to))
+    this.context.router.removeRoute(to)
+  }
+
+  #driverOf({ network }: EndpointState): NetworkDriver {
+    const state = this.#networks.get(network)
+    if (state === undefined) throw new StackError('not-found', `no network ${network}`)
+    return this.#drivers[state.driver]
+  }
+}

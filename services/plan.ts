@@ -1,0 +1,292 @@
+/**
+ * From a configuration to desired state: every subnet, address, MAC and route decided, before
+ * anything is touched. What cannot be had (a full subnet) is therefore an error that changes
+ * nothing.
+ *
+ * Addresses are given in this order, so that what the file says comes first and what is in use
+ * stays in use:
+ *
+ * 1. gateways and auxiliary addresses;
+ * 2. addresses that the file names;
+ * 3. addresses that endpoints hold now, unless 1 or 2 took them;
+ * 4. for the rest, in the order of the file, the lowest free one.
+ *
+ * On an empty node the result depends on the file alone.
+ */
+import { createHash } from 'node:crypto'
+import {
+  type Address,
+  contains,
+  type Family,
+  formatAddress,
+  formatPrefix,
+  overlaps,
+  type Prefix,
+  parsePrefix,
+} from '../stack/address.ts'
+import { StackError } from '../stack/errors.ts'
+import type { Mac } from '../stack/eth/mac.ts'
+import type {
+  Config,
+  EndpointConfig,
+  NetworkConfig,
+  RouteConfig,
+  SandboxConfig,
+  SubnetConfig,
+} from './config/model.ts'
+import { defaultGateway, defaultSubnet, Subnet } from './ipam.ts'
+import type { LinkRoute } from './links.ts'
+import {
+  type EndpointState,
+  endpointKey,
+  type NetworkState,
+  type RouteState,
+  type SandboxState,
+  type State,
+  type SubnetState,
+} from './state.ts'
+
+const FAMILIES: readonly Family[] = [4, 6]
+const DEFAULT_ROUTE: { readonly [F in Family]: Prefix } = {
+  4: parsePrefix('0.0.0.0/0'),
+  6: parsePrefix('::/0'),
+}
+
+/**
+ * @param held - current state: what is in use and may be kept.
+ * @throws StackError `exhausted`, `bad-config`.
+ */
+export function plan(config: Config, held: State): State {
+  const subnets = planSubnets(config, held)
+  const networks = new Map<string, NetworkState>()
+  const pools = new Map<string, NetworkPool>()
+  for (const network of config.networks) {
+    const pool = new NetworkPool(network, subnets.get(network.name)!)
+    pools.set(network.name, pool)
+    networks.set(network.name, pool.network)
+  }
+  const wanted = config.sandboxes.flatMap((sandbox) =>
+    sandbox.endpoints.map((endpoint) => ({ sandbox, endpoint })),
+  )
+  for (const { sandbox, endpoint } of wanted) {
+    pools.get(endpoint.network)!.reserve(sandbox.name, endpoint)
+  }
+  for (const { sandbox, endpoint } of wanted) {
+    const key = endpointKey({ sandbox: sandbox.name, network: endpoint.network })
+    const current = held.endpoints.get(key)
+    if (current !== undefined) pools.get(endpoint.network)!.keep(sandbox.name, endpoint, current)
+  }
+  const sandboxes = new Map<string, SandboxState>()
+  const endpoints = new Map<string, EndpointState>()
+  for (const sandbox of config.sandboxes) {
+    sandboxes.set(sandbox.name, sandboxState(sandbox, config))
+    for (const endpoint of planEndpoints(sandbox, pools)) {
+      endpoints.set(endpointKey(endpoint), endpoint)
+    }
+  }
+  const routes = new Map<string, RouteState>()
+  for (const route of config.routes) {
+    routes.set(formatPrefix(route.to), routeState(route, networks))
+  }
+  return { networks, sandboxes, endpoints, routes, lost: new Set() }
+}
+
+/** Subnets of every network: as written; else as they are; else from the default pools. */
+function planSubnets(config: Config, held: State): Map<string, readonly SubnetConfig[]> {
+  const taken = config.networks.flatMap((n) => n.subnets.map((s) => s.subnet))
+  const bridges = config.networks.filter((network) => network.driver === 'bridge')
+  const open = bridges.flatMap((network) =>
+    FAMILIES.filter(
+      (family) =>
+        (family === 4 ? network.ipv4 : network.ipv6) &&
+        !network.subnets.some((s) => s.subnet.address.family === family),
+    ).map((family) => ({ network, family })),
+  )
+  const chosen = new Map(config.networks.map((n) => [n.name, [...n.subnets]]))
+  const choose = (network: NetworkConfig, subnet: Prefix): void => {
+    taken.push(subnet)
+    chosen.get(network.name)!.push({ subnet, gateway: undefined, range: undefined, auxiliary: [] })
+  }
+  const left = open.filter(({ network, family }) => {
+    const now = held.networks.get(network.name)?.subnets
+    const subnet = now?.find((s) => s.subnet.address.family === family)?.subnet
+    if (subnet === undefined || taken.some((other) => overlaps(other, subnet))) return true
+    choose(network, subnet)
+    return false
+  })
+  for (const { network, family } of left) {
+    choose(network, defaultSubnet(family, `${config.name}/${network.name}`, taken))
+  }
+  for (const list of chosen.values()) {
+    list.sort((a, b) => a.subnet.address.family - b.subnet.address.family)
+  }
+  return chosen
+}
+
+/** Addresses of one network while desired state is made. */
+class NetworkPool {
+  readonly network: NetworkState
+  readonly #pools: readonly Subnet[]
+  readonly #gateways: readonly SubnetState[]
+  readonly #macs = new MacPool()
+  /** What each endpoint of this network has been given so far, by sandbox and family. */
+  readonly #given = new Map<string, Address>()
+
+  constructor(config: NetworkConfig, subnets: readonly SubnetConfig[]) {
+    this.#pools = subnets.map((subnet) => new Subnet(subnet))
+    this.#gateways = subnets.map((subnet, i) => {
+      const gateway = subnet.gateway ?? defaultGateway(subnet)
+      this.#pools[i]!.reserve(gateway, 'the gateway')
+      for (const { name, address } of subnet.auxiliary) {
+        this.#pools[i]!.reserve(address, `aux_addresses "${name}"`)
+      }
+      return { subnet: subnet.subnet, gateway }
+    })
+    const first = this.#gateways[0]?.gateway
+    this.network = {
+      name: config.name,
+      driver: config.driver,
+      internal: config.internal,
+      subnets: this.#gateways,
+      gatewayMac: first && this.#macs.derive(first),
+      options: config.options,
+    }
+  }
+
+  /** Take what the file names. */
+  reserve(sandbox: string, { address4, address6, mac }: EndpointConfig): void {
+    for (const address of [address4, address6]) {
+      if (address === undefined) continue
+      this.#poolOf(address)?.reserve(address, `sandbox "${sandbox}"`)
+      this.#given.set(`${sandbox} ${address.family}`, address)
+    }
+    if (mac !== undefined) this.#macs.take(mac)
+  }
+
+  /** Keep what an endpoint has now, where the file leaves it open and nobody else was given it. */
+  keep(sandbox: string, endpoint: EndpointConfig, current: EndpointState): void {
+    for (const { address } of current.addresses) {
+      const { family } = address
+      const named = family === 4 ? endpoint.address4 : endpoint.address6
+      const pool = this.#poolOf(address)
+      if (named !== undefined || pool === undefined) continue
+      if (!pool.isHost(address) || pool.holder(address) !== undefined) continue
+      pool.reserve(address, `sandbox "${sandbox}"`)
+      this.#given.set(`${sandbox} ${family}`, address)
+    }
+  }
+
+  /** An address of each family that the network has. @throws StackError `exhausted`. */
+  addresses(sandbox: string): readonly Prefix[] {
+    const addresses: Prefix[] = []
+    for (const family of FAMILIES) {
+      const pools = this.#pools.filter((pool) => pool.family === family)
+      if (pools.length === 0) continue
+      const roomy = pools.find((pool) => pool.free > 0n) ?? pools.at(-1)!
+      const address =
+        this.#given.get(`${sandbox} ${family}`) ??
+        roomy.allocate(`sandbox "${sandbox}" on network "${this.network.name}"`)
+      addresses.push({ address, bits: this.#poolOf(address)!.subnet.bits })
+    }
+    return addresses
+  }
+
+  mac(endpoint: EndpointConfig, addresses: readonly Prefix[]): Mac | undefined {
+    const first = addresses[0]?.address
+    return endpoint.mac ?? (first && this.#macs.derive(first))
+  }
+
+  gatewayOf(address: Address): Address | undefined {
+    return this.#gateways.find(({ subnet }) => contains(subnet, address))?.gateway
+  }
+
+  #poolOf(address: Address): Subnet | undefined {
+    return this.#pools.find((pool) => contains(pool.subnet, address))
+  }
+}
+
+/**
+ * MAC addresses of one network. As Docker does, 02:42 and the IPv4 address, so that a MAC tells
+ * whose it is; where there is no IPv4, 02:42 and a hash of the IPv6 address.
+ */
+class MacPool {
+  readonly #taken = new Set<number>()
+
+  take(mac: Mac): void {
+    this.#taken.add(key(mac))
+  }
+
+  derive(address: Address): Mac {
+    const lo =
+      address.family === 4
+        ? address.words[3]! >>> 0
+        : createHash('sha256').update(formatAddress(address)).digest().readUInt32BE(0)
+    let mac: Mac = { hi: 0x0242, lo }
+    while (this.#taken.has(key(mac))) mac = { hi: 0x0242, lo: (mac.lo + 1) >>> 0 }
+    this.take(mac)
+    return mac
+  }
+}
+
+/** Both halves as one number, below 2⁴⁸. */
+function key({ hi, lo }: Mac): number {
+  return hi * 0x1_0000_0000 + (lo >>> 0)
+}
+
+function sandboxState(sandbox: SandboxConfig, config: Config): SandboxState {
+  const { name, netns } = sandbox
+  const network = config.networks.find((n) => n.name === sandbox.endpoints[0]?.network)
+  if (network?.driver === 'host') return { name, netns: '', stack: 'host' }
+  if (network?.driver !== 'container') return { name, netns, stack: 'own' }
+  const owner = config.sandboxes.find((other) => other.name === network.options.sandbox)!
+  return { name, netns: sandboxState(owner, config).netns, stack: 'shared' }
+}
+
+/**
+ * Endpoints of one sandbox. The default route of each family goes by the first network that has
+ * the family and is not internal.
+ */
+function planEndpoints(
+  sandbox: SandboxConfig,
+  pools: ReadonlyMap<string, NetworkPool>,
+): EndpointState[] {
+  const routed = new Set<Family>()
+  return sandbox.endpoints.map((endpoint) => {
+    const pool = pools.get(endpoint.network)!
+    const { network } = pool
+    const addresses = pool.addresses(sandbox.name)
+    const routes: LinkRoute[] = []
+    for (const { address } of addresses) {
+      const via = pool.gatewayOf(address)
+      if (network.internal || via === undefined || routed.has(address.family)) continue
+      routed.add(address.family)
+      routes.push({ destination: DEFAULT_ROUTE[address.family], via })
+    }
+    return {
+      sandbox: sandbox.name,
+      network: endpoint.network,
+      interfaceName: endpoint.interfaceName,
+      deviceName: `${sandbox.name}/${endpoint.interfaceName}`,
+      mac: pool.mac(endpoint, addresses),
+      addresses,
+      routes,
+      mtuBytes: endpoint.options.mtuBytes ?? network.options.mtuBytes,
+      aliases: endpoint.aliases,
+      options: endpoint.options,
+    }
+  })
+}
+
+function routeState(
+  { to, via }: RouteConfig,
+  networks: ReadonlyMap<string, NetworkState>,
+): RouteState {
+  if (via === undefined) return { to, via, network: undefined }
+  for (const network of networks.values()) {
+    if (network.subnets.some(({ subnet }) => contains(subnet, via))) {
+      return { to, via, network: network.name }
+    }
+  }
+  const message = `route to ${formatPrefix(to)}: ${formatAddress(via)} is not on any network`
+  throw new StackError('bad-config', message)
+}

@@ -1,0 +1,239 @@
+/**
+ * What would happen to this packet? A described packet is made, marked as traced, and sent through
+ * the real elements from where a sandbox's frames come in; each tells its step, none changes its
+ * state, and nothing is transmitted (stack/trace.ts).
+ *
+ * The sandbox's own part, which tapline does not run, is told first: which interface it takes and
+ * whose MAC it writes. Where it would have to ask for that MAC of somebody unknown, the question
+ * is what is traced.
+ */
+import {
+  type Address,
+  contains,
+  familyBits,
+  formatAddress,
+  type Prefix,
+  parseAddress,
+} from '../stack/address.ts'
+import { solicit } from '../stack/arp/solicit.ts'
+import { StackError } from '../stack/errors.ts'
+import { BROADCAST, formatMac, type Mac } from '../stack/eth/mac.ts'
+import type { Packet, Pool } from '../stack/packet.ts'
+import { Trace, type TraceEnd, type TraceStep } from '../stack/trace.ts'
+import type { Edge } from './edge.ts'
+import { boundsOf, toInteger } from './ipam.ts'
+import type { Node } from './node.ts'
+import { buildPacket, type PacketFields, putRaw } from './trace_packet.ts'
+
+export interface TraceRequest {
+  /** A sandbox, or one of its interfaces: `web1` or `web1/eth0`. */
+  readonly from: string
+  /** Destination address; may be left out with `raw` only. */
+  readonly to?: string
+  /** Default `icmp`: an echo request. `tcp` is a SYN. */
+  readonly proto?: 'icmp' | 'udp' | 'tcp'
+  /** Default 40000. */
+  readonly sport?: number
+  /** Default 80 for TCP, 33434 (traceroute's) for UDP. */
+  readonly dport?: number
+  /** Octets of payload; default 56 for ICMP (as ping), else 0. */
+  readonly size?: number
+  /** TTL or hop limit; default 64. */
+  readonly ttl?: number
+  /** Don't fragment; default true, as hosts that discover the path MTU send. */
+  readonly df?: boolean
+  /** Trace the question for `to`'s MAC: an ARP request or a neighbor solicitation. */
+  readonly arp?: boolean
+  /** A whole Ethernet frame as hexadecimal digits, instead of all the above but `from`. */
+  readonly raw?: string
+}
+
+export interface TraceResult {
+  /** The device whose frame it is. */
+  readonly from: string
+  readonly steps: readonly TraceStep[]
+  /** One a copy: a flooded frame ends in several places. */
+  readonly ends: readonly TraceEnd[]
+}
+
+const LAST_PORT = 0xffff
+const TTL_MAX = 255
+/** What an IPv4 datagram can carry: 65,535 less its header. */
+const SIZE_MAX = 65_515
+
+/** @throws StackError `bad-argument`, `bad-address`, `not-found`, `exhausted`. */
+export function trace(node: Node, request: TraceRequest): TraceResult {
+  const { pool } = node.context
+  checkNumbers(request)
+  const target = request.to === undefined ? undefined : parseAddress(request.to)
+  const edge = chooseEdge(node, request.from, target)
+  const record = new Trace()
+  const packet = makePacket({ node, request, edge, target, record })
+  if (packet === undefined) throw new StackError('exhausted', 'no packet memory is free')
+  packet.ingress = edge.device.port
+  packet.traced = true
+  pool.trace = record
+  try {
+    edge.device.output(packet)
+  } finally {
+    pool.trace = undefined
+  }
+  return { from: edge.device.name, steps: record.steps, ends: record.ends }
+}
+
+function checkNumbers(request: TraceRequest): void {
+  const limits = [
+    ['sport', 0, LAST_PORT],
+    ['dport', 0, LAST_PORT],
+    ['ttl', 1, TTL_MAX],
+    ['size', 0, SIZE_MAX],
+  ] as const
+  for (const [key, least, most] of limits) {
+    const value = request[key]
+    if (value === undefined) continue
+    if (Number.isInteger(value) && value >= least && value <= most) continue
+    throw new StackError('bad-argument', `${key} must be from ${least} to ${most}, not ${value}`)
+  }
+}
+
+/** The interface that the sandbox would take: the one on the target's subnet, else the default. */
+function chooseEdge(node: Node, from: string, target: Address | undefined): Edge {
+  const edges = node.edges()
+  const named = edges.find((edge) => edge.device.name === from)
+  const own = named === undefined ? edges.filter((e) => e.endpoint.sandbox === from) : [named]
+  if (own.length === 0) {
+    const names = edges.map((edge) => edge.device.name).join(', ')
+    throw new StackError('not-found', `no sandbox or interface "${from}"; there are: ${names}`)
+  }
+  const onLink = own.find((edge) => target !== undefined && subnetOf(edge, target) !== undefined)
+  const routed = own.find((edge) => target !== undefined && gatewayOf(edge, target) !== undefined)
+  const edge = onLink ?? routed ?? own[0]!
+  if (edge.lost !== undefined) {
+    throw new StackError('not-found', `${edge.device.name} is lost: ${edge.lost}`)
+  }
+  return edge
+}
+
+function subnetOf({ endpoint }: Edge, target: Address): Prefix | undefined {
+  return endpoint.addresses.find((prefix) => contains(prefix, target))
+}
+
+function gatewayOf({ endpoint }: Edge, target: Address): Address | undefined {
+  return endpoint.routes.find(({ destination }) => contains(destination, target))?.via
+}
+
+interface Making {
+  readonly node: Node
+  readonly request: TraceRequest
+  readonly edge: Edge
+  readonly target: Address | undefined
+  readonly record: Trace
+}
+
+function makePacket({ node, request, edge, target, record }: Making): Packet | undefined {
+  const { pool } = node.context
+  const element = `sandbox ${edge.endpoint.sandbox}`
+  if (request.raw !== undefined) {
+    record.step(element, `sends the given frame by ${edge.endpoint.interfaceName}`)
+    return putRaw(pool, request.raw)
+  }
+  if (target === undefined) throw new StackError('bad-argument', 'a trace needs an address: "to"')
+  const hop = nextHop(edge, target)
+  if (request.arp === true) {
+    record.step(element, `asks who has ${formatAddress(target)} by ${edge.endpoint.interfaceName}`)
+    return ask(pool, edge, target)
+  }
+  if (hop === undefined) {
+    const message = `${edge.endpoint.sandbox} has no route to ${formatAddress(target)}`
+    throw new StackError('bad-argument', message)
+  }
+  const mac = groupMac(edge, target) ?? macOf(node, edge, hop)
+  const by = `by ${edge.endpoint.interfaceName}`
+  if (mac === undefined) {
+    const why = `nobody is known to have ${formatAddress(hop)}, so it asks first, and this is how`
+    record.step(element, `to ${formatAddress(target)} ${by}: ${why}`)
+    return ask(pool, edge, hop)
+  }
+  const fields = fieldsOf({ request, edge, target, mac })
+  const via = hop === target ? 'on link' : `via ${formatAddress(hop)}`
+  const { proto, size, ttl } = fields
+  const what = `${proto}, ${size} octets of payload, TTL ${ttl}`
+  record.step(element, `sends to ${formatAddress(target)} (${what}) ${by}, ${via}`)
+  record.step(element, `to MAC ${formatMac(mac)}`)
+  return buildPacket(pool, fields)
+}
+
+function nextHop(edge: Edge, target: Address): Address | undefined {
+  if (subnetOf(edge, target) !== undefined || isGroup(target) || isLinkLocal(target)) return target
+  return gatewayOf(edge, target)
+}
+
+function isGroup({ family, words }: Address): boolean {
+  if (family === 6) return words[0]! >>> 24 === 0xff
+  return words[3]! >>> 28 === 0xe || words[3] === -1
+}
+
+function isLinkLocal({ family, words }: Address): boolean {
+  return family === 6 && words[0]! >>> 22 === 0x3fa
+}
+
+/** The MAC of a group or broadcast address (RFC 1112 §6.4, RFC 2464 §7). */
+function groupMac(edge: Edge, target: Address): Mac | undefined {
+  const low = target.words[3]! >>> 0
+  if (target.family === 6) return isGroup(target) ? { hi: 0x3333, lo: low } : undefined
+  if (low === 0xffff_ffff) return BROADCAST
+  if (isGroup(target)) return { hi: 0x0100, lo: 0x5e00_0000 | (low & 0x007f_ffff) }
+  const subnet = subnetOf(edge, target)
+  const last = subnet !== undefined && toInteger(target) === boundsOf(subnet).last
+  return last && subnet.bits < familyBits(4) - 1 ? BROADCAST : undefined
+}
+
+function macOf(node: Node, edge: Edge, hop: Address): Mac | undefined {
+  const { network } = edge.endpoint
+  return node
+    .networks()
+    .find(({ state }) => state.name === network)
+    ?.macOf(hop)
+}
+
+function ask(pool: Pool, { endpoint }: Edge, target: Address): Packet | undefined {
+  const packet = solicit(
+    pool,
+    { mac: endpoint.mac!, addresses: endpoint.addresses },
+    target,
+    undefined,
+  )
+  if (packet === undefined && !endpoint.addresses.some((a) => a.address.family === target.family)) {
+    const message = `${endpoint.sandbox} has no IPv${target.family} address on ${endpoint.network}`
+    throw new StackError('bad-argument', message)
+  }
+  return packet
+}
+
+function fieldsOf({
+  request,
+  edge: { endpoint },
+  target,
+  mac,
+}: Pick<Making, 'request' | 'edge'> & { target: Address; mac: Mac }): PacketFields {
+  const { proto = 'icmp' } = request
+  const same = endpoint.addresses.filter(({ address }) => address.family === target.family)
+  const source = (same.find((prefix) => contains(prefix, target)) ?? same[0])?.address
+  if (source === undefined) {
+    const message = `${endpoint.sandbox} has no IPv${target.family} address on ${endpoint.network}`
+    throw new StackError('bad-argument', message)
+  }
+  const fields: PacketFields = {
+    sourceMac: endpoint.mac!,
+    targetMac: mac,
+    source,
+    target,
+    proto,
+    sport: request.sport ?? 40_000,
+    dport: request.dport ?? (proto === 'tcp' ? 80 : 33_434),
+    size: request.size ?? (proto === 'icmp' ? 56 : 0),
+    ttl: request.ttl ?? 64,
+    df: request.df ?? true,
+  }
+  return fields
+}

@@ -1,0 +1,131 @@
+/** Building the packet of a trace: an echo request, a UDP datagram or a TCP SYN, in one frame. */
+import { type Address, putAddress } from '../stack/address.ts'
+import { put16, putBytes } from '../stack/bytes.ts'
+import { finish, pseudo4, pseudo6 } from '../stack/checksum.ts'
+import { StackError } from '../stack/errors.ts'
+import * as eth from '../stack/eth/frame.ts'
+import { type Mac, putMac } from '../stack/eth/mac.ts'
+import * as icmp from '../stack/ip/icmp.ts'
+import * as ipv4 from '../stack/ip/ipv4.ts'
+import * as ipv6 from '../stack/ip/ipv6.ts'
+import * as tcp from '../stack/ip/tcp.ts'
+import { LARGE_FRAME_BYTES, type Packet, type Pool } from '../stack/packet.ts'
+import * as udp from '../stack/udp/header.ts'
+
+export interface PacketFields {
+  readonly sourceMac: Mac
+  readonly targetMac: Mac
+  readonly source: Address
+  /** Of the source's family. */
+  readonly target: Address
+  readonly proto: 'icmp' | 'udp' | 'tcp'
+  readonly sport: number
+  readonly dport: number
+  /** Octets after the transport header. */
+  readonly size: number
+  readonly ttl: number
+  readonly df: boolean
+}
+
+/** Identifier of a traced echo request. */
+const ECHO_ID = 0x7461
+const TCP_WINDOW = 0xfaf0
+const HEADER_BYTES = {
+  icmp: icmp.HEADER_BYTES,
+  udp: udp.HEADER_BYTES,
+  tcp: tcp.HEADER_BYTES,
+} as const
+
+/** Undefined if the pool is exhausted. @throws StackError `bad-argument` if it fits no frame. */
+export function buildPacket(pool: Pool, fields: PacketFields): Packet | undefined {
+  const six = fields.source.family === 6
+  const header = six ? ipv6.HEADER_BYTES : ipv4.HEADER_BYTES
+  const bytes = HEADER_BYTES[fields.proto] + fields.size
+  const packet = allocate(pool, eth.HEADER_BYTES + header + bytes)
+  if (packet === undefined) return undefined
+  const { mem } = pool
+  const ip = packet.head + eth.HEADER_BYTES
+  const at = ip + header
+  mem.fill(0, packet.head, packet.head + packet.len)
+  putMac(mem, packet.head + eth.DST, fields.targetMac)
+  putMac(mem, packet.head + eth.SRC, fields.sourceMac)
+  eth.putType(mem, packet.head, six ? eth.EtherType.Ipv6 : eth.EtherType.Ipv4)
+  const protocol = protocolOf(fields)
+  putAddress(mem, ip + (six ? ipv6.SRC : ipv4.SRC), fields.source)
+  putAddress(mem, ip + (six ? ipv6.DST : ipv4.DST), fields.target)
+  if (six) ipv6.putHeader(mem, ip, { payloadBytes: bytes, next: protocol, hopLimit: fields.ttl })
+  else {
+    const fragment = fields.df ? ipv4.DONT_FRAGMENT : 0
+    ipv4.putHeader(mem, ip, {
+      totalBytes: header + bytes,
+      id: 1,
+      fragment,
+      ttl: fields.ttl,
+      protocol,
+    })
+  }
+  const pseudo = six
+    ? pseudo6(mem, ip + ipv6.SRC, protocol, bytes)
+    : pseudo4(mem, ip + ipv4.SRC, protocol, bytes)
+  putTransport(mem, at, fields)
+  // ICMP for IPv4 has no pseudo-header.
+  const checksum = checksumOf(fields)
+  put16(mem, at + checksum, protocol === ipv4.Protocol.Icmp ? 0 : pseudo)
+  finish(mem, at, checksum, at + bytes)
+  return packet
+}
+
+/** A frame from hexadecimal digits; blanks and colons are skipped. @throws StackError. */
+export function putRaw(pool: Pool, text: string): Packet | undefined {
+  const digits = text.replace(/[\s:]/g, '')
+  if (!/^([0-9a-f]{2})+$/i.test(digits)) {
+    throw new StackError('bad-argument', 'raw is not a frame in pairs of hexadecimal digits')
+  }
+  const bytes = Buffer.from(digits, 'hex')
+  const packet = allocate(pool, bytes.length)
+  if (packet !== undefined) putBytes(pool.mem, packet.head, bytes)
+  return packet
+}
+
+function allocate(pool: Pool, bytes: number): Packet | undefined {
+  if (bytes > LARGE_FRAME_BYTES) {
+    throw new StackError('bad-argument', `a frame has at most ${LARGE_FRAME_BYTES} octets`)
+  }
+  const packet = pool.alloc(bytes)
+  if (packet !== undefined) packet.len = bytes
+  return packet
+}
+
+function protocolOf({ proto, source }: PacketFields): number {
+  if (proto === 'udp') return ipv4.Protocol.Udp
+  if (proto === 'tcp') return ipv4.Protocol.Tcp
+  return source.family === 6 ? ipv4.Protocol.Icmp6 : ipv4.Protocol.Icmp
+}
+
+function checksumOf({ proto }: PacketFields): number {
+  if (proto === 'udp') return udp.CHECKSUM
+  return proto === 'tcp' ? tcp.CHECKSUM : icmp.CHECKSUM
+}
+
+/** Precondition: the octets at `at` are zero. */
+function putTransport(mem: Uint8Array, at: number, fields: PacketFields): void {
+  const { proto, sport, dport, size } = fields
+  if (proto === 'udp') {
+    return udp.putHeader(mem, at, {
+      srcPort: sport,
+      dstPort: dport,
+      bytes: udp.HEADER_BYTES + size,
+    })
+  }
+  if (proto === 'tcp') {
+    put16(mem, at, sport)
+    put16(mem, at + 2, dport)
+    mem[at + 12] = (tcp.HEADER_BYTES / 4) << 4
+    mem[at + tcp.FLAGS] = tcp.Flag.Syn
+    put16(mem, at + 14, TCP_WINDOW)
+    return
+  }
+  mem[at] = fields.source.family === 6 ? icmp.Type6.Echo : icmp.Type4.Echo
+  put16(mem, at + icmp.REST, ECHO_ID)
+  put16(mem, at + icmp.REST + 2, 1)
+}

@@ -1,0 +1,321 @@
+/**
+ * What a node shows of itself: plain values for the API, the command line, the library and tests.
+ * Names of fields are a contract; scripts read them. A field is added, never renamed. What is not
+ * there (a MAC that is not known, a gateway that a driver has not) is null.
+ *
+ * Nothing here changes anything, and nothing here is on the data path.
+ */
+import { formatAddress, formatPrefix } from '../stack/address.ts'
+import { Count } from '../stack/counters.ts'
+import { DROP_COUNT, DROP_HELP, DROP_NAMES } from '../stack/drop.ts'
+import { StackError } from '../stack/errors.ts'
+import type { BridgeStation } from '../stack/eth/bridge.ts'
+import type { BridgePortInfo } from '../stack/eth/bridge_port.ts'
+import { formatMac, type Mac } from '../stack/eth/mac.ts'
+import { SMALL_SLOT_BYTES } from '../stack/packet.ts'
+import type { EndpointOptions, NetworkOptions } from './config/model.ts'
+import type { Node } from './node.ts'
+import type { EndpointState, NetworkState, SandboxState } from './state.ts'
+
+/** The name under which drops of packets are listed that belong to no device. */
+const NODE_DEVICE = '(node)'
+
+export interface EndpointRow {
+  readonly sandbox: string
+  readonly network: string
+  /** Name inside the sandbox; null: the driver gives none. */
+  readonly interface: string | null
+  /** Name of our end. */
+  readonly device: string | null
+  readonly mac: string | null
+  readonly addresses: readonly string[]
+  readonly mtu: number
+  readonly aliases: readonly string[]
+  /** `lost`: its device went away from outside; `apply` joins it again. */
+  readonly state: 'up' | 'lost'
+}
+
+export interface NetworkRow {
+  readonly name: string
+  readonly driver: string
+  readonly internal: boolean
+  readonly subnets: readonly string[]
+  readonly gateways: readonly string[]
+  readonly mtu: number
+  /** How many endpoints it has. */
+  readonly endpoints: number
+}
+
+export interface SandboxRow {
+  readonly name: string
+  readonly netns: string
+  readonly stack: SandboxState['stack']
+  readonly endpoints: readonly EndpointRow[]
+}
+
+export interface Listing {
+  /** Of the configuration in force. */
+  readonly name: string
+  readonly networks: readonly NetworkRow[]
+  readonly sandboxes: readonly SandboxRow[]
+}
+
+export interface NetworkDetail extends NetworkRow {
+  readonly gatewayMac: string | null
+  readonly options: NetworkOptions
+  readonly members: readonly EndpointDetail[]
+  /** Ports of its bridge, the router's among them; empty if the driver has none. */
+  readonly ports: readonly BridgePortInfo[]
+}
+
+export interface EndpointDetail extends EndpointRow {
+  readonly options: EndpointOptions
+  /** Why it is lost. */
+  readonly lost: string | null
+  /** Routes inside the sandbox by this interface. */
+  readonly routes: readonly { readonly destination: string; readonly via: string }[]
+}
+
+export interface SandboxDetail extends SandboxRow {
+  readonly endpoints: readonly EndpointDetail[]
+}
+
+export interface Inspection {
+  readonly name: string
+  readonly networks: readonly NetworkDetail[]
+  readonly sandboxes: readonly SandboxDetail[]
+}
+
+export interface FdbRow extends BridgeStation {
+  readonly network: string
+}
+
+export interface NeighborRow {
+  readonly network: string
+  readonly address: string
+  readonly mac: string | null
+  readonly state: string
+  readonly ageMs: number
+}
+
+export interface RouteRow {
+  readonly destination: string
+  readonly kind: string
+  readonly via: string | null
+  /** The network it leads to. */
+  readonly network: string | null
+}
+
+export interface DropRow {
+  /** The device by which the packets came in, or `(node)`. */
+  readonly device: string
+  readonly reason: string
+  readonly count: number
+  readonly help: string
+}
+
+export function ls(node: Node, name: string): Listing {
+  const { networks, sandboxes } = inspect(node, name)
+  return {
+    name,
+    networks: networks.map(({ gatewayMac: _, options: __, members, ports: ___, ...row }) => ({
+      ...row,
+      endpoints: members.length,
+    })),
+    sandboxes: sandboxes.map((sandbox) => ({
+      ...sandbox,
+      endpoints: sandbox.endpoints.map(({ options: _, lost: __, routes: ___, ...row }) => row),
+    })),
+  }
+}
+
+/** @param only - name of one network, sandbox or device. @throws StackError `not-found`. */
+export function inspect(node: Node, name: string, only?: string): Inspection {
+  const { networks, sandboxes, endpoints } = node.state
+  const details = [...endpoints.values()].map((endpoint) => endpointDetail(node, endpoint))
+  const all: Inspection = {
+    name,
+    networks: [...networks.values()].map((network) => networkDetail(node, network, details)),
+    sandboxes: [...sandboxes.values()].map((sandbox) => ({
+      name: sandbox.name,
+      netns: sandbox.netns,
+      stack: sandbox.stack,
+      endpoints: details.filter((endpoint) => endpoint.sandbox === sandbox.name),
+    })),
+  }
+  if (only === undefined) return all
+  const found: Inspection = {
+    name,
+    networks: all.networks.filter((network) => network.name === only),
+    sandboxes: all.sandboxes.filter(
+      (sandbox) => sandbox.name === only || sandbox.endpoints.some((e) => e.device === only),
+    ),
+  }
+  if (found.networks.length + found.sandboxes.length > 0) return found
+  throw new StackError('not-found', `no network, sandbox or device "${only}"`)
+}
+
+function networkDetail(
+  node: Node,
+  network: NetworkState,
+  endpoints: readonly EndpointDetail[],
+): NetworkDetail {
+  const members = endpoints.filter((endpoint) => endpoint.network === network.name)
+  return {
+    name: network.name,
+    driver: network.driver,
+    internal: network.internal,
+    subnets: network.subnets.map(({ subnet }) => formatPrefix(subnet)),
+    gateways: network.subnets.map(({ gateway }) => formatAddress(gateway)),
+    mtu: network.options.mtuBytes,
+    endpoints: members.length,
+    gatewayMac: macText(network.gatewayMac),
+    options: network.options,
+    members,
+    ports: node.network(network.name)?.ports() ?? [],
+  }
+}
+
+function endpointDetail(node: Node, endpoint: EndpointState): EndpointDetail {
+  const lost = node.network(endpoint.network)?.edge(endpoint.sandbox)?.lost
+  const real = endpoint.mac !== undefined
+  return {
+    sandbox: endpoint.sandbox,
+    network: endpoint.network,
+    interface: real ? endpoint.interfaceName : null,
+    device: real ? endpoint.deviceName : null,
+    mac: macText(endpoint.mac),
+    addresses: endpoint.addresses.map(formatPrefix),
+    mtu: endpoint.mtuBytes,
+    aliases: endpoint.aliases,
+    state: lost === undefined ? 'up' : 'lost',
+    options: endpoint.options,
+    lost: lost ?? null,
+    routes: endpoint.routes.map(({ destination, via }) => ({
+      destination: formatPrefix(destination),
+      via: formatAddress(via),
+    })),
+  }
+}
+
+function macText(mac: Mac | undefined): string | null {
+  return mac === undefined ? null : formatMac(mac)
+}
+
+/** @throws StackError `not-found`. */
+export function fdb(node: Node, only?: string): FdbRow[] {
+  if (only !== undefined && node.network(only) === undefined) {
+    throw new StackError('not-found', `no network "${only}" with a bridge`)
+  }
+  return node
+    .networks()
+    .filter(({ state }) => only === undefined || state.name === only)
+    .flatMap((network) => network.fdb().map((row) => ({ network: network.state.name, ...row })))
+}
+
+export function neigh(node: Node): NeighborRow[] {
+  return node.context.router.neighbors
+    .list()
+    .map(({ link, mac, ...row }) => ({ network: link, ...row, mac: mac ?? null }))
+}
+
+export function routes(node: Node): RouteRow[] {
+  const { router } = node.context
+  return router.routes().map(({ prefix, kind, via, link }) => ({
+    destination: formatPrefix(prefix),
+    kind,
+    via: via === undefined ? null : formatAddress(via),
+    network: node.networks().find(({ link: index }) => index === link)?.state.name ?? null,
+  }))
+}
+
+export interface DeviceRow {
+  readonly device: string
+  readonly kind: string
+  readonly network: string
+  readonly sandbox: string
+  readonly mtu: number
+  readonly rxPackets: number
+  readonly rxBytes: number
+  readonly rxNoBuffer: number
+  readonly txPackets: number
+  readonly txBytes: number
+  readonly txErrors: number
+  /** Packets that came in by it and ended undelivered; see `drops`. */
+  readonly dropped: number
+}
+
+export interface Stats {
+  readonly uptimeMs: number
+  /** What carries the frames: `tap (io_uring)`. */
+  readonly links: string
+  /** Devices lost from outside since the start. */
+  readonly lostDevices: number
+  readonly pool: {
+    readonly smallCount: number
+    readonly smallIdle: number
+    readonly largeCount: number
+    readonly largeIdle: number
+  }
+  readonly devices: readonly DeviceRow[]
+}
+
+export function stats(node: Node): Stats {
+  const { pool, clock, links, tally } = node.context
+  const smallCount = pool.packets.filter((p) => p.slotBytes === SMALL_SLOT_BYTES).length
+  return {
+    uptimeMs: Math.round(clock.nowMs - node.startedMs),
+    links: links.describe,
+    lostDevices: tally.lostDevices,
+    pool: {
+      smallCount,
+      smallIdle: pool.idleSmall,
+      largeCount: pool.packets.length - smallCount,
+      largeIdle: pool.idleLarge,
+    },
+    devices: liveEdges(node).map(({ device, endpoint }) => {
+      const value = (field: number): number => pool.counters.value(device.port, field)
+      return {
+        device: device.name,
+        kind: device.kind,
+        network: endpoint.network,
+        sandbox: endpoint.sandbox,
+        mtu: device.mtuBytes,
+        rxPackets: value(Count.RxPackets),
+        rxBytes: value(Count.RxBytes),
+        rxNoBuffer: value(Count.RxNoBuffer),
+        txPackets: value(Count.TxPackets),
+        txBytes: value(Count.TxBytes),
+        txErrors: value(Count.TxErrors),
+        dropped: dropsOf(node, device.port).reduce((sum, [, count]) => sum + count, 0),
+      }
+    }),
+  }
+}
+
+/** The most frequent first. */
+export function drops(node: Node): DropRow[] {
+  const ports: [string, number][] = liveEdges(node).map(({ device }) => [device.name, device.port])
+  const rows = [[NODE_DEVICE, 0] as const, ...ports].flatMap(([device, port]) =>
+    dropsOf(node, port).map(([reason, count]) => ({
+      device,
+      reason: DROP_NAMES[reason]!,
+      count,
+      help: DROP_HELP[reason]!,
+    })),
+  )
+  return rows.sort((a, b) => b.count - a.count)
+}
+
+/** A lost device has given its counters back. */
+function liveEdges(node: Node): ReturnType<Node['edges']> {
+  return node.edges().filter((edge) => edge.lost === undefined)
+}
+
+function dropsOf(node: Node, port: number): [number, number][] {
+  const { counters } = node.context.pool
+  return Array.from({ length: DROP_COUNT }, (_, reason): [number, number] => [
+    reason,
+    counters.drops(port, reason),
+  ]).filter(([, count]) => count > 0)
+}
