@@ -1,0 +1,201 @@
+/**
+ * What makes time pass in a fabric: on the system clock, or on a virtual one.
+ *
+ * All that waits in a fabric (a ping for its answer, a socket for a datagram, `advance` for the
+ * time to be over) waits by {@link Driver.until}. On a virtual clock the driver runs only while
+ * someone waits:
+ *
+ * ```text
+ *   settle: poll every device until nothing moves ──► did that end a wait? ──► let the caller go on
+ *      ▲                                                    │ no                     │
+ *      └──────────── the next timer ◄───────────────────────┴────────────────────────┘
+ * ```
+ *
+ * The event loop has its turn whenever a wait ended, so what a test does next happens at that
+ * instant of virtual time, and never depends on how long anything took in real time. A run is
+ * then a function of its seed.
+ */
+import { type Clock, SystemClock, VirtualClock } from '../../stack/clock.ts'
+import { BURST, type Device } from '../../stack/device.ts'
+import { StackError } from '../../stack/errors.ts'
+
+export type Resolve<T> = (value: T) => void
+export type Reject = (error: Error) => void
+
+export interface Driver {
+  readonly clock: Clock
+  /** Poll a device from now on. */
+  add(device: Device): void
+  remove(device: Device): void
+  /** A device that was idle has something to be polled. */
+  readonly wake: () => void
+  /** A promise that traffic or a timer settles: time passes while it is waited for. */
+  until<T>(begin: (resolve: Resolve<T>, reject: Reject) => void): Promise<T>
+  /** Timers not yet run. */
+  readonly pending: number
+  /** Reject all that is waited for, and stop. Idempotent. */
+  close(): void
+}
+
+/** Waits that were not settled, so that closing can reject them. */
+class Waits {
+  readonly #open = new Set<Reject>()
+  /** Waits that ended so far. */
+  ended = 0
+
+  get count(): number {
+    return this.#open.size
+  }
+
+  add<T>(begin: (resolve: Resolve<T>, reject: Reject) => void): Promise<T> {
+    return new Promise<T>((resolve, reject) => {
+      const fail = (error: Error): void => {
+        if (!this.#open.delete(fail)) return
+        this.ended++
+        reject(error)
+      }
+      this.#open.add(fail)
+      begin((value) => {
+        if (!this.#open.delete(fail)) return
+        this.ended++
+        resolve(value)
+      }, fail)
+    })
+  }
+
+  rejectAll(error: Error): void {
+    for (const fail of [...this.#open]) fail(error)
+  }
+}
+
+/** Breaths at one instant of virtual time after which traffic is taken to be endless. */
+const BREATHS_MAX = 1_000_000
+/** Instants before the event loop has its turn even if no wait ended. */
+const INSTANTS_PER_TURN = 1000
+
+function breathe(devices: readonly Device[]): number {
+  let frames = 0
+  for (let i = 0; i < devices.length; i++) frames += devices[i]!.poll(BURST)
+  for (let i = 0; i < devices.length; i++) devices[i]!.flush()
+  return frames
+}
+
+function turn(): Promise<void> {
+  return new Promise((resolve) => setImmediate(resolve))
+}
+
+export class VirtualDriver implements Driver {
+  readonly clock: VirtualClock = new VirtualClock()
+  readonly wake: () => void = () => {}
+  readonly #devices: Device[] = []
+  readonly #waits = new Waits()
+  #running = false
+  #open = true
+
+  add(device: Device): void {
+    this.#devices.push(device)
+  }
+
+  remove(device: Device): void {
+    const at = this.#devices.indexOf(device)
+    if (at >= 0) this.#devices.splice(at, 1)
+  }
+
+  get pending(): number {
+    return this.clock.pending
+  }
+
+  until<T>(begin: (resolve: Resolve<T>, reject: Reject) => void): Promise<T> {
+    const promise = this.#waits.add(begin)
+    if (!this.#running && this.#open) {
+      this.#running = true
+      setImmediate(() => void this.#run())
+    }
+    return promise
+  }
+
+  /** Poll until nothing moves. @throws StackError if that never comes. */
+  settle(): void {
+    let breaths = 0
+    while (breathe(this.#devices) > 0) {
+      if (++breaths > BREATHS_MAX) {
+        throw new StackError('exhausted', `traffic at ${this.clock.nowMs} ms never ends`)
+      }
+    }
+  }
+
+  close(): void {
+    this.#open = false
+    this.#waits.rejectAll(new StackError('daemon', 'the fabric was closed while this waited'))
+  }
+
+  async #run(): Promise<void> {
+    try {
+      let instants = 0
+      while (this.#open && this.#waits.count > 0) {
+        const { ended } = this.#waits
+        this.settle()
+        if (this.#waits.ended === ended && !this.clock.step(Number.POSITIVE_INFINITY)) {
+          throw new StackError('exhausted', 'nothing is left that could end this wait')
+        }
+        if (this.#waits.ended !== ended || ++instants % INSTANTS_PER_TURN === 0) await turn()
+      }
+    } catch (error) {
+      this.#waits.rejectAll(error instanceof Error ? error : new Error(String(error)))
+    }
+    this.#running = false
+  }
+}
+
+export class SystemDriver implements Driver {
+  readonly clock: SystemClock = new SystemClock()
+  readonly wake: () => void = () => this.#schedule()
+  readonly #devices: Device[] = []
+  readonly #waits = new Waits()
+  #scheduled = false
+  #open = true
+
+  add(device: Device): void {
+    this.#devices.push(device)
+    this.#schedule()
+  }
+
+  remove(device: Device): void {
+    const at = this.#devices.indexOf(device)
+    if (at >= 0) this.#devices.splice(at, 1)
+  }
+
+  get pending(): number {
+    return this.clock.pending
+  }
+
+  until<T>(begin: (resolve: Resolve<T>, reject: Reject) => void): Promise<T> {
+    this.clock.tick()
+    return this.#waits.add(begin)
+  }
+
+  close(): void {
+    this.#open = false
+    this.#waits.rejectAll(new StackError('daemon', 'the fabric was closed while this waited'))
+  }
+
+  #schedule(): void {
+    if (this.#scheduled || !this.#open) return
+    this.#scheduled = true
+    setImmediate(this.#breathe)
+  }
+
+  readonly #breathe = (): void => {
+    this.#scheduled = false
+    if (!this.#open) return
+    this.clock.tick()
+    if (breathe(this.#devices) > 0) this.#schedule()
+  }
+}
+
+/** Wait for so many milliseconds of the driver's time. */
+export function sleep(driver: Driver, ms: number): Promise<void> {
+  return driver.until((resolve) => {
+    driver.clock.after(ms, () => resolve(undefined))
+  })
+}

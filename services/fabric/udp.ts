@@ -1,0 +1,144 @@
+/**
+ * A UDP socket of an in-memory host.
+ *
+ * Sending is at once and never waits; what goes wrong later (a port that nobody listens on, a path
+ * MTU that is too small) comes back as an error of the socket. Received datagrams go to
+ * `onMessage`, or wait for `receive` in a bounded queue.
+ */
+import { type Address, parseAddress } from '../../stack/address.ts'
+import { StackError } from '../../stack/errors.ts'
+import type { Driver } from './driver.ts'
+import type { Problem } from './wire.ts'
+
+export interface Message {
+  readonly data: Uint8Array
+  /** The data as UTF-8 text. */
+  readonly text: string
+  readonly address: string
+  readonly port: number
+  /** Own address that it was sent to. */
+  readonly to: string
+  readonly ttl: number
+  /** Answer the sender, from the address and port that it wrote to. */
+  reply(data: Uint8Array | string): void
+}
+
+export interface SendOptions {
+  readonly ttl?: number
+  /** Never in fragments: what is too big is an error of the socket, and the next one knows. */
+  readonly dontFragment?: boolean
+  /** `data` is many datagrams of this many octets each, as with UDP_SEGMENT. */
+  readonly segmentBytes?: number
+}
+
+/** What went wrong with an earlier datagram. */
+export interface SocketError extends Problem {
+  readonly address: string
+  readonly port: number
+  /** Who said so; undefined: this host itself. */
+  readonly from: string | undefined
+}
+
+export interface Endpoint {
+  readonly address: Address
+  readonly port: number
+}
+
+export interface UdpSocketOptions {
+  readonly port: number
+  /** Name of its host, for messages. */
+  readonly host: string
+  readonly driver: Driver
+  readonly send: (data: Uint8Array, to: Endpoint, options: SendOptions) => void
+  readonly release: () => void
+}
+
+interface Receiver {
+  readonly resolve: (message: Message) => void
+  readonly reject: (error: Error) => void
+  readonly cancel: () => void
+}
+
+/** Datagrams that wait for `receive`. */
+const QUEUE_MAX = 256
+const DEFAULT_TIMEOUT_MS = 5000
+
+export class UdpSocket {
+  readonly port: number
+  readonly #options: UdpSocketOptions
+  readonly #queue: Message[] = []
+  readonly #receivers: Receiver[] = []
+  #handler: ((message: Message) => void) | undefined
+  #errorHandler: ((error: SocketError) => void) | undefined
+  #open = true
+
+  constructor(options: UdpSocketOptions) {
+    this.port = options.port
+    this.#options = options
+  }
+
+  /** Call `handler` for each datagram, those that wait already included. */
+  onMessage(handler: (message: Message) => void): this {
+    this.#handler = handler
+    for (const message of this.#queue.splice(0)) handler(message)
+    return this
+  }
+
+  onError(handler: (error: SocketError) => void): this {
+    this.#errorHandler = handler
+    return this
+  }
+
+  /** The next datagram. @throws StackError `not-found` if none comes in time. */
+  receive({ timeoutMs = DEFAULT_TIMEOUT_MS }: { timeoutMs?: number } = {}): Promise<Message> {
+    const { driver, host } = this.#options
+    return driver.until((resolve, reject) => {
+      const waiting = this.#queue.shift()
+      if (waiting !== undefined) return resolve(waiting)
+      const cancel = driver.clock.after(timeoutMs, () => {
+        this.#receivers.splice(this.#receivers.indexOf(receiver), 1)
+        const what = `${host}: no datagram for port ${this.port} in ${timeoutMs} ms`
+        reject(new StackError('not-found', what))
+      })
+      const receiver: Receiver = { resolve, reject, cancel }
+      this.#receivers.push(receiver)
+    })
+  }
+
+  /** @throws StackError if there is no route, it is too long for UDP, or the socket is closed. */
+  send(data: Uint8Array | string, address: string, port: number, options: SendOptions = {}): void {
+    if (!this.#open) throw new StackError('bad-argument', 'the socket is closed')
+    this.#options.send(bytesOf(data), { address: parseAddress(address), port }, options)
+  }
+
+  /** Give the port back, and end what waits. Idempotent. */
+  close(): void {
+    if (!this.#open) return
+    this.#open = false
+    for (const { reject, cancel } of this.#receivers.splice(0)) {
+      cancel()
+      reject(new StackError('daemon', 'the socket was closed'))
+    }
+    this.#options.release()
+  }
+
+  /** For the host: a datagram for this port. */
+  deliver(message: Message): void {
+    const receiver = this.#receivers.shift()
+    if (receiver !== undefined) {
+      receiver.cancel()
+      return receiver.resolve(message)
+    }
+    if (this.#handler !== undefined) return this.#handler(message)
+    if (this.#queue.length < QUEUE_MAX) this.#queue.push(message)
+  }
+
+  /** For the host: an error about an earlier datagram. */
+  fail(error: SocketError): void {
+    this.#errorHandler?.(error)
+  }
+}
+
+export function bytesOf(data: Uint8Array | string): Uint8Array {
+  return typeof data === 'string' ? new TextEncoder().encode(data) : data
+}
