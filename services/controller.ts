@@ -54,11 +54,9 @@ export class Controller {
   }
 
   /** What {@link apply} would do now. @throws StackError as `apply` does, if it cannot be had. */
-  plan(config: Config): ApplyReport {
+  preview(config: Config): readonly StepReport[] {
     const { state } = this.node
-    const desired = plan(config, state)
-    const steps = diff(state, desired)
-    return { steps: steps.map(reportStep), unchanged: unchanged(desired, steps), durationMs: 0 }
+    return diff(state, plan(config, state)).map(reportStep)
   }
 
   /**

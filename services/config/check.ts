@@ -15,19 +15,11 @@ import {
   sameAddress,
 } from '../../stack/address.ts'
 import { PORTS_MAX } from '../../stack/counters.ts'
-import { formatMac } from '../../stack/eth/mac.ts'
 import { defaultGateway, Subnet } from '../ipam.ts'
-import { type Faults, nearest, type Path } from './faults.ts'
-import type { Config, EndpointConfig, NetworkConfig, SandboxConfig, SubnetConfig } from './model.ts'
-
-export interface Located {
-  readonly config: Config
-  /** Names of networks whose own entry has faults. */
-  readonly broken: ReadonlySet<string>
-  /** Where a part was written. */
-  readonly path: (part: object) => Path
-  readonly faults: Faults
-}
+import { checkSandboxes } from './check_sandboxes.ts'
+import type { Path } from './faults.ts'
+import { addressKey, Holders, type Located } from './located.ts'
+import type { NetworkConfig, SubnetConfig } from './model.ts'
 
 /** Prefixes that no network may have: what hosts and routers treat in a way of its own. */
 const SPECIAL: readonly (readonly [Prefix, string])[] = [
@@ -45,36 +37,14 @@ const RESERVED: readonly string[] = ['host', 'none']
 
 export function check(o: Located): void {
   checkNetworks(o)
-  const networks = new Map(o.config.networks.map((network) => [network.name, network]))
   const held = new Holders()
   for (const network of o.config.networks) reserveOwn(o, network, held)
-  for (const sandbox of o.config.sandboxes) {
-    checkDrivers(o, sandbox, networks)
-    checkInterfaces(o, sandbox)
-    for (const endpoint of sandbox.endpoints) {
-      const network = networks.get(endpoint.network)
-      if (network === undefined) unknownNetwork(o, endpoint)
-      else checkEndpoint({ ...o, sandbox, endpoint, network, held })
-    }
-  }
-  checkNamespaces(o, networks)
+  checkSandboxes(o, held)
   checkRoutes(o)
   const endpoints = o.config.sandboxes.flatMap((sandbox) => sandbox.endpoints)
   if (endpoints.length >= PORTS_MAX) {
     const message = `${endpoints.length} interfaces; one node has at most ${PORTS_MAX - 1}`
     o.faults.at(['sandboxes'], message)
-  }
-}
-
-/** Who holds which address and MAC, by text: `front 10.1.0.11`. */
-class Holders {
-  readonly #who = new Map<string, string>()
-
-  /** Take it for `who`, or say who has it. */
-  take(what: string, who: string): string | undefined {
-    const holder = this.#who.get(what)
-    if (holder === undefined) this.#who.set(what, who)
-    return holder
   }
 }
 
@@ -149,147 +119,15 @@ function checkSubnet(o: Located, config: SubnetConfig): void {
 /** Gateways and auxiliary addresses are taken before any sandbox asks. */
 function reserveOwn(o: Located, network: NetworkConfig, held: Holders): void {
   for (const subnet of network.subnets) {
-    held.take(key(network, subnet.gateway ?? defaultGateway(subnet)), 'the gateway')
+    held.take(addressKey(network, subnet.gateway ?? defaultGateway(subnet)), 'the gateway')
     for (const auxiliary of subnet.auxiliary) {
-      const who = held.take(key(network, auxiliary.address), `aux_addresses "${auxiliary.name}"`)
+      const who = held.take(
+        addressKey(network, auxiliary.address),
+        `aux_addresses "${auxiliary.name}"`,
+      )
       if (who === undefined) continue
       o.faults.at(o.path(auxiliary), `${formatAddress(auxiliary.address)} is taken by ${who}`)
     }
-  }
-}
-
-function key(network: NetworkConfig, address: Address): string {
-  return `${network.name} ${formatAddress(address)}`
-}
-
-/** One of the drivers without interfaces is all that a sandbox can have. */
-function checkDrivers(
-  o: Located,
-  sandbox: SandboxConfig,
-  networks: ReadonlyMap<string, NetworkConfig>,
-): void {
-  if (sandbox.endpoints.length < 2) return
-  for (const endpoint of sandbox.endpoints) {
-    const driver = networks.get(endpoint.network)?.driver ?? 'bridge'
-    if (driver === 'bridge') continue
-    const message = `a network of driver "${driver}" must be the only network of a sandbox`
-    o.faults.atKey(o.path(endpoint), message)
-  }
-}
-
-function checkInterfaces(o: Located, sandbox: SandboxConfig): void {
-  const networks = new Set<string>()
-  const names = new Set<string>()
-  for (const endpoint of sandbox.endpoints) {
-    const path = o.path(endpoint)
-    if (networks.has(endpoint.network)) {
-      o.faults.at(path, `network "${endpoint.network}" is given twice`)
-    } else if (names.has(endpoint.interfaceName)) {
-      const at = [...path, 'interface_name']
-      o.faults.at(at, `interface "${endpoint.interfaceName}" is given twice in this sandbox`)
-    }
-    networks.add(endpoint.network)
-    names.add(endpoint.interfaceName)
-  }
-}
-
-function unknownNetwork(o: Located, endpoint: EndpointConfig): void {
-  if (o.broken.has(endpoint.network)) return
-  const names = [...o.config.networks.map((network) => network.name), ...o.broken]
-  const near = nearest(endpoint.network, names)
-  const hint = near === undefined ? 'define it under "networks"' : `did you mean "${near}"?`
-  o.faults.atKey(o.path(endpoint), `there is no network "${endpoint.network}"; ${hint}`)
-}
-
-interface EndpointCheck extends Located {
-  readonly sandbox: SandboxConfig
-  readonly endpoint: EndpointConfig
-  readonly network: NetworkConfig
-  readonly held: Holders
-}
-
-function checkEndpoint(o: EndpointCheck): void {
-  const { sandbox, endpoint, network } = o
-  const path = o.path(endpoint)
-  if (network.driver === 'container') return checkTarget(o)
-  if (network.driver !== 'bridge') {
-    if (endpoint.address4 ?? endpoint.address6 ?? endpoint.mac) {
-      o.faults.at(path, `driver "${network.driver}" gives a sandbox no interface to address`)
-    }
-    return
-  }
-  if (endpoint.address4 !== undefined) checkAddress(o, endpoint.address4, 'ipv4_address')
-  if (endpoint.address6 !== undefined) checkAddress(o, endpoint.address6, 'ipv6_address')
-  if (endpoint.mac === undefined) return
-  const text = formatMac(endpoint.mac)
-  const holder = o.held.take(`${network.name} ${text}`, `sandbox "${sandbox.name}"`)
-  if (holder === undefined) return
-  o.faults.at([...path, 'mac_address'], `${text} is taken by ${holder} on this network`)
-}
-
-function checkAddress(o: EndpointCheck, address: Address, where: string): void {
-  const { endpoint, network } = o
-  const path = [...o.path(endpoint), where]
-  const text = formatAddress(address)
-  if (!(address.family === 6 ? network.ipv6 : network.ipv4)) {
-    const needed = `enable_ipv${address.family}: true`
-    return o.faults.at(path, `${text} needs ${needed} on network "${network.name}"`)
-  }
-  const subnets = network.subnets.filter((s) => s.subnet.address.family === address.family)
-  if (subnets.length === 0) {
-    const message = `${text} needs a subnet under ipam.config of network "${network.name}"`
-    return o.faults.at(path, message)
-  }
-  const own = subnets.find((s) => contains(s.subnet, address))
-  if (own === undefined) {
-    const list = subnets.map((s) => formatPrefix(s.subnet)).join(' or ')
-    return o.faults.at(path, `${text} is not in ${list} of network "${network.name}"`)
-  }
-  if (!new Subnet(own).isHost(address)) {
-    const what = `the network or broadcast address of ${formatPrefix(own.subnet)}`
-    return o.faults.at(path, `${text} is ${what}`)
-  }
-  const holder = o.held.take(key(network, address), `sandbox "${o.sandbox.name}"`)
-  if (holder === undefined) return
-  o.faults.at(path, `${text} is taken by ${holder} on network "${network.name}"`)
-}
-
-function checkTarget(o: EndpointCheck): void {
-  const target = o.network.options.sandbox
-  const path = o.path(o.endpoint)
-  if (target === undefined) return
-  if (target === o.sandbox.name) {
-    return o.faults.at(path, 'a sandbox cannot share its own stack')
-  }
-  const names = o.config.sandboxes.map((sandbox) => sandbox.name)
-  const sandbox = o.config.sandboxes.find((candidate) => candidate.name === target)
-  if (sandbox === undefined) {
-    const near = nearest(target, names)
-    const hint = near === undefined ? 'define it under "sandboxes"' : `did you mean "${near}"?`
-    return o.faults.at(path, `there is no sandbox "${target}"; ${hint}`)
-  }
-  const shares = sandbox.endpoints.some((endpoint) =>
-    o.config.networks.some((n) => n.name === endpoint.network && n.driver === 'container'),
-  )
-  if (shares) {
-    const message = `sandbox "${target}" has no stack of its own; name the one that it shares`
-    o.faults.at(path, message)
-  }
-}
-
-/** Two sandboxes in one namespace would both have an eth0. */
-function checkNamespaces(o: Located, networks: ReadonlyMap<string, NetworkConfig>): void {
-  const owners = new Map<string, string>()
-  for (const sandbox of o.config.sandboxes) {
-    const driver = networks.get(sandbox.endpoints[0]?.network ?? '')?.driver
-    if (driver === 'host' || driver === 'container') continue
-    const owner = owners.get(sandbox.netns)
-    owners.set(sandbox.netns, owner ?? sandbox.name)
-    if (owner === undefined) continue
-    const message =
-      `namespace "${sandbox.netns}" is that of sandbox "${owner}"; ` +
-      `"network_mode: container:${owner}" shares it`
-    o.faults.at([...o.path(sandbox), 'netns'], message)
   }
 }
 

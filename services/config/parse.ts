@@ -11,8 +11,9 @@
  * YAML, so that programs may hand in `JSON.stringify(value)`.
  */
 import { isMap, LineCounter, parseDocument } from 'yaml'
-import { check, type Located } from './check.ts'
+import { check } from './check.ts'
 import { type Fault, Faults, type Path } from './faults.ts'
+import type { Located } from './located.ts'
 import {
   type Config,
   type EndpointConfig,
