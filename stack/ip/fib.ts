@@ -183,6 +183,11 @@ export class Fib {
     return true
   }
 
+  /** The best route of exactly this prefix. */
+  find(prefix: Prefix): Route | undefined {
+    return this.#prefixes.get(keyOf({ address: networkOf(prefix), bits: prefix.bits }))?.[0]
+  }
+
   /** All routes, by prefix; the best of a prefix first. */
   list(): Route[] {
     const all = [...this.#prefixes.values()].flat()

@@ -36,10 +36,15 @@ export const Type6 = {
   ParameterProblem: 4,
   Echo: 128,
   EchoReply: 129,
+  MldQuery: 130,
+  MldReport: 131,
+  MldDone: 132,
   RouterSolicitation: 133,
   RouterAdvertisement: 134,
   NeighborSolicitation: 135,
   NeighborAdvertisement: 136,
+  Redirect: 137,
+  MldReport2: 143,
 } as const
 
 /** Codes of Type6.Unreachable (RFC 4443 §3.1). */

@@ -1,0 +1,87 @@
+/**
+ * Forwarding: what happens to a packet between the look-up of its route and its way out.
+ *
+ * The order is that of RFC 1812 §5.2.1: policy, hops, then size. The packet is changed only when
+ * it will be sent, so that an ICMP error quotes it as it came.
+ */
+import { DropReason } from '../drop.ts'
+import * as eth from '../eth/frame.ts'
+import { GsoType, type Packet, type Pool, pull } from '../packet.ts'
+import type { Egress } from './egress.ts'
+import type { Route } from './fib.ts'
+import type { IcmpErrors } from './icmp_errors.ts'
+import * as ipv4 from './ipv4.ts'
+import * as ipv6 from './ipv6.ts'
+import { Problems } from './problems.ts'
+import type { RouterInterface } from './router_interface.ts'
+import { segmentAt, segmentCount, superHeaderBytes } from './segment.ts'
+
+export interface ForwardOptions {
+  readonly pool: Pool
+  readonly egress: Egress
+  readonly errors: IcmpErrors
+}
+
+export class Forward {
+  readonly #pool: Pool
+  readonly #egress: Egress
+  readonly #errors: IcmpErrors
+
+  constructor({ pool, egress, errors }: ForwardOptions) {
+    this.#pool = pool
+    this.#egress = egress
+    this.#errors = errors
+  }
+
+  /**
+   * Send on a checked packet, `head` at the Ethernet header, by a route that leads through `out`.
+   * Takes ownership. Drops: `network-internal`, `ttl-exceeded`, `mtu-exceeded`,
+   * `frame-offload-bad`, `pool-empty`.
+   */
+  send(from: RouterInterface, packet: Packet, out: RouterInterface, route: Route): void {
+    const pool = this.#pool
+    const { mem } = pool
+    if (from.internal || out.internal) return pool.drop(packet, DropReason.NetworkInternal)
+    pull(packet, eth.HEADER_BYTES)
+    const ip = packet.head
+    const four = mem[ip]! >>> 4 === 4
+    const hops = four ? ipv4.ttl(mem, ip) : ipv6.hopLimit(mem, ip)
+    if (hops <= 1) return this.#errors.refuse(packet, Problems.HopsExceeded, 0, from)
+    let largestBytes = packet.len
+    if (packet.gsoType !== GsoType.None) {
+      const headerBytes = superHeaderBytes(mem, packet, ip)
+      if (headerBytes < 0) return pool.drop(packet, DropReason.FrameOffloadBad)
+      largestBytes = Math.min(packet.len, headerBytes + packet.gsoSize)
+    }
+    if (largestBytes > out.mtuBytes) {
+      if (!four || ipv4.dontFragment(mem, ip)) {
+        return this.#errors.refuse(packet, Problems.TooBig, out.mtuBytes, from)
+      }
+      if (packet.gsoType !== GsoType.None) return this.#resegment(packet, out, route)
+    }
+    if (four) ipv4.decrementTtl(mem, ip)
+    else ipv6.decrementHopLimit(mem, ip)
+    this.#egress.send(packet, out, route.via)
+  }
+
+  /** A super-frame whose segments must be fragmented: they have to be made first. */
+  #resegment(packet: Packet, out: RouterInterface, route: Route): void {
+    const pool = this.#pool
+    const { mem } = pool
+    const ip = packet.head
+    const headerBytes = superHeaderBytes(mem, packet, ip)
+    const count = segmentCount(packet, headerBytes)
+    if (packet.traced) {
+      pool.trace?.step('router', `a super-frame, cut into ${count} segments and fragmented`)
+      return this.#egress.send(packet, out, route.via)
+    }
+    ipv4.decrementTtl(mem, ip)
+    const { via } = route
+    for (let i = 0; i < count; i++) {
+      const segment = segmentAt(pool, packet, ip, headerBytes, i)
+      if (segment === undefined) return pool.drop(packet, DropReason.PoolEmpty)
+      this.#egress.send(segment, out, via)
+    }
+    pool.free(packet)
+  }
+}

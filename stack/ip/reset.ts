@@ -1,0 +1,70 @@
+/**
+ * TCP resets: the router has no TCP service, and says so (RFC 9293 §3.5.2, group 1: CLOSED).
+ */
+import { copy, put16, put32, u32 } from '../bytes.ts'
+import { pseudo4, pseudo6, sum } from '../checksum.ts'
+import type { Packet, Pool } from '../packet.ts'
+import { DEFAULT_TTL } from './egress.ts'
+import * as ipv4 from './ipv4.ts'
+import * as ipv6 from './ipv6.ts'
+import * as tcp from './tcp.ts'
+
+const { Ack, Fin, Rst, Syn } = tcp.Flag
+const DATA_OFFSET = 12
+const FIVE_WORDS = 5 << 4
+
+/**
+ * The answer to a TCP segment that belongs to no connection, `head` at the IP header; undefined if
+ * the pool is exhausted. `packet` stays the caller's, `at` is its TCP header. Preconditions: valid
+ * headers, no RST flag.
+ */
+export function reset(pool: Pool, packet: Packet, at: number, id: number): Packet | undefined {
+  const { mem } = pool
+  const six = mem[packet.head]! >>> 4 === 6
+  const headerBytes = six ? ipv6.HEADER_BYTES : ipv4.HEADER_BYTES
+  const answer = pool.alloc(headerBytes + tcp.HEADER_BYTES)
+  if (answer === undefined) return undefined
+  answer.len = headerBytes + tcp.HEADER_BYTES
+  const { head } = answer
+  const to = head + headerBytes
+  copy(mem, to, at + 2, 2)
+  copy(mem, to + 2, at, 2)
+  for (let i = 4; i < tcp.HEADER_BYTES; i++) mem[to + i] = 0
+  mem[to + DATA_OFFSET] = FIVE_WORDS
+  const flags = tcp.flags(mem, at)
+  if ((flags & Ack) !== 0) {
+    copy(mem, to + tcp.SEQ, at + tcp.ACK, 4)
+    mem[to + tcp.FLAGS] = Rst
+  } else {
+    const counted = ((flags & Syn) !== 0 ? 1 : 0) + ((flags & Fin) !== 0 ? 1 : 0)
+    const payload = packet.head + packet.len - at - tcp.headerBytes(mem, at)
+    put32(mem, to + tcp.ACK, u32(mem, at + tcp.SEQ) + payload + counted)
+    mem[to + tcp.FLAGS] = Rst | Ack
+  }
+  if (six) putHeader6(mem, head, packet.head)
+  else putHeader4(mem, head, packet.head, id)
+  const pseudo = six
+    ? pseudo6(mem, head + ipv6.SRC, ipv4.Protocol.Tcp, tcp.HEADER_BYTES)
+    : pseudo4(mem, head + ipv4.SRC, ipv4.Protocol.Tcp, tcp.HEADER_BYTES)
+  put16(mem, to + tcp.CHECKSUM, ~sum(mem, to, tcp.HEADER_BYTES, pseudo))
+  return answer
+}
+
+function putHeader4(mem: Uint8Array, head: number, about: number, id: number): void {
+  copy(mem, head + ipv4.SRC, about + ipv4.DST, 4)
+  copy(mem, head + ipv4.DST, about + ipv4.SRC, 4)
+  ipv4.putHeader(mem, head, {
+    totalBytes: ipv4.HEADER_BYTES + tcp.HEADER_BYTES,
+    id,
+    fragment: 0,
+    ttl: DEFAULT_TTL,
+    protocol: ipv4.Protocol.Tcp,
+  })
+}
+
+function putHeader6(mem: Uint8Array, head: number, about: number): void {
+  const next = ipv4.Protocol.Tcp
+  ipv6.putHeader(mem, head, { payloadBytes: tcp.HEADER_BYTES, next, hopLimit: DEFAULT_TTL })
+  copy(mem, head + ipv6.SRC, about + ipv6.DST, 16)
+  copy(mem, head + ipv6.DST, about + ipv6.SRC, 16)
+}
