@@ -6,20 +6,10 @@
  */
 import { type IncomingMessage, request } from 'node:http'
 import { StackError } from '../stack/errors.ts'
-import type { ApiError } from './api.ts'
+import { type ApiError, ConfigFaults } from './api_types.ts'
 
 /** Largest answer taken, octets: FDBs of a full node in JSON are a few megabytes. */
 const ANSWER_BYTES_MAX = 256 * 1024 * 1024
-
-/** A refused configuration: every fault as a line `FILE:line:column: text`. */
-export class FaultyConfig extends StackError {
-  readonly faults: readonly string[]
-
-  constructor(message: string, faults: readonly string[]) {
-    super('bad-config', message)
-    this.faults = faults
-  }
-}
 
 export type Query = Readonly<Record<string, string | number | readonly string[] | undefined>>
 
@@ -126,5 +116,5 @@ function toError(text: string): StackError {
     return new StackError('daemon', `not an answer of tapline: ${text.slice(0, 200)}`)
   }
   const { code, message, faults } = body.error
-  return faults === undefined ? new StackError(code, message) : new FaultyConfig(message, faults)
+  return faults === undefined ? new StackError(code, message) : new ConfigFaults(faults)
 }

@@ -27,8 +27,8 @@ export function socketDir(): string {
 }
 
 function userDir(): string {
-  const runtime = process.env['XDG_RUNTIME_DIR']
-  return runtime ? join(runtime, 'tapline') : join(tmpdir(), `tapline-${process.getuid?.() ?? 0}`)
+  const { XDG_RUNTIME_DIR: dir } = process.env
+  return dir ? join(dir, 'tapline') : join(tmpdir(), `tapline-${process.getuid?.() ?? 0}`)
 }
 
 /** Folders in which commands look, nearest first. */

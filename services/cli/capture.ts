@@ -19,6 +19,7 @@ import {
   integer,
   openClient,
 } from './command.ts'
+import { timeOfDay } from './output.ts'
 
 interface CaptureOptions extends DaemonOptions {
   readonly interface: readonly string[]
@@ -131,8 +132,6 @@ function line({ timeUs, direction, bytes, ...frame }: CapturedFrame): string {
 
 /** Local time of day to the microsecond. */
 function timeText(timeUs: number): string {
-  const time = new Date(timeUs / 1000)
-  const seconds = [time.getHours(), time.getMinutes(), time.getSeconds()]
   const micros = String(Math.floor(timeUs % 1_000_000)).padStart(6, '0')
-  return `${seconds.map((part) => String(part).padStart(2, '0')).join(':')}.${micros}`
+  return `${timeOfDay(new Date(timeUs / 1000))}.${micros}`
 }

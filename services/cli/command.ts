@@ -6,7 +6,8 @@
  */
 import { type Command, CommanderError, InvalidArgumentError } from 'commander'
 import { StackError } from '../../stack/errors.ts'
-import { Client, FaultyConfig } from '../client.ts'
+import { ConfigFaults } from '../api_types.ts'
+import { Client } from '../client.ts'
 import { findSocket } from '../sockets.ts'
 import { complain } from './output.ts'
 
@@ -43,10 +44,15 @@ export function readingCommand(program: Command, usage: string, description: str
   return daemonCommand(program, usage, description).option('--json', 'print JSON')
 }
 
-/** The client of the daemon that is meant. @throws StackError `daemon`. */
-export async function openClient({ socket, name }: DaemonOptions): Promise<Client> {
-  const byEnvironment = name === undefined ? process.env['TAPLINE_SOCKET'] : undefined
-  return new Client(await findSocket({ socket: socket ?? byEnvironment, name }))
+/**
+ * The client of the daemon that is meant; `fallbackName`: where nothing says which.
+ *
+ * @throws StackError `daemon`.
+ */
+export async function openClient(options: DaemonOptions, fallbackName?: string): Promise<Client> {
+  const { TAPLINE_SOCKET } = process.env
+  const socket = options.socket ?? (options.name === undefined ? TAPLINE_SOCKET : undefined)
+  return new Client(await findSocket({ socket, name: options.name ?? fallbackName }))
 }
 
 /** Say what went wrong; the exit code for it. */
@@ -54,7 +60,7 @@ export function report(error: unknown): number {
   if (error instanceof ExitError) return error.exitCode
   // Commander has printed help, version or the fault itself.
   if (error instanceof CommanderError) return error.exitCode === 0 ? Exit.Done : Exit.Usage
-  if (error instanceof FaultyConfig) {
+  if (error instanceof ConfigFaults) {
     process.stderr.write(`${error.faults.join('\n')}\n`)
     return Exit.Usage
   }

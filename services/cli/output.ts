@@ -38,7 +38,8 @@ export function style(
 }
 
 function wantsColor(stream: { isTTY?: boolean }): boolean {
-  return stream.isTTY === true && !process.env['NO_COLOR'] && process.env['TERM'] !== 'dumb'
+  const { NO_COLOR, TERM } = process.env
+  return stream.isTTY === true && !NO_COLOR && TERM !== 'dumb'
 }
 
 /**
@@ -50,4 +51,10 @@ export function printable(text: string): string {
   return text.replace(/[\x00-\x1f\x7f-\x9f]/g, (character) => {
     return `\\x${character.charCodeAt(0).toString(16).padStart(2, '0')}`
   })
+}
+
+/** `12:34:56`, local time. */
+export function timeOfDay(time: Date): string {
+  const parts = [time.getHours(), time.getMinutes(), time.getSeconds()]
+  return parts.map((part) => String(part).padStart(2, '0')).join(':')
 }

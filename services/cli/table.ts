@@ -4,9 +4,11 @@
  */
 import { printable } from './output.ts'
 
+export type Cell = string | number | null | undefined
+
 export interface Column<Row> {
   readonly title: string
-  readonly cell: (row: Row) => string | number | undefined
+  readonly cell: (row: Row) => Cell
   /** Numbers and sizes. */
   readonly right?: boolean
 }
@@ -26,9 +28,9 @@ export function table<Row>(columns: readonly Column<Row>[], rows: readonly Row[]
   )
 }
 
-/** An undefined cell is shown as `-`, so that columns can still be counted. */
-function text(value: string | number | undefined): string {
-  return value === undefined || value === '' ? '-' : printable(String(value))
+/** What is not there is shown as `-`, so that columns can still be counted. */
+function text(value: Cell): string {
+  return value === undefined || value === null || value === '' ? '-' : printable(String(value))
 }
 
 function pad(cell: string, width: number, right: boolean): string {

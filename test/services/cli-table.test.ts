@@ -1,7 +1,7 @@
 /** Tables, numbers and text for people. */
 import { describe, expect, it } from 'vitest'
-import { prettyLine } from '../../services/cli/log.ts'
-import { printable } from '../../services/cli/output.ts'
+import { prettyLine } from '../../services/cli/log_line.ts'
+import { printable, timeOfDay } from '../../services/cli/output.ts'
 import { type Column, duration, grouped, scaled, table } from '../../services/cli/table.ts'
 
 describe('table', () => {
@@ -70,17 +70,19 @@ describe('numbers', () => {
 })
 
 describe('log lines for people', () => {
+  const local = timeOfDay(new Date('2026-01-02T03:04:05.678Z'))
+
   it('has time, level, message and fields', () => {
     const line = prettyLine(
       '{"level":30,"time":"2026-01-02T03:04:05.678Z","name":"shop","network":"front","msg":"up"}\n',
     )
-    expect(line).toBe('03:04:05 info  up network=front\n')
+    expect(line).toBe(`${local} info  up network=front\n`)
   })
 
   it('shows the message of an error and spells control characters out', () => {
     const line = prettyLine(
       '{"level":50,"time":"2026-01-02T03:04:05.678Z","err":{"message":"no\\u001b[0m"},"msg":"x"}',
     )
-    expect(line).toBe('03:04:05 error x err=no\\x1b[0m\n')
+    expect(line).toBe(`${local} error x err=no\\x1b[0m\n`)
   })
 })

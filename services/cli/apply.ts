@@ -1,0 +1,75 @@
+/**
+ * `tapline check FILE` and `tapline apply FILE`.
+ *
+ * A file is read here and sent as text, so that the daemon need not be able to read it, and so
+ * that `-` can stand for stdin. Faults come back with the name that was given here.
+ */
+import type { Command } from 'commander'
+import type { ApplyAnswer } from '../api_types.ts'
+import { readConfigText, toConfig } from '../config_file.ts'
+import { type DaemonOptions, daemonCommand, examples, openClient } from './command.ts'
+import { print, printJson } from './output.ts'
+import { table } from './table.ts'
+
+interface ApplyOptions extends DaemonOptions {
+  readonly dryRun?: boolean
+}
+
+export function addCheck(program: Command): void {
+  program
+    .command('check <file>')
+    .description('say what is wrong with a file, and change nothing; needs no daemon')
+    .option('--json', 'print JSON')
+    .addHelpText('after', examples('tapline check shop.yaml', 'generate | tapline check -'))
+    .action(check)
+}
+
+export function addApply(program: Command): void {
+  daemonCommand(program, 'apply <file>', 'make a running daemon look like a file')
+    .option('--dry-run', 'only print what would be done')
+    .option('--json', 'print JSON')
+    .addHelpText(
+      'after',
+      `\nWhat did not change is not touched. The daemon is the one that the file names.
+${examples('tapline apply shop.yaml', 'tapline apply shop.yaml --dry-run')}`,
+    )
+    .action(apply)
+}
+
+function check(path: string, { json }: { json?: boolean }): void {
+  const source = readConfigText(path)
+  const config = toConfig(source)
+  const { networks, sandboxes, routes } = config
+  const counts = {
+    networks: networks.length,
+    sandboxes: sandboxes.length,
+    endpoints: sandboxes.reduce((sum, { endpoints }) => sum + endpoints.length, 0),
+    routes: routes.length,
+  }
+  if (json) return printJson({ name: config.name, ...counts })
+  const list = Object.entries(counts).map(([what, count]) => `${count} ${what}`)
+  print(`${source.file}: good (${config.name}: ${list.join(', ')})`)
+}
+
+async function apply(path: string, options: ApplyOptions): Promise<void> {
+  const source = readConfigText(path)
+  const client = await openClient(options, toConfig(source).name)
+  const dryRun = options.dryRun === true
+  const report = await client.post<ApplyAnswer>('apply', { ...source, dryRun })
+  if (options.json) return printJson(report)
+  print(reportLines(report, dryRun))
+}
+
+function reportLines({ steps }: ApplyAnswer, dryRun: boolean): string[] {
+  if (steps.length === 0) return ['nothing to do']
+  const lines = table(
+    [
+      { title: 'STEP', cell: (step) => step.action },
+      { title: 'SUBJECT', cell: (step) => step.subject },
+      { title: 'DETAIL', cell: (step) => step.detail },
+    ],
+    steps,
+  )
+  const count = `${steps.length} step${steps.length === 1 ? '' : 's'}`
+  return [...lines, dryRun ? `${count} to do` : `${count} done`]
+}

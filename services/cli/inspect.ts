@@ -1,0 +1,89 @@
+/** `tapline inspect [NAME]`: everything about a network, a sandbox or a device, as a tree. */
+import type { Command } from 'commander'
+import type { EndpointDetail, Inspection, NetworkDetail, SandboxDetail } from '../views.ts'
+import { type DaemonOptions, examples, openClient, readingCommand } from './command.ts'
+import { print, printable, printJson, style } from './output.ts'
+
+/** Columns of the names of fields. */
+const LABEL_COLUMNS = 14
+
+export function addInspect(program: Command): void {
+  readingCommand(program, 'inspect [name]', 'all about a network, a sandbox or a device')
+    .addHelpText(
+      'after',
+      examples('tapline inspect', 'tapline inspect front', 'tapline inspect web1/eth0 --json'),
+    )
+    .action(inspect)
+}
+
+async function inspect(name: string | undefined, options: DaemonOptions): Promise<void> {
+  const client = await openClient(options)
+  const found = await client.get<Inspection>('inspect', { name })
+  if (options.json) return printJson(found)
+  const blocks = [...found.networks.map(networkBlock), ...found.sandboxes.map(sandboxBlock)]
+  print(blocks.map((block) => block.join('\n')).join('\n\n'))
+}
+
+function networkBlock(network: NetworkDetail): string[] {
+  const { options } = network
+  return [
+    style('bold', `network ${printable(network.name)}`),
+    ...fields(2, {
+      driver: network.driver,
+      internal: network.internal,
+      subnets: network.subnets.join(' '),
+      gateways: network.gateways.join(' '),
+      'gateway MAC': network.gatewayMac,
+      mtu: network.mtu,
+      'arp proxy': options.arpProxy,
+      'mac guard': options.macGuard,
+      isolated: options.isolated,
+      vlan: options.vlanFiltering ? 'filtering' : 'off',
+      offload: options.offload,
+    }),
+    ...network.ports.map((port) => {
+      const learned = `${port.learned} learned${port.learnRefused > 0 ? `, ${port.learnRefused} refused` : ''}`
+      return `  port ${printable(port.name)}: ${port.state}, ${learned}`
+    }),
+  ]
+}
+
+function sandboxBlock(sandbox: SandboxDetail): string[] {
+  return [
+    style('bold', `sandbox ${printable(sandbox.name)}`),
+    ...fields(2, { netns: sandbox.netns, stack: sandbox.stack }),
+    ...sandbox.endpoints.flatMap(endpointBlock),
+  ]
+}
+
+function endpointBlock(endpoint: EndpointDetail): string[] {
+  const { options, routes } = endpoint
+  return [
+    `  endpoint on ${printable(endpoint.network)}`,
+    ...fields(4, {
+      interface: endpoint.interface,
+      device: endpoint.device,
+      state: endpoint.lost === null ? endpoint.state : `${endpoint.state} (${endpoint.lost})`,
+      mac: endpoint.mac,
+      addresses: endpoint.addresses.join(' '),
+      mtu: endpoint.mtu,
+      aliases: endpoint.aliases.join(' '),
+      routes: routes.map(({ destination, via }) => `${destination} via ${via}`).join(', '),
+      isolated: options.isolated || null,
+      pvid: options.pvid ?? null,
+      tagged: options.tagged.join(' '),
+    }),
+  ]
+}
+
+/** One line a field; those without a value are left out. */
+function fields(
+  indent: number,
+  values: Readonly<Record<string, string | number | boolean | null>>,
+): string[] {
+  return Object.entries(values).flatMap(([label, value]) => {
+    if (value === null || value === '') return []
+    const text = typeof value === 'boolean' ? (value ? 'yes' : 'no') : printable(String(value))
+    return [`${' '.repeat(indent)}${`${label}:`.padEnd(LABEL_COLUMNS)} ${text}`]
+  })
+}

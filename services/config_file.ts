@@ -1,0 +1,29 @@
+/** Configuration files as commands and the daemon take them: a Config, or all the faults. */
+import { readFileSync } from 'node:fs'
+import { ConfigFaults } from './api_types.ts'
+import type { Config } from './config/model.ts'
+import { formatFault, parseConfig } from './config/parse.ts'
+
+export interface ConfigText {
+  readonly text: string
+  /** What faults call the file. */
+  readonly file: string
+}
+
+/** Read a file, `-` for stdin. @throws ConfigFaults if it cannot be read. */
+export function readConfigText(path: string): ConfigText {
+  const file = path === '-' ? '<stdin>' : path
+  try {
+    return { text: readFileSync(path === '-' ? 0 : path, 'utf8'), file }
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw new ConfigFaults([`${file}: ${code === 'ENOENT' ? 'there is no such file' : message}`])
+  }
+}
+
+/** @throws ConfigFaults */
+export function toConfig({ text, file }: ConfigText): Config {
+  const { config, faults } = parseConfig(text, file)
+  if (config === undefined) throw new ConfigFaults(faults.map(formatFault))
+  return config
+}

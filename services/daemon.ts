@@ -1,0 +1,172 @@
+/**
+ * A running daemon: a runtime, the controller on it, and the API in front.
+ *
+ * ```text
+ *   file ──parse──> Config ──> Controller ──> networks, TAPs      (on a Runtime)
+ *                                  ↑
+ *   unix socket ──> ApiServer ─────┘
+ * ```
+ *
+ * The socket is claimed first, so that a second daemon of the same name is refused before it has
+ * made anything. The controller applies configurations one after another; at most
+ * {@link WAITING_MAX} wait for their turn.
+ *
+ * Closing undoes all of it in reverse, attempts everything, and reports what failed together.
+ */
+import type { SystemClock } from '../stack/clock.ts'
+import { StackError } from '../stack/errors.ts'
+import type { Pool } from '../stack/packet.ts'
+import type { Random } from '../stack/random.ts'
+import { ApiServer, type Served } from './api.ts'
+import { type ApplyAnswer, type ApplyRequest, ConfigFaults, type DaemonInfo } from './api_types.ts'
+import type { Config } from './config/model.ts'
+import { readConfigText, toConfig } from './config_file.ts'
+import { type ApplyReport, Controller } from './controller.ts'
+import type { Events } from './events.ts'
+import type { Links } from './links.ts'
+import type { Log } from './log.ts'
+import { packageVersion } from './version.ts'
+
+/** Applies that may wait for the one that runs. */
+const WAITING_MAX = 16
+
+/** What a daemon runs on: see runtime.ts, or memory in tests. */
+export interface DaemonRuntime {
+  readonly pool: Pool
+  /** Stands still between breaths; the daemon ticks it when it is asked something. */
+  readonly clock: SystemClock
+  readonly random: Random
+  readonly links: Links
+  close(): void
+}
+
+export interface DaemonOptions {
+  readonly runtime: DaemonRuntime
+  readonly log: Log
+  readonly events: Events
+  /** Its configuration file: an absolute path. */
+  readonly file: string
+  readonly config: Config
+  readonly socketPath: string
+}
+
+export class Daemon implements Served {
+  readonly controller: Controller
+  readonly events: Events
+  readonly #options: DaemonOptions
+  readonly #api: ApiServer
+  readonly #startedAt = new Date()
+  #state: DaemonInfo['state'] = 'starting'
+  #listening: Promise<void> = Promise.resolve()
+  /** Applies that have not ended. */
+  #applying = 0
+  #closed: Promise<void> | undefined
+
+  constructor(options: DaemonOptions) {
+    const { runtime, log, events } = options
+    const { pool, clock, random, links } = runtime
+    this.#options = options
+    this.events = events
+    this.controller = new Controller({ pool, clock, random, links, log })
+    this.#api = new ApiServer(this)
+  }
+
+  /** Listen, and apply the configuration. @throws StackError; close it in every case. */
+  async start(): Promise<ApplyReport> {
+    this.#listening = this.#api.listen(this.#options.socketPath)
+    await this.#listening
+    const report = await this.#apply(this.#options.config)
+    this.#refuseIfStopping()
+    this.#state = 'ready'
+    return report
+  }
+
+  refresh(): void {
+    this.#options.runtime.clock.tick()
+  }
+
+  info(): DaemonInfo {
+    const { file, socketPath, config, runtime } = this.#options
+    return {
+      name: config.name,
+      pid: process.pid,
+      version: packageVersion(),
+      state: this.#state,
+      file,
+      socket: socketPath,
+      links: runtime.links.describe,
+      startedAt: this.#startedAt.toISOString(),
+    }
+  }
+
+  /** @throws ConfigFaults, StackError; the configuration is then as it was before. */
+  async apply({ text, file, dryRun }: ApplyRequest): Promise<ApplyAnswer> {
+    const config = toConfig({ text, file })
+    const { name } = this.#options.config
+    if (config.name !== name) {
+      const message = `this daemon is "${name}", and ${file} is for "${config.name}"`
+      throw new StackError('bad-argument', message)
+    }
+    if (dryRun) return { steps: this.controller.preview(config) }
+    return this.#apply(config)
+  }
+
+  /** Apply the file once more: what SIGHUP asks for. Faults are logged, and change nothing. */
+  async reload(): Promise<void> {
+    const { file, log } = this.#options
+    try {
+      await this.apply({ ...readConfigText(file), dryRun: false })
+    } catch (error) {
+      const faults = error instanceof ConfigFaults ? error.faults : undefined
+      log.error({ file, err: error, ...(faults && { faults }) }, 'the file was not applied again')
+    }
+  }
+
+  async #apply(config: Config): Promise<ApplyReport> {
+    this.#refuseIfStopping()
+    this.refresh()
+    if (this.#applying > WAITING_MAX) {
+      throw new StackError('daemon', `${WAITING_MAX} configurations already wait to be applied`)
+    }
+    this.#applying++
+    try {
+      return await this.controller.apply(config)
+    } finally {
+      this.#applying--
+    }
+  }
+
+  #refuseIfStopping(): void {
+    if (this.#closed !== undefined) throw new StackError('daemon', 'this daemon is stopping')
+  }
+
+  /**
+   * Remove all that was made, also in the middle of an apply. Idempotent.
+   *
+   * @throws AggregateError with everything that failed.
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#close()
+    return this.#closed
+  }
+
+  async #close(): Promise<void> {
+    this.#state = 'stopping'
+    await Promise.allSettled([this.#listening])
+    const failures: unknown[] = []
+    const attempts = [
+      () => this.controller.close(),
+      () => this.#api.close(),
+      () => this.#options.runtime.close(),
+    ]
+    for (const attempt of attempts) {
+      try {
+        await attempt()
+      } catch (error) {
+        if (error instanceof AggregateError) failures.push(...error.errors)
+        else failures.push(error)
+      }
+    }
+    if (failures.length > 0) throw new AggregateError(failures, 'not all could be removed')
+  }
+}
