@@ -16,7 +16,7 @@ import { describeMachine, type Machine } from './machine.ts'
 import { type Options, parseOptions } from './options.ts'
 import { PEER_NAMES } from './peers/peer.ts'
 import { QUESTION_NAMES } from './questions.ts'
-import { formatNumber, formatReport, formatTable } from './report.ts'
+import { formatNumber, formatReport, formatTables } from './report.ts'
 import { type Judged, judge } from './results.ts'
 import { type Outcome, runAll } from './runner.ts'
 import { formatChart } from './svg.ts'
@@ -31,9 +31,17 @@ const { CI } = process.env
 const LOAD_MAX = 0.5
 
 /** Where the report goes: only a whole run may replace the record. */
-function reportFile({ out, quick, questions, systems, engine }: Options): string | undefined {
+function reportFile({
+  out,
+  quick,
+  questions,
+  systems,
+  micro,
+  engine,
+}: Options): string | undefined {
   if (out !== undefined) return resolve(out)
-  const whole = questions.length === QUESTION_NAMES.length && systems.length === PEER_NAMES.length
+  const asked = questions.length === QUESTION_NAMES.length && micro
+  const whole = asked && systems.length === PEER_NAMES.length
   if (quick || !whole) return undefined
   return join(ROOT, 'bench', engine === 'poll' ? 'RESULTS-poll.md' : 'RESULTS.md')
 }
@@ -60,15 +68,14 @@ async function main(options: Options): Promise<number> {
     process.stderr.write(`bench: the machine is busy (load ${machine.load}): expect noise\n`)
   }
   const outcome = await runAll(options)
-  const { results, engine, skipped } = outcome
+  const { results, engine, skipped, pieces } = outcome
   const judged = judge(results, options, engine)
   const file = reportFile(options)
   if (file !== undefined) writeReport(file, { options, outcome, machine, judged })
   const { samples, failures } = results
+  const all = { machine, engine, samples, judged, pieces, failures, skipped }
   process.stdout.write(
-    options.json
-      ? `${JSON.stringify({ machine, engine, samples, judged, failures, skipped }, null, 2)}\n`
-      : formatTable(judged),
+    options.json ? `${JSON.stringify(all, null, 2)}\n` : formatTables(judged, pieces),
   )
   for (const failure of failures) process.stderr.write(`bench: ${failure}\n`)
   const missed = options.check && judged.some(({ verdict }) => verdict === 'FAIL')

@@ -16,7 +16,7 @@ import { INTERFACE } from './netns.ts'
 const [engine, ...ends] = process.argv.slice(2)
 const runtime = new Runtime({ engine: engine as EngineChoice })
 
-function attach(netns: string, address: string): Device {
+function attach(netns: string, address: string): Promise<Device> {
   return runtime.links.attach({
     sandbox: netns,
     netns,
@@ -31,8 +31,8 @@ function attach(netns: string, address: string): Device {
 }
 
 const [firstNetns = '', firstAddress = '', secondNetns = '', secondAddress = ''] = ends
-const first = attach(firstNetns, firstAddress)
-const second = attach(secondNetns, secondAddress)
+const first = await attach(firstNetns, firstAddress)
+const second = await attach(secondNetns, secondAddress)
 first.output = (packet) => second.transmit(packet)
 second.output = (packet) => first.transmit(packet)
 process.on('SIGTERM', () => {

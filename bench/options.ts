@@ -6,6 +6,8 @@ import { QUESTION_NAMES, type QuestionName } from './questions.ts'
 export interface Options extends Settings {
   readonly questions: readonly QuestionName[]
   readonly systems: readonly PeerName[]
+  /** Measure the pieces inside the process too. */
+  readonly micro: boolean
   readonly rounds: number
   /** Length of one run. */
   readonly seconds: number
@@ -21,9 +23,12 @@ export interface Options extends Settings {
   readonly out: string | undefined
 }
 
+/** The pieces are no question to a system, but are asked for in the same way. */
+const ONLY = [...QUESTION_NAMES, 'micro'] as const
+
 /** What commander hands back: the options, where not all have a value yet. */
 interface Given extends Settings, Pick<Options, 'clientCpus' | 'serverCpus'> {
-  readonly only?: readonly QuestionName[]
+  readonly only?: readonly (typeof ONLY)[number][]
   readonly systems?: readonly PeerName[]
   readonly rounds?: number
   readonly seconds?: number
@@ -77,13 +82,18 @@ const WHOLE = { rounds: 5, seconds: 5, warmUpSeconds: 1 } as const
  * @throws CommanderError after it has printed help or what is wrong.
  * @param argv Arguments without `node` and the script.
  * @param cpuCount CPUs that this process may use.
+ * @param complain Gets what is wrong, for people.
  */
-export function parseOptions(argv: readonly string[], cpuCount: number): Options {
+export function parseOptions(
+  argv: readonly string[],
+  cpuCount: number,
+  complain: (text: string) => void = (text) => process.stderr.write(text),
+): Options {
   const cpus = cpuDefaults(cpuCount)
   const command = new Command('bench')
     .description('Measure tapline side by side with the kernel and with userspace switches.')
     .option('--quick', 'a smoke run: one short round of everything, under a minute', false)
-    .option('--only <questions>', `of ${QUESTION_NAMES.join(', ')}`, listOf(QUESTION_NAMES))
+    .option('--only <questions>', `of ${ONLY.join(', ')}`, listOf(ONLY))
     .option('--systems <systems>', `of ${PEER_NAMES.join(', ')}`, listOf(PEER_NAMES))
     .option('--rounds <n>', 'interleaved rounds', wholeFrom(1))
     .option('--seconds <n>', 'length of a run', wholeFrom(1))
@@ -100,13 +110,15 @@ export function parseOptions(argv: readonly string[], cpuCount: number): Options
     .option('--check', 'end with exit code 1 if a bar is missed', false)
     .option('--out <file>', 'write the report here, and the chart beside it')
     .exitOverride()
+    .configureOutput({ writeErr: complain })
   command.parse(argv, { from: 'user' })
   const given = command.opts<Given>()
-  const { only, warmUp, ...rest } = given
+  const { only = ONLY, warmUp, ...rest } = given
   const defaults = given.quick ? QUICK : WHOLE
   return {
     ...rest,
-    questions: only ?? QUESTION_NAMES,
+    questions: QUESTION_NAMES.filter((name) => only.includes(name)),
+    micro: only.includes('micro'),
     systems: given.systems ?? PEER_NAMES,
     rounds: given.rounds ?? defaults.rounds,
     seconds: given.seconds ?? defaults.seconds,

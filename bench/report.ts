@@ -5,6 +5,7 @@
  * promises can be read off, with what it is measured against, the limit and the verdict.
  */
 import type { Machine } from './machine.ts'
+import type { PieceResult } from './micro/result.ts'
 import type { Options } from './options.ts'
 import { PEERS } from './peers/list.ts'
 import { type Bar, METRICS, type MetricName, QUESTION_NAMES, QUESTIONS } from './questions.ts'
@@ -45,11 +46,29 @@ export function barRows(judged: readonly Judged[]): string[][] {
 }
 
 /** Columns aligned for a terminal. */
-export function formatTable(judged: readonly Judged[]): string {
-  const rows = [[...BAR_HEADINGS], ...barRows(judged)]
-  const widths = BAR_HEADINGS.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)))
-  const lines = rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join('  '))
+function alignedTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
+  const all = [headings, ...rows]
+  const widths = headings.map((_, i) => Math.max(...all.map((row) => row[i]!.length)))
+  const lines = all.map((row) => row.map((cell, i) => cell.padEnd(widths[i]!)).join('  '))
   return `${lines.map((line) => line.trimEnd()).join('\n')}\n`
+}
+
+const PIECE_HEADINGS = ['piece', 'ns an operation', 'least'] as const
+
+function pieceRows(pieces: readonly PieceResult[]): string[][] {
+  return pieces.map(({ name, medianNs, minNs }) => [
+    name,
+    formatNumber(medianNs),
+    formatNumber(minNs),
+  ])
+}
+
+/** What a terminal gets. */
+export function formatTables(judged: readonly Judged[], pieces: readonly PieceResult[]): string {
+  const tables = []
+  if (judged.length > 0) tables.push(alignedTable(BAR_HEADINGS, barRows(judged)))
+  if (pieces.length > 0) tables.push(alignedTable(PIECE_HEADINGS, pieceRows(pieces)))
+  return tables.join('\n')
 }
 
 function markdownTable(headings: readonly string[], rows: readonly (readonly string[])[]): string {
@@ -88,6 +107,7 @@ export function formatReport({ options, outcome, machine, judged, chart }: Repor
     '## All figures\n',
     'Median (least to greatest) of the rounds.\n',
     ...questionSections(results),
+    ...pieceSection(outcome.pieces),
     ...(notes.length === 0 ? [] : ['## Not measured\n', ...notes.map((text) => `* ${text}`), '']),
   ].join('\n')
 }
@@ -119,6 +139,12 @@ function questionSections(results: Results): string[] {
     const headings = ['system', ...metrics.map((metric) => METRICS[metric])]
     return [`### ${title}\n`, markdownTable(headings, rows)]
   })
+}
+
+function pieceSection(pieces: readonly PieceResult[]): string[] {
+  if (pieces.length === 0) return []
+  const text = 'One operation inside the process, without any I/O.\n'
+  return ['### Pieces\n', text, markdownTable(PIECE_HEADINGS, pieceRows(pieces))]
 }
 
 function formatSummary(values: readonly number[]): string {

@@ -3,18 +3,21 @@
  * to every system in turn, so that systems that are compared are measured within seconds of each
  * other. A run that fails is told and counted, and the rest goes on.
  */
+import { join } from 'node:path'
 import { Bed, missingTools } from './bed.ts'
 import { mark, undoSince } from './cleanup.ts'
 import { measureFleet } from './measure/fleet.ts'
 import { measureFrames } from './measure/frames.ts'
 import { measureRtt } from './measure/rtt.ts'
 import { measureTcp } from './measure/tcp.ts'
+import type { PieceResult } from './micro/result.ts'
 import type { Options } from './options.ts'
 import { PEERS } from './peers/list.ts'
 import { PEER_NAMES, type PeerName } from './peers/peer.ts'
 import { METRICS, type Metrics, QUESTIONS, type QuestionName } from './questions.ts'
 import { formatNumber } from './report.ts'
 import { Results } from './results.ts'
+import { run } from './shell.ts'
 
 type Measure = (bed: Bed, options: Options) => Promise<Metrics>
 
@@ -43,6 +46,8 @@ export interface Outcome {
   readonly about: ReadonlyMap<PeerName, string>
   /** The I/O engine that tapline used. */
   readonly engine: string
+  /** The pieces inside the process; empty if they were not asked for. */
+  readonly pieces: readonly PieceResult[]
   /** Systems that were left out, as sentences that say what to install. */
   readonly skipped: readonly string[]
 }
@@ -59,14 +64,17 @@ export async function runAll(options: Options): Promise<Outcome> {
       for (const peer of QUESTIONS[question].peers) {
         const bed = beds.get(peer)
         if (bed === undefined) continue
-        await attempt({ results, progress, question, peer, round }, () => measure(bed, options))
+        const place = { results, progress, question, peer, round }
+        await attempt(place, () => measure(bed, options))
       }
     }
   }
   for (const bed of beds.values()) await bed.close()
   await runFleet(options, { results, progress })
+  const pieces = options.micro ? await measurePieces(options, results) : []
   const about = new Map([...beds].map(([name, bed]) => [name, bed.about]))
-  return { results, about, engine: beds.get('tapline')?.engine ?? options.engine, skipped }
+  const engine = beds.get('tapline')?.engine ?? options.engine
+  return { results, about, engine, pieces, skipped }
 }
 
 async function runFleet(
@@ -75,10 +83,26 @@ async function runFleet(
 ): Promise<void> {
   if (!wanted(options).has('tapline') || !options.questions.includes('fleet')) return
   for (let round = 0; round < Math.min(options.rounds, FLEET_ROUNDS); round++) {
-    const run = { results, progress, question: 'fleet', peer: 'tapline', round } as const
-    await attempt(run, () => measureFleet(options))
+    const place = { results, progress, question: 'fleet', peer: 'tapline', round } as const
+    await attempt(place, () => measureFleet(options))
   }
 }
+
+async function measurePieces(options: Options, results: Results): Promise<PieceResult[]> {
+  const script = join(import.meta.dirname, 'micro', 'main.js')
+  const ms = options.quick ? QUICK_PIECE_MS : PIECE_MS
+  process.stderr.write('pieces inside the process\n')
+  try {
+    return JSON.parse(await run([process.execPath, script, `${ms}`])) as PieceResult[]
+  } catch (error) {
+    results.failures.push(`pieces: ${messageOf(error)}`)
+    return []
+  }
+}
+
+/** Time for each piece. */
+const PIECE_MS = 1000
+const QUICK_PIECE_MS = 100
 
 /** Systems that some question is put to. */
 function wanted({ questions, systems }: Options): Set<PeerName> {
@@ -111,7 +135,7 @@ async function openBeds(
   return beds
 }
 
-interface Run {
+interface RunPlace {
   readonly results: Results
   readonly progress: Progress
   readonly question: QuestionName
@@ -119,15 +143,15 @@ interface Run {
   readonly round: number
 }
 
-async function attempt(run: Run, measure: () => Promise<Metrics>): Promise<void> {
-  const { results, progress, question, peer, round } = run
+async function attempt(place: RunPlace, measure: () => Promise<Metrics>): Promise<void> {
+  const { results, progress, question, peer, round } = place
   try {
     const metrics = await measure()
     results.add(question, peer, round, metrics)
-    progress.done(run, describe(question, metrics))
+    progress.done(place, describe(question, metrics))
   } catch (error) {
     results.failures.push(`${question} of ${peer}, round ${round + 1}: ${messageOf(error)}`)
-    progress.done(run, `failed: ${messageOf(error)}`)
+    progress.done(place, `failed: ${messageOf(error)}`)
   }
 }
 
@@ -153,7 +177,7 @@ class Progress {
     this.#total = runs.reduce((sum, count) => sum + count, 0)
   }
 
-  done({ question, peer, round }: Run, outcome: string): void {
+  done({ question, peer, round }: RunPlace, outcome: string): void {
     this.#done++
     const place = `[${`${this.#done}`.padStart(`${this.#total}`.length)}/${this.#total}]`
     process.stderr.write(`${place} round ${round + 1} ${question} ${peer}: ${outcome}\n`)

@@ -16,6 +16,9 @@ const READY_MS = 15_000
 const STOP_MS = 15_000
 const LOOK_MS = 20
 
+/** How long a program that we wait for may run, unless more is asked for. */
+const RUN_MS = 60_000
+
 /** Output kept of a background program, for the message if it dies. */
 const KEPT_CHARS = 4_000
 
@@ -35,6 +38,11 @@ export function hasTool(tool: string): boolean {
   })
 }
 
+/** What a program said, as one line for a message. */
+function oneLine(text: string): string {
+  return text.trim().replaceAll(/\s*\n\s*/g, '; ')
+}
+
 type Environment = Readonly<Record<string, string>>
 
 function environment(extra: Environment): NodeJS.ProcessEnv {
@@ -49,12 +57,13 @@ function start(argv: readonly string[], env: Environment): ChildProcess {
 
 /**
  * Run a program to its end; its standard output.
- * @throws Error with the command and its error output if it fails.
+ * @throws Error with the command and its error output if it fails, or is not done in time.
  */
-export function run(argv: readonly string[]): Promise<string> {
+export function run(argv: readonly string[], limitMs: number = RUN_MS): Promise<string> {
   return new Promise((resolve, reject) => {
     const child = start(argv, {})
     const forget = atExit(() => child.kill('SIGKILL'))
+    const timer = setTimeout(() => child.kill('SIGKILL'), limitMs)
     let out = ''
     let err = ''
     child.stdout?.on('data', (chunk: Buffer) => {
@@ -64,10 +73,12 @@ export function run(argv: readonly string[]): Promise<string> {
       err += chunk
     })
     child.on('error', reject)
-    child.on('close', (code) => {
+    child.on('close', (code, signal) => {
+      clearTimeout(timer)
       forget()
       if (code === 0) return resolve(out)
-      reject(new Error(`${argv.join(' ')} ended with ${code}: ${err.trim() || out.trim()}`))
+      const said = oneLine(err) || oneLine(out)
+      reject(new Error(`${argv.join(' ')} ended with ${signal ?? code}: ${said}`))
     })
   })
 }
@@ -77,7 +88,7 @@ export function runSync(argv: readonly string[], env: Environment = {}): string 
   const [file, ...args] = argv
   const done = spawnSync(file!, args, { env: environment(env), encoding: 'utf8' })
   if (done.status === 0) return done.stdout
-  const why = done.error?.message ?? (done.stderr.trim() || done.stdout.trim())
+  const why = done.error?.message ?? (oneLine(done.stderr) || oneLine(done.stdout))
   throw new Error(`${argv.join(' ')} ended with ${done.status}: ${why}`)
 }
 
@@ -135,7 +146,7 @@ function untilReady(
 ): Promise<string> {
   return new Promise((resolve, reject) => {
     let text = ''
-    const fail = (why: string): void => reject(new Error(`${why}: ${text.trim()}`))
+    const fail = (why: string): void => reject(new Error(`${why}: ${oneLine(text)}`))
     const timer = setTimeout(() => fail(`was not ready after ${limitMs} ms`), limitMs)
     const done = (line: string): void => {
       clearTimeout(timer)

@@ -12,6 +12,7 @@ import { run } from '../shell.ts'
 /** The sender needs a moment to start, and must not end before the measurement does. */
 const START_MS = 300
 const SPARE_MS = 200
+const LIMIT_MS = 30_000
 
 export async function measureFrames(bed: Bed, options: Options): Promise<Metrics> {
   await bed.setOffloads(true)
@@ -19,7 +20,7 @@ export async function measureFrames(bed: Bed, options: Options): Promise<Metrics
   const forMs = warmUpMs + options.seconds * 1000 + SPARE_MS
   const blast = [process.execPath, join(import.meta.dirname, '..', 'blast.js'), 'send']
   const argv = [...blast, bed.serverAddress, `${SINK_PORT}`, `${forMs}`]
-  const sender = run(bed.clientCommand(argv))
+  const sender = run(bed.clientCommand(argv), forMs + LIMIT_MS)
   sender.catch(() => undefined)
   await sleep(warmUpMs)
   const busyBefore = busySeconds()

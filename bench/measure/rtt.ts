@@ -7,7 +7,7 @@ import type { Options } from '../options.ts'
 import type { Metrics } from '../questions.ts'
 import { run } from '../shell.ts'
 import { quantile } from '../stats.ts'
-import { iperfArguments, parseIperf } from './tcp.ts'
+import { iperfArguments, parseIperf, SPARE_MS } from './tcp.ts'
 
 const PINGS_PER_S = 200
 
@@ -21,7 +21,7 @@ export async function measureRtt(
   const seconds = options.seconds + options.warmUpSeconds + 1
   const shape = { streams: 1, bothWays: false }
   const argv = iperfArguments(bed.serverAddress, { seconds, warmUpSeconds: 0 }, shape)
-  const stream = run(bed.clientCommand(argv))
+  const stream = run(bed.clientCommand(argv), seconds * 1000 + SPARE_MS)
   stream.catch(() => undefined)
   await ping(bed, options.warmUpSeconds + WARM_UP_S)
   const answers = await ping(bed, options.seconds)
@@ -34,8 +34,17 @@ const WARM_UP_S = 0.5
 
 function ping(bed: Bed, seconds: number): Promise<string> {
   const count = Math.ceil(seconds * PINGS_PER_S)
-  const how = ['-n', '-i', `${1 / PINGS_PER_S}`, '-c', `${count}`, '-w', `${seconds + 2}`]
-  return run(bed.clientCommand(['ping', ...how, bed.serverAddress]))
+  const how = [
+    '-n',
+    '-i',
+    `${1 / PINGS_PER_S}`,
+    '-c',
+    `${count}`,
+    '-w',
+    `${Math.ceil(seconds) + 2}`,
+  ]
+  const limitMs = seconds * 1000 + SPARE_MS
+  return run(bed.clientCommand(['ping', ...how, bed.serverAddress]), limitMs)
 }
 
 function roundTrips(text: string): Metrics {

@@ -13,6 +13,9 @@ export interface TcpShape {
   readonly offloads: boolean
 }
 
+/** For setting a transfer up and taking it down, on a slow system. */
+export const SPARE_MS = 30_000
+
 /** Arguments of the iperf3 client. */
 export function iperfArguments(
   address: string,
@@ -33,7 +36,8 @@ export async function measureTcp(bed: Bed, options: Options, shape: TcpShape): P
   const argv = iperfArguments(bed.serverAddress, options, shape)
   const busyBefore = busySeconds()
   const before = counts(bed.serverPid)
-  const result = parseIperf(await run(bed.clientCommand(argv)))
+  const limitMs = (options.seconds + options.warmUpSeconds) * 1000 + SPARE_MS
+  const result = parseIperf(await run(bed.clientCommand(argv), limitMs))
   const after = counts(bed.serverPid)
   const busyS = busySeconds() - busyBefore
   const bytes = after.rxBytes - before.rxBytes + after.txBytes - before.txBytes
