@@ -15,12 +15,18 @@
  * instant of virtual time, and never depends on how long anything took in real time. A run is
  * then a function of its seed.
  */
-import { type Clock, SystemClock, VirtualClock } from '../../stack/clock.ts'
+import { type Cancel, type Clock, SystemClock, VirtualClock } from '../../stack/clock.ts'
 import { BURST, type Device } from '../../stack/device.ts'
 import { StackError } from '../../stack/errors.ts'
 
-export type Resolve<T> = (value: T) => void
-export type Reject = (error: Error) => void
+/**
+ * Begins what is waited for: calls one of the two when it is over. What it returns is called if
+ * the wait is given up instead, to take timers back.
+ */
+export type Begin<T> = (
+  resolve: (value: T) => void,
+  reject: (error: Error) => void,
+) => Cancel | undefined
 
 export interface Driver {
   readonly clock: Clock
@@ -30,7 +36,7 @@ export interface Driver {
   /** A device that was idle has something to be polled. */
   readonly wake: () => void
   /** A promise that traffic or a timer settles: time passes while it is waited for. */
-  until<T>(begin: (resolve: Resolve<T>, reject: Reject) => void): Promise<T>
+  until<T>(begin: Begin<T>): Promise<T>
   /** Timers not yet run. */
   readonly pending: number
   /** Reject all that is waited for, and stop. Idempotent. */
@@ -39,7 +45,7 @@ export interface Driver {
 
 /** Waits that were not settled, so that closing can reject them. */
 class Waits {
-  readonly #open = new Set<Reject>()
+  readonly #open = new Map<(error: Error) => void, Cancel | undefined>()
   /** Waits that ended so far. */
   ended = 0
 
@@ -47,24 +53,28 @@ class Waits {
     return this.#open.size
   }
 
-  add<T>(begin: (resolve: Resolve<T>, reject: Reject) => void): Promise<T> {
+  add<T>(begin: Begin<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
       const fail = (error: Error): void => {
         if (!this.#open.delete(fail)) return
         this.ended++
         reject(error)
       }
-      this.#open.add(fail)
-      begin((value) => {
+      this.#open.set(fail, undefined)
+      const cancel = begin((value) => {
         if (!this.#open.delete(fail)) return
         this.ended++
         resolve(value)
       }, fail)
+      if (this.#open.has(fail)) this.#open.set(fail, cancel)
     })
   }
 
   rejectAll(error: Error): void {
-    for (const fail of [...this.#open]) fail(error)
+    for (const [fail, cancel] of [...this.#open]) {
+      cancel?.()
+      fail(error)
+    }
   }
 }
 
@@ -105,7 +115,7 @@ export class VirtualDriver implements Driver {
     return this.clock.pending
   }
 
-  until<T>(begin: (resolve: Resolve<T>, reject: Reject) => void): Promise<T> {
+  until<T>(begin: Begin<T>): Promise<T> {
     const promise = this.#waits.add(begin)
     if (!this.#running && this.#open) {
       this.#running = true
@@ -148,12 +158,16 @@ export class VirtualDriver implements Driver {
 }
 
 export class SystemDriver implements Driver {
-  readonly clock: SystemClock = new SystemClock()
+  readonly clock: SystemClock
   readonly wake: () => void = () => this.#schedule()
   readonly #devices: Device[] = []
   readonly #waits = new Waits()
   #scheduled = false
   #open = true
+
+  constructor(clock: SystemClock = new SystemClock()) {
+    this.clock = clock
+  }
 
   add(device: Device): void {
     this.#devices.push(device)
@@ -169,7 +183,7 @@ export class SystemDriver implements Driver {
     return this.clock.pending
   }
 
-  until<T>(begin: (resolve: Resolve<T>, reject: Reject) => void): Promise<T> {
+  until<T>(begin: Begin<T>): Promise<T> {
     this.clock.tick()
     return this.#waits.add(begin)
   }
@@ -195,7 +209,5 @@ export class SystemDriver implements Driver {
 
 /** Wait for so many milliseconds of the driver's time. */
 export function sleep(driver: Driver, ms: number): Promise<void> {
-  return driver.until((resolve) => {
-    driver.clock.after(ms, () => resolve(undefined))
-  })
+  return driver.until((resolve) => driver.clock.after(ms, () => resolve(undefined)))
 }

@@ -81,6 +81,7 @@ export class Pinger {
       } catch (error) {
         reject(error as Error)
       }
+      return undefined
     })
   }
 

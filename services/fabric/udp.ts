@@ -94,7 +94,10 @@ export class UdpSocket {
     const { driver, host } = this.#options
     return driver.until((resolve, reject) => {
       const waiting = this.#queue.shift()
-      if (waiting !== undefined) return resolve(waiting)
+      if (waiting !== undefined) {
+        resolve(waiting)
+        return undefined
+      }
       const cancel = driver.clock.after(timeoutMs, () => {
         this.#receivers.splice(this.#receivers.indexOf(receiver), 1)
         const what = `${host}: no datagram for port ${this.port} in ${timeoutMs} ms`
@@ -102,6 +105,7 @@ export class UdpSocket {
       })
       const receiver: Receiver = { resolve, reject, cancel }
       this.#receivers.push(receiver)
+      return cancel
     })
   }
 

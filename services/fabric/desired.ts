@@ -1,0 +1,149 @@
+/**
+ * What a fabric should be, as a configuration file would say it: options of the library become
+ * entries of the file format, so that one parser checks both and one page describes both.
+ */
+import { StackError } from '../../stack/errors.ts'
+import type { Config } from '../config/model.ts'
+import { parseConfig } from '../config/parse.ts'
+
+export interface SubnetOptions {
+  readonly subnet: string
+  /** Left out: the first address. */
+  readonly gateway?: string
+  /** Where automatic addresses come from; left out: all of the subnet. */
+  readonly range?: string
+}
+
+export interface NetworkOptions {
+  /** `10.1.0.0/24`, `fd00:1::/64`; left out: one of the default pools. */
+  readonly subnets?: readonly (string | SubnetOptions)[]
+  /** IPv6 as well; true by itself if a subnet is IPv6. */
+  readonly ipv6?: boolean
+  readonly mtu?: number
+  /** Not routed to or from other networks. */
+  readonly internal?: boolean
+  /** Sandboxes reach the gateway only, not each other. */
+  readonly isolated?: boolean
+  /** Answer ARP and neighbor solicitations for sandboxes instead of flooding. Default true. */
+  readonly arpProxy?: boolean
+  /** False: sandboxes may send from any MAC. */
+  readonly macGuard?: boolean
+  readonly vlanFiltering?: boolean
+  /** Super-frames and partial checksums. Default true. */
+  readonly offload?: boolean
+}
+
+export interface EndpointOptions {
+  readonly ipv4?: string
+  readonly ipv6?: string
+  readonly mac?: string
+  readonly aliases?: readonly string[]
+  readonly interfaceName?: string
+  readonly mtu?: number
+  readonly isolated?: boolean
+  readonly vlan?: { readonly pvid?: number; readonly tagged?: readonly number[] }
+  /** Frames a second. */
+  readonly storm?: {
+    readonly broadcast?: number
+    readonly multicast?: number
+    readonly unknown?: number
+  }
+}
+
+export interface SandboxOptions {
+  /** Networks by name, in the order of interfaces: a list, or with options for each. */
+  readonly networks?: readonly string[] | Readonly<Record<string, EndpointOptions>>
+}
+
+export interface RouteOptions {
+  /** Next hop, in one of the networks; left out: what goes there is discarded. */
+  readonly via?: string
+}
+
+type Entry = Record<string, unknown>
+
+export interface Desired {
+  readonly name: string
+  readonly networks: Readonly<Record<string, Entry>>
+  readonly sandboxes: Readonly<Record<string, Entry>>
+  readonly routes: readonly Entry[]
+}
+
+export function networkEntry(options: NetworkOptions): Entry {
+  const config = options.subnets?.map((each) => {
+    if (typeof each === 'string') return { subnet: each }
+    const { subnet, gateway, range } = each
+    return clean({ subnet, gateway, ip_range: range })
+  })
+  const six = config?.some(({ subnet }) => String(subnet).includes(':'))
+  return clean({
+    enable_ipv6: options.ipv6 ?? six,
+    internal: options.internal,
+    ipam: config === undefined ? undefined : { config },
+    driver_opts: strings({
+      'com.docker.network.driver.mtu': options.mtu,
+      'com.docker.network.bridge.enable_icc': options.isolated === true ? false : undefined,
+      'tapline.arp_proxy': options.arpProxy,
+      'tapline.mac_guard': options.macGuard,
+      'tapline.vlan_filtering': options.vlanFiltering,
+      'tapline.offload': options.offload,
+    }),
+  })
+}
+
+/** `netns`: the stack's name. */
+export function sandboxEntry(netns: string, { networks = [] }: SandboxOptions): Entry {
+  const list: [string, EndpointOptions][] = isList(networks)
+    ? networks.map((name) => [name, {}])
+    : Object.entries(networks)
+  const entries = list.map(([name, options]) => [name, endpointEntry(options)])
+  return { netns, networks: Object.fromEntries(entries) }
+}
+
+export function endpointEntry(options: EndpointOptions): Entry {
+  const { vlan, storm } = options
+  return clean({
+    ipv4_address: options.ipv4,
+    ipv6_address: options.ipv6,
+    mac_address: options.mac,
+    aliases: options.aliases,
+    interface_name: options.interfaceName,
+    driver_opts: strings({
+      'tapline.mtu': options.mtu,
+      'tapline.isolated': options.isolated,
+      'tapline.vlan_pvid': vlan?.pvid,
+      'tapline.vlan_tagged': vlan?.tagged?.join(','),
+      'tapline.storm_broadcast': storm?.broadcast,
+      'tapline.storm_multicast': storm?.multicast,
+      'tapline.storm_unknown': storm?.unknown,
+    }),
+  })
+}
+
+export function routeEntry(to: string, { via }: RouteOptions): Entry {
+  return via === undefined ? { to, blackhole: true } : { to, via }
+}
+
+/** @throws StackError `bad-config` with every fault. */
+export function toConfig(desired: Desired): Config {
+  const { config, faults } = parseConfig(JSON.stringify(desired), desired.name)
+  if (config !== undefined) return config
+  throw new StackError('bad-config', faults.map(({ message }) => message).join('; '))
+}
+
+function isList(
+  networks: readonly string[] | Readonly<Record<string, EndpointOptions>>,
+): networks is readonly string[] {
+  return Array.isArray(networks)
+}
+
+/** Without what is not given. */
+function clean(entry: Entry): Entry {
+  return Object.fromEntries(Object.entries(entry).filter(([, value]) => value !== undefined))
+}
+
+/** Options of drivers are strings; none at all: left out. */
+function strings(options: Entry): Entry | undefined {
+  const given = Object.entries(clean(options)).map(([key, value]) => [key, String(value)])
+  return given.length === 0 ? undefined : Object.fromEntries(given)
+}

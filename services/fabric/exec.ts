@@ -1,0 +1,68 @@
+/** Commands inside a network namespace, for sandboxes on TAPs. */
+import { spawn } from 'node:child_process'
+import { StackError } from '../../stack/errors.ts'
+import type { PingOptions, PingReply } from './ping.ts'
+
+export interface ExecOptions {
+  /** Written to its standard input. */
+  readonly input?: string
+  /** Killed after so long, in real time. Default 30 s. */
+  readonly timeoutMs?: number
+}
+
+export interface ExecResult {
+  /** Exit code; null if it was killed. */
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+const TIMEOUT_MS = 30_000
+
+/**
+ * Run a command in the namespace `netns` (a name under /var/run/netns) and wait for its end.
+ * @throws StackError `syscall` if it cannot be started.
+ */
+export function execIn(
+  netns: string,
+  argv: readonly string[],
+  { input, timeoutMs = TIMEOUT_MS }: ExecOptions = {},
+): Promise<ExecResult> {
+  return new Promise((resolve, reject) => {
+    const args = [`--net=/var/run/netns/${netns}`, '--', ...argv]
+    const child = spawn('nsenter', args, { timeout: timeoutMs, killSignal: 'SIGKILL' })
+    const out: Buffer[] = []
+    const err: Buffer[] = []
+    child.stdout.on('data', (chunk: Buffer) => out.push(chunk))
+    child.stderr.on('data', (chunk: Buffer) => err.push(chunk))
+    child.on('error', (cause) => {
+      reject(new StackError('syscall', `cannot run ${argv[0]}: ${cause.message}`, { cause }))
+    })
+    child.on('close', (code) => {
+      resolve({ code, stdout: String(Buffer.concat(out)), stderr: String(Buffer.concat(err)) })
+    })
+    // A command that ends before it has read its input is no failure of ours.
+    child.stdin.on('error', () => {})
+    child.stdin.end(input)
+  })
+}
+
+/** One echo request by the system's `ping`. @throws StackError `not-found` with what it printed. */
+export async function pingIn(netns: string, to: string, options: PingOptions): Promise<PingReply> {
+  const { bytes = 56, ttl = 64, dontFragment = false, timeoutMs = 5000 } = options
+  const seconds = Math.max(1, Math.ceil(timeoutMs / 1000))
+  const argv = ['ping', '-n', '-c', '1', '-W', `${seconds}`, '-s', `${bytes}`, '-t', `${ttl}`]
+  if (dontFragment) argv.push('-M', 'do')
+  const { stdout, stderr } = await execIn(netns, [...argv, to])
+  const answer = /bytes from ([^ ]+): icmp_seq=1 ttl=(\d+) time=([\d.]+) ms/.exec(stdout)
+  if (answer === null) {
+    const said = (stderr + stdout).trim().split('\n').slice(0, 2).join('; ')
+    throw new StackError('not-found', `ping ${to}: ${said}`)
+  }
+  return {
+    from: answer[1]!,
+    ttl: Number(answer[2]),
+    rttMs: Number(answer[3]),
+    bytes,
+  }
+}

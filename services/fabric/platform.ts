@@ -1,0 +1,95 @@
+/**
+ * What a fabric stands on: cables and hosts in memory on a virtual or the system clock, or TAPs
+ * and namespaces on the system clock. Native code is loaded only for the latter.
+ */
+import type { Device } from '../../stack/device.ts'
+import { StackError } from '../../stack/errors.ts'
+import { Pool } from '../../stack/packet.ts'
+import { Random } from '../../stack/random.ts'
+import type { Links } from '../links.ts'
+import { type Driver, SystemDriver, VirtualDriver } from './driver.ts'
+import { MemoryLinks } from './memory_links.ts'
+
+export interface PlatformOptions {
+  /** Default `memory`. `tap` needs root: sandboxes are network namespaces. */
+  readonly devices?: 'memory' | 'tap'
+  /** Default `virtual` in memory; TAPs are always on the `system` clock. */
+  readonly clock?: 'virtual' | 'system'
+  /** Everything random is drawn from it: addresses of nobody, faults, hash seeds. Default 1. */
+  readonly seed?: number
+  /** Packet memory, in frames of up to 2 KB and in super-frames. */
+  readonly packets?: { readonly small?: number; readonly large?: number }
+  /** Remember where each packet was allocated, and poison freed ones: slow, for hunting leaks. */
+  readonly checked?: boolean
+}
+
+export interface Platform {
+  readonly pool: Pool
+  readonly random: Random
+  readonly driver: Driver
+  readonly links: Links
+  /** Hosts and cables; undefined on TAPs. */
+  readonly memory: MemoryLinks | undefined
+  readonly isVirtual: boolean
+  /** Tells the scheduler of a device. */
+  readonly onDevice: (device: Device, added: boolean) => void
+  close(): void
+}
+
+const SMALL_COUNT = 4096
+const LARGE_COUNT = 128
+
+/** @throws StackError if TAPs cannot be had. */
+export async function openPlatform(options: PlatformOptions): Promise<Platform> {
+  return options.devices === 'tap' ? await openTaps(options) : openMemory(options)
+}
+
+function openMemory({ clock, seed = 1, packets, checked = false }: PlatformOptions): Platform {
+  const { small: smallCount = SMALL_COUNT, large: largeCount = LARGE_COUNT } = packets ?? {}
+  const pool = new Pool({ smallCount, largeCount, checked })
+  const isVirtual = clock !== 'system'
+  const driver = isVirtual ? new VirtualDriver() : new SystemDriver()
+  const random = new Random(seed)
+  const memory = new MemoryLinks({ pool, driver, random: new Random(random.bits()) })
+  return {
+    pool,
+    random,
+    driver,
+    links: memory,
+    memory,
+    isVirtual,
+    onDevice: (device, added) => (added ? driver.add(device) : driver.remove(device)),
+    close: () => {
+      memory.close()
+      driver.close()
+    },
+  }
+}
+
+async function openTaps({ clock, seed = 1, packets }: PlatformOptions): Promise<Platform> {
+  if (clock === 'virtual') {
+    throw new StackError('bad-argument', 'TAPs are on the system clock: kernels do not wait')
+  }
+  const { Runtime } = await import('../runtime.ts')
+  const { small, large } = packets ?? {}
+  const runtime = new Runtime({
+    seed,
+    ...(small === undefined ? {} : { smallCount: small }),
+    ...(large === undefined ? {} : { largeCount: large }),
+  })
+  const driver = new SystemDriver(runtime.clock)
+  return {
+    pool: runtime.pool,
+    random: runtime.random,
+    driver,
+    links: runtime.links,
+    memory: undefined,
+    isVirtual: false,
+    // The runtime polls its TAPs by itself.
+    onDevice: () => {},
+    close: () => {
+      driver.close()
+      runtime.close()
+    },
+  }
+}

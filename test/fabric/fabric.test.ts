@@ -1,0 +1,208 @@
+/** The library as its documentation shows it: whole networks in memory, in virtual time. */
+import { describe, expect, it } from 'vitest'
+import { createFabric, type Fabric } from '../../services/fabric/fabric.ts'
+import { PcapngReader } from '../../stack/eth/pcapng_reader.ts'
+
+async function twoNetworks(seed = 7): Promise<Fabric> {
+  const fabric = await createFabric({ seed, checked: true })
+  await fabric.network('front', { subnets: ['10.1.0.0/24', 'fd00:1::/64'] })
+  await fabric.network('back', { subnets: ['10.2.0.0/24', 'fd00:2::/64'], mtu: 1400 })
+  await fabric.sandbox('web', { networks: { front: { ipv4: '10.1.0.11', ipv6: 'fd00:1::11' } } })
+  await fabric.sandbox('app', { networks: ['front'] })
+  await fabric.sandbox('db', { networks: { back: { ipv4: '10.2.0.22', ipv6: 'fd00:2::22' } } })
+  return fabric
+}
+
+describe('fabric', () => {
+  it('reads well in a test', async () => {
+    await using fabric = await createFabric({ seed: 7 })
+    await fabric.network('front', { subnets: ['10.1.0.0/24', 'fd00:1::/64'], mtu: 1500 })
+    const web = await fabric.sandbox('web', { networks: { front: { ipv4: '10.1.0.11' } } })
+    const db = await fabric.sandbox('db', { networks: ['front'] })
+
+    expect(await web.ping(db)).toMatchObject({ from: db.ipv4(), rttMs: 0 })
+
+    db.udp(53).onMessage((message) => message.reply(`you said ${message.text}`))
+    const client = web.udp()
+    client.send('hello', db.ipv4(), 53)
+    expect((await client.receive()).text).toBe('you said hello')
+
+    fabric.link('web', 'front').faults({ delayMs: 50 })
+    expect((await web.ping(db)).rttMs).toBe(100)
+
+    const heal = fabric.partition('web', 'db')
+    await expect(web.ping(db, { timeoutMs: 200 })).rejects.toThrow('no answer in 200 ms')
+    heal()
+    await web.ping(db)
+  })
+
+  it('reaches everybody in both families, within and across networks', async () => {
+    await using fabric = await twoNetworks()
+    const sandboxes = ['web', 'app', 'db']
+    for (const to of sandboxes) {
+      const { networks } = { networks: fabric.controller.inspect(to).sandboxes[0]!.endpoints }
+      for (const address of networks.flatMap((endpoint) => endpoint.addresses)) {
+        for (const from of sandboxes.filter((name) => name !== to)) {
+          const target = address.slice(0, address.indexOf('/'))
+          expect(await fabric.get(from).ping(target)).toMatchObject({ from: target })
+        }
+      }
+    }
+    expect(await fabric.get('web').traceroute('10.2.0.22')).toEqual(['10.1.0.1', '10.2.0.22'])
+    expect(await fabric.get('web').traceroute('fd00:2::22')).toEqual(['fd00:1::1', 'fd00:2::22'])
+  })
+
+  it('discovers the path MTU, and carries the largest datagram in fragments', async () => {
+    await using fabric = await twoNetworks()
+    const [web, db] = [fabric.get('web'), fabric.get('db')]
+    for (const [to, kept] of [
+      ['10.2.0.22', 1372],
+      ['fd00:2::22', 1352],
+    ] as const) {
+      await web.ping(to)
+      const first = web.ping(to, { bytes: 1450, dontFragment: true })
+      await expect(first).rejects.toMatchObject({ kind: 'too-big', mtuBytes: 1400 })
+      expect(await web.ping(to, { bytes: kept, dontFragment: true })).toMatchObject({ bytes: kept })
+      expect(await web.ping(to, { bytes: 1450 })).toMatchObject({ bytes: 1450 })
+    }
+    const socket = db.udp(9)
+    const data = Uint8Array.from({ length: 65_507 }, (_, i) => i & 0xff)
+    web.udp().send(data, '10.2.0.22', 9)
+    expect((await socket.receive()).data).toEqual(data)
+  })
+
+  it('keeps an internal network to itself', async () => {
+    await using fabric = await twoNetworks()
+    await fabric.network('secret', { subnets: ['10.3.0.0/24'], internal: true })
+    const vault = await fabric.sandbox('vault', { networks: ['secret'] })
+    await expect(fabric.get('web').ping(vault)).rejects.toThrow()
+    await expect(vault.ping('10.1.0.11')).rejects.toThrow()
+    await expect(vault.ping('10.3.0.1')).resolves.toMatchObject({ from: '10.3.0.1' })
+  })
+
+  it('joins, leaves and removes while traffic goes on', async () => {
+    await using fabric = await twoNetworks()
+    const [web, db] = [fabric.get('web'), fabric.get('db')]
+    await web.ping(db)
+    await db.join('front')
+    expect(await web.traceroute(db.ipv4('front'))).toEqual([db.ipv4('front')])
+    await db.leave('front')
+    await expect(web.ping('10.1.0.3', { timeoutMs: 100 })).rejects.toThrow('no answer')
+    await web.ping(db)
+    await db.remove()
+    await expect(web.ping('10.2.0.22')).rejects.toThrow('host unreachable')
+    const names = fabric.controller.ls().sandboxes.map(({ name }) => name)
+    expect(names).toEqual(['web', 'app'])
+  })
+
+  it('notices a cable that is pulled out, and plugs in a new one', async () => {
+    await using fabric = await twoNetworks()
+    const [web, app] = [fabric.get('web'), fabric.get('app')]
+    await web.ping(app)
+    fabric.link('app', 'front').cut()
+    await expect(web.ping(app.ipv4())).rejects.toThrow()
+    const endpoint = () => fabric.controller.inspect('app').sandboxes[0]!.endpoints[0]!
+    expect(endpoint().state).toBe('lost')
+    await fabric.apply()
+    expect(endpoint().state).toBe('up')
+    await web.ping(app)
+  })
+
+  it('is a function of its seed', async () => {
+    const run = async (seed: number): Promise<string> => {
+      await using fabric = await twoNetworks(seed)
+      const capture = fabric.capture()
+      fabric.link('web', 'front').faults({ lossPct: 20, jitterMs: 30, duplicatePct: 10 })
+      const web = fabric.get('web')
+      for (let i = 0; i < 20; i++) await web.ping('10.2.0.22', { timeoutMs: 500 }).catch(() => {})
+      return Buffer.from(capture.bytes()).toString('hex')
+    }
+    const [first, again, other] = [await run(3), await run(3), await run(4)]
+    expect(again).toBe(first)
+    expect(other).not.toBe(first)
+  })
+
+  it('captures what devices see', async () => {
+    await using fabric = await twoNetworks()
+    const capture = fabric.capture(['web/eth0'])
+    await fabric.get('web').ping('10.2.0.22')
+    capture.stop()
+    await fabric.get('web').ping('10.2.0.22')
+    const reader = new PcapngReader()
+    reader.push(capture.bytes())
+    const seen: string[] = []
+    for (let frame = reader.next(); frame !== undefined; frame = reader.next()) {
+      const type = (frame.bytes[12]! << 8) | frame.bytes[13]!
+      seen.push(`${frame.interface.name} ${frame.direction} ${type.toString(16)}`)
+    }
+    expect(seen).toEqual([
+      'web/eth0 in 806',
+      'web/eth0 out 806',
+      'web/eth0 in 800',
+      'web/eth0 out 806', // The router asks back before it answers.
+      'web/eth0 in 806',
+      'web/eth0 out 800',
+    ])
+  })
+
+  it('explains a packet without sending it', async () => {
+    await using fabric = await twoNetworks()
+    const { steps, ends } = fabric.controller.trace({ from: 'web', to: '10.2.0.22' })
+    expect(steps.length).toBeGreaterThan(2)
+    expect(ends.length).toBe(1)
+    expect(fabric.link('web', 'front').counts().up.sent).toBe(0)
+  })
+
+  it('counts what a link did', async () => {
+    await using fabric = await twoNetworks()
+    const link = fabric.link('web', 'front')
+    const before = link.counts()
+    link.faults({ partitioned: true }, 'down')
+    await expect(fabric.get('web').ping('10.1.0.1', { timeoutMs: 10 })).rejects.toThrow()
+    const { up, down } = link.counts()
+    expect([up.sent - before.up.sent, up.received, up.lost]).toEqual([1, up.sent, 0])
+    expect([down.sent - before.down.sent, down.received, down.lost]).toEqual([
+      1,
+      before.down.received,
+      1,
+    ])
+  })
+
+  it('refuses what cannot be had, and changes nothing', async () => {
+    await using fabric = await twoNetworks()
+    const before = fabric.controller.ls()
+    await expect(fabric.network('front')).rejects.toThrow('there is a network front already')
+    const overlap = fabric.network('third', { subnets: ['10.1.0.128/25'] })
+    await expect(overlap).rejects.toThrow(/overlap/)
+    await expect(fabric.sandbox('web')).rejects.toThrow('there is a sandbox web already')
+    await expect(fabric.sandbox('x', { networks: ['nowhere'] })).rejects.toThrow(/nowhere/)
+    expect(() => fabric.link('web', 'back')).toThrow('web has no interface in back')
+    expect(() => fabric.get('nobody')).toThrow('no sandbox nobody')
+    expect(() => fabric.get('web').exec(['true'])).toThrow('exec needs a kernel')
+    expect(() => fabric.get('web').ipv4('back')).toThrow('web has no IPv4 address in back')
+    expect(fabric.controller.ls()).toEqual(before)
+  })
+
+  it('runs on the system clock', async () => {
+    await using fabric = await createFabric({ clock: 'system' })
+    await fabric.network('front')
+    const a = await fabric.sandbox('a', { networks: ['front'] })
+    const b = await fabric.sandbox('b', { networks: ['front'] })
+    fabric.link('a', 'front').faults({ delayMs: 20 })
+    const { rttMs } = await a.ping(b)
+    expect(rttMs).toBeGreaterThanOrEqual(38)
+    expect(rttMs).toBeLessThan(2000)
+    const waiting = expect(a.udp(1).receive()).rejects.toThrow(/closed/)
+    await fabric.close()
+    await waiting
+  })
+
+  it('says so when something was not given back', async () => {
+    const fabric = await twoNetworks()
+    const link = fabric.link('web', 'front')
+    expect(link.device).toBe('web/eth0')
+    const { pool } = fabric.controller.node.context
+    pool.alloc(100)
+    await expect(fabric.close()).rejects.toThrow(/1 packets and 0 timers were not given back/)
+  })
+})
