@@ -43,19 +43,18 @@ export function grouped(value: number): string {
   return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ',')
 }
 
-const UNITS = ['', 'k', 'M', 'G', 'T', 'P']
+const PREFIXES = ['', 'k', 'M', 'G', 'T', 'P']
 
-/** Three significant digits with a decimal prefix: 950, 1.23k, 18.1G. */
-export function scaled(value: number): string {
-  let unit = 0
+/** Three significant digits with a decimal prefix: 950, 1.23k, 18.1G; or 18.1 Gbit/s. */
+export function scaled(value: number, unit = ''): string {
+  let power = 0
   let rest = value
-  while (rest >= 999.5 && unit < UNITS.length - 1) {
+  while (rest >= 999.5 && power < PREFIXES.length - 1) {
     rest /= 1000
-    unit++
+    power++
   }
-  if (unit === 0) return String(Math.round(rest))
-  const digits = rest < 9.995 ? 2 : rest < 99.95 ? 1 : 0
-  return rest.toFixed(digits) + UNITS[unit]
+  const digits = power === 0 || rest >= 99.95 ? 0 : rest < 9.995 ? 2 : 1
+  return `${rest.toFixed(digits)}${unit && ' '}${PREFIXES[power]}${unit}`
 }
 
 /** 950ms, 12s, 3m10s, 2h05m, 4d03h. */

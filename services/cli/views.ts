@@ -5,22 +5,21 @@
 import type { Command } from 'commander'
 import type { DaemonInfo } from '../api_types.ts'
 import type { Client } from '../client.ts'
-import type {
-  DeviceRow,
-  DropRow,
-  EndpointRow,
-  FdbRow,
-  Listing,
-  NeighborRow,
-  NetworkRow,
-  RouteRow,
-  SandboxRow,
-  Stats,
-} from '../views.ts'
+import type { Listing, Stats } from '../views.ts'
+import {
+  DEVICES,
+  DROPS,
+  FDB,
+  INTERFACES,
+  type InterfaceRow,
+  NEIGHBORS,
+  NETWORKS,
+  ROUTES,
+} from './columns.ts'
 import { type DaemonOptions, examples, openClient, readingCommand } from './command.ts'
 import { addInspect } from './inspect.ts'
 import { print, printJson } from './output.ts'
-import { type Column, duration, grouped, scaled, table } from './table.ts'
+import { type Column, duration, grouped, table } from './table.ts'
 
 export function addViews(program: Command): void {
   readingCommand(program, 'ls', 'networks and sandboxes of a daemon')
@@ -45,75 +44,6 @@ export function addViews(program: Command): void {
     .addHelpText('after', examples('tapline drops'))
     .action((options: DaemonOptions) => show(options, { path: 'drops', columns: DROPS }))
 }
-
-const NETWORKS: readonly Column<NetworkRow>[] = [
-  { title: 'NETWORK', cell: ({ name }) => name },
-  { title: 'DRIVER', cell: ({ driver }) => driver },
-  { title: 'SUBNETS', cell: ({ subnets }) => subnets.join(' ') },
-  { title: 'GATEWAYS', cell: ({ gateways }) => gateways.join(' ') },
-  { title: 'INTERNAL', cell: ({ internal }) => (internal ? 'yes' : 'no') },
-  { title: 'MTU', cell: ({ mtu }) => mtu, right: true },
-  { title: 'ENDPOINTS', cell: ({ endpoints }) => endpoints, right: true },
-]
-
-/** An interface of a sandbox, or a sandbox that has none. */
-interface InterfaceRow {
-  readonly sandbox: SandboxRow
-  readonly endpoint?: EndpointRow
-}
-
-const INTERFACES: readonly Column<InterfaceRow>[] = [
-  { title: 'SANDBOX', cell: ({ sandbox }) => sandbox.name },
-  { title: 'NETNS', cell: ({ sandbox }) => sandbox.netns },
-  { title: 'INTERFACE', cell: ({ endpoint }) => endpoint?.interface },
-  { title: 'NETWORK', cell: ({ endpoint }) => endpoint?.network },
-  { title: 'ADDRESSES', cell: ({ endpoint }) => endpoint?.addresses.join(' ') },
-  { title: 'MAC', cell: ({ endpoint }) => endpoint?.mac },
-  { title: 'STATE', cell: ({ endpoint }) => endpoint?.state },
-]
-
-const FDB: readonly Column<FdbRow>[] = [
-  { title: 'NETWORK', cell: ({ network }) => network },
-  { title: 'MAC', cell: ({ mac }) => mac },
-  { title: 'VLAN', cell: ({ vid }) => vid || undefined, right: true },
-  { title: 'PORT', cell: ({ port }) => port },
-  { title: 'KIND', cell: (row) => (row.static ? 'static' : 'learned') },
-  { title: 'AGE', cell: (row) => (row.static ? undefined : duration(row.ageMs)), right: true },
-]
-
-const NEIGHBORS: readonly Column<NeighborRow>[] = [
-  { title: 'NETWORK', cell: ({ network }) => network },
-  { title: 'ADDRESS', cell: ({ address }) => address },
-  { title: 'MAC', cell: ({ mac }) => mac },
-  { title: 'STATE', cell: ({ state }) => state },
-  { title: 'AGE', cell: ({ ageMs }) => duration(ageMs), right: true },
-]
-
-const ROUTES: readonly Column<RouteRow>[] = [
-  { title: 'DESTINATION', cell: ({ destination }) => destination },
-  { title: 'KIND', cell: ({ kind }) => kind },
-  { title: 'VIA', cell: ({ via }) => via },
-  { title: 'NETWORK', cell: ({ network }) => network },
-]
-
-const DEVICES: readonly Column<DeviceRow>[] = [
-  { title: 'DEVICE', cell: ({ device }) => device },
-  { title: 'NETWORK', cell: ({ network }) => network },
-  { title: 'RX PACKETS', cell: ({ rxPackets }) => grouped(rxPackets), right: true },
-  { title: 'RX OCTETS', cell: ({ rxBytes }) => scaled(rxBytes), right: true },
-  { title: 'TX PACKETS', cell: ({ txPackets }) => grouped(txPackets), right: true },
-  { title: 'TX OCTETS', cell: ({ txBytes }) => scaled(txBytes), right: true },
-  { title: 'TX ERRORS', cell: ({ txErrors }) => grouped(txErrors), right: true },
-  { title: 'NO BUFFER', cell: ({ rxNoBuffer }) => grouped(rxNoBuffer), right: true },
-  { title: 'DROPPED', cell: ({ dropped }) => grouped(dropped), right: true },
-]
-
-const DROPS: readonly Column<DropRow>[] = [
-  { title: 'FROM', cell: ({ device }) => device },
-  { title: 'REASON', cell: ({ reason }) => reason },
-  { title: 'COUNT', cell: ({ count }) => grouped(count), right: true },
-  { title: 'WHAT IT MEANS', cell: ({ help }) => help },
-]
 
 interface View<Row> {
   readonly path: string

@@ -171,7 +171,7 @@ class TapDemo {
   }
 
   #bulkResult(bitsPerS: number): void {
-    this.#narrator.result(`${scaled(bitsPerS)}bit/s`)
+    this.#narrator.result(scaled(bitsPerS, 'bit/s'))
   }
 
   /** Run something while a server runs in a sandbox. */

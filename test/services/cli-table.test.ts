@@ -60,6 +60,11 @@ describe('numbers', () => {
     [123_456, '123k'],
   ])('%d is scaled as %s', (value, expected) => expect(scaled(value)).toBe(expected))
 
+  it('puts a unit behind the prefix', () => {
+    expect(scaled(18_123_456_789, 'bit/s')).toBe('18.1 Gbit/s')
+    expect(scaled(7, 'bit/s')).toBe('7 bit/s')
+  })
+
   it.each([
     [950, '950ms'],
     [12_000, '12s'],
