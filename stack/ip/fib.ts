@@ -139,8 +139,8 @@ export class Fib {
    * @throws StackError `bad-argument` for the other family, `exhausted` over {@link ROUTES_MAX}.
    */
   add(route: Route): void {
-    const text = formatPrefix(route.prefix)
     if (route.prefix.address.family !== this.family) {
+      const text = formatPrefix(route.prefix)
       throw new StackError('bad-argument', `route ${text} is not of family ${this.family}`)
     }
     const id = this.#idleIds.pop() ?? this.#routes.length
@@ -158,7 +158,7 @@ export class Fib {
     const same = routes.findIndex((other) => compare(other, stored) === 0)
     const replaced = same < 0 ? undefined : routes.splice(same, 1)[0]
     routes.push(stored)
-    routes.sort(compare)
+    if (routes.length > 1) routes.sort(compare)
     if (routes[0] === stored) this.#paint(stored.prefix, NO_LENGTH, id)
     if (replaced !== undefined) this.#forget(replaced)
   }
@@ -228,18 +228,21 @@ export class Fib {
     }
     const from = slice(words[this.#firstWord + (depth >>> 5)]!, depth, stride)
     const count = 1 << (depth + stride - bits)
-    for (let i = 0; i < count; i++) this.#fill(node + from + i, low, bits, -id - 2)
+    this.#fill(node + from, count, low, bits, -id - 2)
     while (path.length > 0 && this.#join(path.pop()!)) {}
   }
 
-  #fill(index: number, low: number, high: number, leaf: number): void {
-    const entry = this.#trie[index]!
-    if (entry >= 0) {
-      for (let i = 0; i < NODE_ENTRIES; i++) this.#fill(entry + i, low, high, leaf)
-      return
+  #fill(first: number, count: number, low: number, high: number, leaf: number): void {
+    const trie = this.#trie
+    const lengths = this.#bits
+    for (let index = first; index < first + count; index++) {
+      const entry = trie[index]!
+      if (entry >= 0) this.#fill(entry, NODE_ENTRIES, low, high, leaf)
+      else {
+        const length = entry === NO_LEAF ? NO_LENGTH : lengths[-entry - 2]!
+        if (low <= length && length <= high) trie[index] = leaf
+      }
     }
-    const length = entry === NO_LEAF ? NO_LENGTH : this.#bits[-entry - 2]!
-    if (low <= length && length <= high) this.#trie[index] = leaf
   }
 
   /** Put a node below a leaf: the leaf's answer goes to all its entries. */

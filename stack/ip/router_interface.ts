@@ -12,7 +12,7 @@ import {
   wordMask,
 } from '../address.ts'
 import { linkLocal } from '../arp/nd_emit.ts'
-import type { NeighborLink } from '../arp/neighbors.ts'
+import type { NeighborLink } from '../arp/neighbor_link.ts'
 import { i32 } from '../bytes.ts'
 import { StackError } from '../errors.ts'
 import type { Mac } from '../eth/mac.ts'
