@@ -126,5 +126,5 @@ export const BARS: readonly Bar[] = [
   figure('fleet', 'rssMb', IDLE_TEXT),
   figure('fleet', 'upS', `${LARGE_TEXT}, up`, { atMost: 10 }),
   figure('fleet', 'downS', `${LARGE_TEXT}, down`, { atMost: 5 }),
-  figure('fleet', 'leftovers', `${LARGE_TEXT}, namespaces and links`, { atMost: 0 }),
+  figure('fleet', 'leftovers', `${LARGE_TEXT}, namespaces, links and files`, { atMost: 0 }),
 ]

@@ -2,7 +2,7 @@
  * tapline with many sandboxes: what an idle daemon costs, and how long a large file takes to come
  * up and to go down again, with nothing left behind.
  */
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -10,7 +10,7 @@ import { atExit } from '../cleanup.ts'
 import { processSeconds, residentMb } from '../cpu.ts'
 import { listLinks, listNetns, PREFIX } from '../netns.ts'
 import type { Options } from '../options.ts'
-import { type SandboxSpec, startTapline, taplineFile } from '../peers/tapline.ts'
+import { FILE_NAME, type SandboxSpec, startTapline, taplineFile } from '../peers/tapline.ts'
 import { type FleetSize, IDLE_FLEET, LARGE_FLEET, type Metrics } from '../questions.ts'
 import { runSync } from '../shell.ts'
 
@@ -67,7 +67,8 @@ async function measureLoad(folder: string, options: Options): Promise<Metrics> {
   const { tookMs, exitCode } = await daemon.stop()
   if (exitCode !== 0) throw new Error(`tapline up ended with ${exitCode} after SIGTERM`)
   const links = listLinks().filter((link) => !linksBefore.has(link))
-  const leftovers = fleetNetns().length + links.length
+  const files = readdirSync(folder).filter((file) => file !== FILE_NAME)
+  const leftovers = fleetNetns().length + links.length + files.length
   removeFleet()
   forget()
   return { upS: daemon.readyMs / 1000, downS: tookMs / 1000, leftovers }

@@ -42,13 +42,16 @@ export function taplineFile(
   return `${lines.join('\n')}\n`
 }
 
+/** Of the file that the daemon is started with, in the folder where its socket is too. */
+export const FILE_NAME = 'bench.yaml'
+
 /** Write the file, start the daemon with it and wait until traffic can pass. */
 export function startTapline(
   text: string,
   { folder, limitMs }: { folder: string; limitMs?: number },
   { engine, systemCpus }: Settings,
 ): Promise<Background> {
-  const file = join(folder, 'bench.yaml')
+  const file = join(folder, FILE_NAME)
   writeFileSync(file, text)
   const socket = ['--socket', join(folder, 'tapline.sock')]
   const argv = [process.execPath, CLI, 'up', file, ...socket, '--engine', engine]
