@@ -180,21 +180,27 @@ export class NeighborCache {
     this.#pendingAt[entry] = -1
   }
 
-  /** The entry that another may displace, or -1. Looks at a few, in turn. */
+  /**
+   * The entry that another may displace, or -1. Looks at a few, from after the last one displaced:
+   * of equals, the one that was here first goes first.
+   */
   victim(nowMs: number): number {
     const { table } = this
     const steps = Math.min(EVICTION_SCAN, table.entriesMax)
     let best = -1
     let bestRank = 0
+    let entry = this.#hand
     for (let i = 0; i < steps; i++) {
-      const entry = this.#hand
-      this.#hand = entry + 1 < table.entriesMax ? entry + 1 : 0
       const rank = this.#rank(entry, nowMs)
-      if (rank < bestRank || rank === 0) continue
-      if (rank === bestRank && table.seenMs[entry]! >= table.seenMs[best]!) continue
-      best = entry
-      bestRank = rank
+      const older = rank === bestRank && rank > 0 && table.seenMs[entry]! < table.seenMs[best]!
+      if (rank > bestRank || older) {
+        best = entry
+        bestRank = rank
+      }
+      entry = entry + 1 < table.entriesMax ? entry + 1 : 0
     }
+    if (best >= 0) entry = best + 1 < table.entriesMax ? best + 1 : 0
+    this.#hand = entry
     return best
   }
 

@@ -39,8 +39,9 @@ const SWEEP_MS: number = RETRANS_MS / 4
 
 /** Waiting packets a neighbor: a burst of one sender, and less than a window of super-frames. */
 const QUEUE_MAX = 16
-/** Waiting packets in all: a scan must not hold the pool. */
+/** Waiting packets in all, and at most this part of the pool: the data path needs the rest. */
 const WAITING_MAX = 512
+const WAITING_POOL_SHARE = 1 / 4
 
 export interface ResolverOptions {
   readonly pool: Pool
@@ -67,7 +68,9 @@ export class Resolver {
     this.#unreachable = unreachable
     this.#changed = changed
     this.cache = new NeighborCache({ entriesMax, random })
-    this.#queues = new NeighborQueues({ entriesMax, packetsMax: WAITING_MAX })
+    const share = Math.ceil(pool.packets.length * WAITING_POOL_SHARE)
+    const packetsMax = Math.min(WAITING_MAX, share)
+    this.#queues = new NeighborQueues({ entriesMax, packetsMax })
   }
 
   emit(link: NeighborLink, packet: Packet, hi: number, lo: number): void {
@@ -130,12 +133,17 @@ export class Resolver {
     return cache.insert(nowMs)
   }
 
+  /** Queue a packet; where there is no room, in place of the one that has waited longest. */
   #wait(packet: Packet, entry: number): void {
     const queues = this.#queues
-    if (queues.count(entry) === QUEUE_MAX) {
-      this.#pool.drop(queues.shift(entry)!, DropReason.NeighbourQueueFull)
+    const crowded = queues.count(entry) === QUEUE_MAX
+    if (crowded || queues.isFull) {
+      const from = crowded ? entry : queues.longest
+      const dropped = from < 0 ? packet : queues.shift(from)
+      this.#pool.drop(dropped, DropReason.NeighbourQueueFull)
+      if (from < 0) return
     }
-    if (!queues.push(entry, packet)) this.#pool.drop(packet, DropReason.NeighbourQueueFull)
+    queues.push(entry, packet)
   }
 
   /** Ask everybody, or in probe the neighbor alone. */

@@ -207,7 +207,12 @@ export class NeighborLab extends Lab {
   }
 
   /** Send an IP packet of that family to a next hop, marked by its last octet. */
-  send(nextHop: string, mark = 0, facts: Partial<Packet> = {}, link = this.link): void {
+  send(
+    nextHop: string,
+    mark = 0,
+    facts: Partial<Packet> = {},
+    link: NeighborLink = this.link,
+  ): void {
     const address = parseAddress(nextHop)
     const packet = this.packet(ipPacket(address.family, mark), facts)
     this.neighbors.send(link, packet, address.words, 0)
