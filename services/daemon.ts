@@ -14,6 +14,7 @@
  * Closing undoes all of it in reverse, attempts everything, and reports what failed together.
  */
 import type { SystemClock } from '../stack/clock.ts'
+import type { Device } from '../stack/device.ts'
 import { StackError } from '../stack/errors.ts'
 import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
@@ -37,6 +38,8 @@ export interface DaemonRuntime {
   readonly clock: SystemClock
   readonly random: Random
   readonly links: Links
+  /** Told of every device, where something must poll it; engines find theirs themselves. */
+  readonly onDevice?: (device: Device, added: boolean) => void
   close(): void
 }
 
@@ -64,10 +67,17 @@ export class Daemon implements Served {
 
   constructor(options: DaemonOptions) {
     const { runtime, log, events } = options
-    const { pool, clock, random, links } = runtime
+    const { pool, clock, random, links, onDevice } = runtime
     this.#options = options
     this.events = events
-    this.controller = new Controller({ pool, clock, random, links, log })
+    this.controller = new Controller({
+      pool,
+      clock,
+      random,
+      links,
+      log,
+      ...(onDevice && { onDevice }),
+    })
     this.#api = new ApiServer(this)
   }
 

@@ -1,9 +1,9 @@
 /**
  * Where daemons listen, and which of them is meant.
  *
- * A daemon listens at `DIR/NAME.sock`. DIR is /run/tapline for root; an ordinary user's daemons (in
- * a user namespace) are below XDG_RUNTIME_DIR, or below the temporary folder. Commands look in both,
- * ask each socket, and take the only one that answers.
+ * A daemon listens at `DIR/NAME.sock`. DIR is /run/tapline for root; an ordinary user's daemons
+ * (in a user namespace) are below XDG_RUNTIME_DIR, or below the temporary folder. Commands look in
+ * both, ask each socket, and take the only one that answers.
  *
  * A socket file outlives a daemon that was killed. Whoever starts next takes it over: the file is
  * first renamed, which only one of several starters can do, and then asked once more under its new

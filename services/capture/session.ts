@@ -6,9 +6,9 @@
  * ```
  *
  * The sink runs on the data path, between a device and the bridge, and only while a capture is on.
- * It never waits: if the reader is too slow, so that more than {@link BACKLOG_BYTES_MAX} are waiting
- * for it, frames are left out and counted, and the next frame that is written says how many in a
- * comment, where Wireshark and `tapline capture` show it.
+ * It never waits: if the reader is too slow, so that more than {@link BACKLOG_BYTES_MAX} octets
+ * wait for it, frames are left out and counted, and the next frame that is written says how many
+ * in a comment, where Wireshark and `tapline capture` show it.
  */
 import { type Direction, PcapngWriter } from '../../stack/eth/pcapng.ts'
 import type { Filter } from './filter.ts'
@@ -80,5 +80,6 @@ export class CaptureSession {
 
 /** Comment of a frame before which others were left out. */
 function missedText(count: number): string {
-  return `${count} frame${count === 1 ? ' was' : 's were'} left out before this one: reader too slow`
+  const what = count === 1 ? '1 frame was' : `${count} frames were`
+  return `${what} left out before this one: the reader is too slow`
 }

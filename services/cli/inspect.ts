@@ -42,8 +42,8 @@ function networkBlock(network: NetworkDetail): string[] {
       offload: options.offload,
     }),
     ...network.ports.map((port) => {
-      const learned = `${port.learned} learned${port.learnRefused > 0 ? `, ${port.learnRefused} refused` : ''}`
-      return `  port ${printable(port.name)}: ${port.state}, ${learned}`
+      const { name, state, learned, learnRefused } = port
+      return `  port ${printable(name)}: ${state}, ${learned} learned, ${learnRefused} refused`
     }),
   ]
 }

@@ -28,6 +28,8 @@ export interface OpenLog {
 
 export function openLog({ name, level, format, events }: LogOptions): OpenLog {
   const stderr = pino.destination({ dest: 2, sync: false, maxLength: WAITING_BYTES_MAX })
+  // Nobody reads stderr any more: no reason to die.
+  stderr.on('error', () => undefined)
   const pretty = format === 'pretty' || (format === 'auto' && process.stderr.isTTY === true)
   const lines: DestinationStream = pretty
     ? { write: (line) => void stderr.write(prettyLine(line)) }

@@ -11,7 +11,7 @@ import { addCapture } from './capture.ts'
 import { examples, report } from './command.ts'
 import { addDemo } from './demo.ts'
 import { addEvents } from './events.ts'
-import { quietOnBrokenPipe } from './output.ts'
+import { watchOutput } from './output.ts'
 import { addTop } from './top.ts'
 import { addTrace } from './trace.ts'
 import { addUp } from './up.ts'
@@ -41,7 +41,7 @@ Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
   return program
 }
 
-quietOnBrokenPipe()
+watchOutput()
 try {
   await buildProgram().parseAsync()
 } catch (error) {

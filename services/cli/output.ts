@@ -5,12 +5,22 @@
  * tool. Colour is for terminals only, and not where NO_COLOR is set (https://no-color.org).
  */
 
-/** End quietly when stdout's reader is gone; call once at start. */
-export function quietOnBrokenPipe(): void {
+let brokenPipe = (): void => process.exit(0)
+
+/** End quietly when stdout's reader is gone, go on without one of stderr; call once at start. */
+export function watchOutput(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error
-    process.exit(0)
+    brokenPipe()
   })
+  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code !== 'EPIPE') throw error
+  })
+}
+
+/** For commands that have something to clean up: what to do when stdout's reader is gone. */
+export function onBrokenPipe(run: () => void): void {
+  brokenPipe = run
 }
 
 export function print(lines: string | readonly string[]): void {

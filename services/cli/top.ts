@@ -126,7 +126,8 @@ export function topLines(before: Sample, after: Sample): string[] {
     rows,
   )
   return [
-    `up ${duration(uptimeMs)}, ${links}, ${scaled(received, 'bit/s')}, ${scaled(packets)} packets/s`,
+    `up ${duration(uptimeMs)}, ${links}`,
+    `received: ${scaled(received, 'bit/s')}, ${scaled(packets, 'packets/s')}`,
     `packet memory: ${poolText(pool)}`,
     ...newDrops(before, after),
     '',

@@ -20,7 +20,7 @@ import { Events } from '../events.ts'
 import type { EngineChoice } from '../runtime.ts'
 import { socketPath } from '../sockets.ts'
 import { Exit, examples, integer } from './command.ts'
-import { complain, print } from './output.ts'
+import { complain, onBrokenPipe, print } from './output.ts'
 
 interface UpOptions {
   readonly socket?: string
@@ -68,6 +68,8 @@ export function addUp(program: Command): void {
 
 async function up(path: string, options: UpOptions): Promise<void> {
   const config = toConfig(readConfigText(path))
+  // Whoever started it may have read all that it wanted to know.
+  onBrokenPipe(() => undefined)
   const signals = catchSignals()
   const { Daemon, Runtime, openLog } = await loadDaemon()
   const events = new Events()
@@ -127,8 +129,8 @@ function readyText(daemon: Daemon): string {
   const { name, links, socket, pid } = daemon.info()
   const { networks, sandboxes } = daemon.controller.ls()
   const endpoints = sandboxes.reduce((sum, sandbox) => sum + sandbox.endpoints.length, 0)
-  const counts = `${networks.length} networks, ${sandboxes.length} sandboxes, ${endpoints} endpoints`
-  return `${name}: ${counts}, ${links}, pid ${pid}, socket ${socket}`
+  const made = `${networks.length} networks, ${sandboxes.length} sandboxes`
+  return `${name}: ${made}, ${endpoints} endpoints, ${links}, pid ${pid}, socket ${socket}`
 }
 
 interface Signals {

@@ -224,12 +224,22 @@ class TapDemo {
 function configText(netns: (sandbox: string) => string, name: string): string {
   return `name: ${name}
 networks:
-  front: { enable_ipv6: true, ipam: { config: [ { subnet: 10.1.0.0/24 }, { subnet: "fd00:1::/64" } ] } }
-  back:  { enable_ipv6: true, ipam: { config: [ { subnet: 10.2.0.0/24 }, { subnet: "fd00:2::/64" } ] } }
+  front:
+    enable_ipv6: true
+    ipam: { config: [ { subnet: 10.1.0.0/24 }, { subnet: "fd00:1::/64" } ] }
+  back:
+    enable_ipv6: true
+    ipam: { config: [ { subnet: 10.2.0.0/24 }, { subnet: "fd00:2::/64" } ] }
 sandboxes:
-  web1: { netns: ${netns('web1')}, networks: { front: { ipv4_address: ${WEB1} } } }
-  web2: { netns: ${netns('web2')}, networks: { front: { ipv4_address: ${WEB2} } } }
-  db:   { netns: ${netns('db')}, networks: { back: { ipv4_address: ${DB}, ipv6_address: "${DB6}" } } }
+  web1:
+    netns: ${netns('web1')}
+    networks: { front: { ipv4_address: ${WEB1} } }
+  web2:
+    netns: ${netns('web2')}
+    networks: { front: { ipv4_address: ${WEB2} } }
+  db:
+    netns: ${netns('db')}
+    networks: { back: { ipv4_address: ${DB}, ipv6_address: "${DB6}" } }
 `
 }
 

@@ -1,4 +1,4 @@
-/** Sockets of daemons: taking over dead ones, refusing to rob living ones, finding the one meant. */
+/** Sockets of daemons: taking over dead ones, not robbing living ones, finding the one meant. */
 
 import { spawnSync } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
@@ -28,8 +28,8 @@ async function listen(path: string): Promise<void> {
 
 /** A socket file whose owner was killed. */
 function leaveDead(path: string): void {
-  const script = `require('net').createServer().listen(${JSON.stringify(path)}, () => process.kill(process.pid, 'SIGKILL'))`
-  spawnSync(process.execPath, ['-e', script])
+  const script = 'net.createServer().listen(process.argv[1], () => process.kill(process.pid, 9))'
+  spawnSync(process.execPath, ['-e', script, path])
   expect(statSync(path).isSocket()).toBe(true)
 }
 
