@@ -20,16 +20,11 @@ export function atExit(undo: Undo): Undo {
   }
 }
 
-/** A mark of now: see {@link undoSince}. */
-export function mark(): number {
-  return undos.length
-}
-
-/** Undo everything that was registered after `since` was marked, the latest first. */
-export function undoSince(since: number): void {
-  while (undos.length > since) {
+/** Undo everything that is left, the latest first. */
+export function cleanUp(): void {
+  for (let undo = undos.pop(); undo !== undefined; undo = undos.pop()) {
     try {
-      undos.pop()?.()
+      undo()
     } catch (error) {
       process.stderr.write(`bench: clean-up: ${error instanceof Error ? error.message : error}\n`)
     }
@@ -40,7 +35,7 @@ const SIGNAL_NUMBERS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const
 
 /** From now on nothing stays behind when the process ends by itself or by a polite signal. */
 export function cleanUpAtExit(): void {
-  process.on('exit', () => undoSince(0))
+  process.on('exit', cleanUp)
   for (const [signal, number] of Object.entries(SIGNAL_NUMBERS)) {
     process.on(signal, () => process.exit(128 + number))
   }

@@ -77,7 +77,8 @@ async function main(options: Options): Promise<number> {
   process.stdout.write(
     options.json ? `${JSON.stringify(all, null, 2)}\n` : formatTables(judged, pieces),
   )
-  for (const failure of failures) process.stderr.write(`bench: ${failure}\n`)
+  if (failures.length > 0)
+    process.stderr.write(`bench: ${failures.length} runs failed, see above\n`)
   const missed = options.check && judged.some(({ verdict }) => verdict === 'FAIL')
   const incomplete = failures.length > 0 || (skipped.length > 0 && CI === 'true')
   return missed || incomplete ? 1 : 0

@@ -79,6 +79,9 @@ export interface InterfaceCounts {
   readonly rxBytes: number
   readonly rxPackets: number
   readonly txBytes: number
+  readonly txPackets: number
+  /** Refused by the interface itself: by a TAP whose queue is full. */
+  readonly txDropped: number
 }
 
 /**
@@ -89,6 +92,9 @@ export function counts(pid: number): InterfaceCounts {
   return parseCounts(readFileSync(`/proc/${pid}/net/dev`, 'latin1'), INTERFACE)
 }
 
+/** Columns of /proc/net/dev before those of transmission. */
+const RX_FIELDS = 8
+
 /** @throws Error if the interface is not listed. */
 export function parseCounts(text: string, name: string): InterfaceCounts {
   const line = text.split('\n').find((candidate) => candidate.trim().startsWith(`${name}:`))
@@ -96,7 +102,8 @@ export function parseCounts(text: string, name: string): InterfaceCounts {
   const fields = line.slice(line.indexOf(':') + 1)
   const values = fields.trim().split(/\s+/).map(Number)
   const [rxBytes = 0, rxPackets = 0] = values
-  return { rxBytes, rxPackets, txBytes: values[8] ?? 0 }
+  const [txBytes = 0, txPackets = 0, , txDropped = 0] = values.slice(RX_FIELDS)
+  return { rxBytes, rxPackets, txBytes, txPackets, txDropped }
 }
 
 const LISTEN = '0A'

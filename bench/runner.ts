@@ -5,7 +5,6 @@
  */
 import { join } from 'node:path'
 import { Bed, missingTools } from './bed.ts'
-import { mark, undoSince } from './cleanup.ts'
 import { measureFleet } from './measure/fleet.ts'
 import { measureFrames } from './measure/frames.ts'
 import { measureRtt } from './measure/rtt.ts'
@@ -72,7 +71,8 @@ export async function runAll(options: Options): Promise<Outcome> {
   for (const bed of beds.values()) await bed.close()
   await runFleet(options, { results, progress })
   const pieces = options.micro ? await measurePieces(options, results) : []
-  const about = new Map([...beds].map(([name, bed]) => [name, bed.about]))
+  const opened = PEER_NAMES.filter((name) => beds.has(name))
+  const about = new Map(opened.map((name) => [name, beds.get(name)!.about]))
   const engine = beds.get('tapline')?.engine ?? options.engine
   return { results, about, engine, pieces, skipped }
 }
@@ -110,28 +110,29 @@ function wanted({ questions, systems }: Options): Set<PeerName> {
   return new Set(PEER_NAMES.filter((name) => asked.has(name) && systems.includes(name)))
 }
 
+/** All at once; what one that fails has made stays, idle, until the end. */
 async function openBeds(
   options: Options,
   { skipped, results }: { skipped: string[]; results: Results },
 ): Promise<Map<PeerName, Bed>> {
   const beds = new Map<PeerName, Bed>()
   if (options.questions.every((question) => MEASURES[question] === undefined)) return beds
-  for (const name of wanted(options)) {
+  const tell = (list: string[], text: string): void => {
+    list.push(text)
+    process.stderr.write(`bench: ${text}\n`)
+  }
+  const open = async (name: PeerName): Promise<void> => {
     const missing = missingTools(PEERS[name])
     if (missing.length > 0) {
-      skipped.push(`${name}: install ${missing.join(' and ')} to measure it`)
-      process.stderr.write(`${skipped.at(-1)}\n`)
-      continue
+      return tell(skipped, `${name}: install ${missing.join(' and ')} to measure it`)
     }
-    const before = mark()
     try {
       beds.set(name, await Bed.open(name, PEERS[name], options))
     } catch (error) {
-      undoSince(before)
-      results.failures.push(`${name} did not come up: ${messageOf(error)}`)
-      process.stderr.write(`${results.failures.at(-1)}\n`)
+      tell(results.failures, `${name} did not come up: ${messageOf(error)}`)
     }
   }
+  await Promise.all([...wanted(options)].map(open))
   return beds
 }
 

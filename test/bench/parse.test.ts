@@ -11,7 +11,7 @@ import { iperfArguments, parseIperf } from '../../bench/measure/tcp.ts'
 import { listens, parseCounts } from '../../bench/netns.ts'
 
 const NET_DEV = `Inter-|   Receive                                                |  Transmit
- face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop
+ face |bytes    packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls
     lo: 100 2 0 0 0 0 0 0 100 2 0 0 0 0 0 0
   eth0:1234567890123 42 0 1 0 0 0 0 998 7 0 3 0 0 0 0
  eth01: 5 6 0 0 0 0 0 0 7 8 0 0 0 0 0 0
@@ -20,9 +20,8 @@ const NET_DEV = `Inter-|   Receive                                              
 describe('interface counters', () => {
   it('reads one interface, also where no space follows the colon', () => {
     expect(parseCounts(NET_DEV, 'eth0')).toEqual({
-      rxBytes: 1234567890123,
-      rxPackets: 42,
-      txBytes: 998,
+      ...{ rxBytes: 1234567890123, rxPackets: 42 },
+      ...{ txBytes: 998, txPackets: 7, txDropped: 3 },
     })
     expect(parseCounts(NET_DEV, 'eth01').txBytes).toBe(7)
   })

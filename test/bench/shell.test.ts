@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { atExit, mark, undoSince } from '../../bench/cleanup.ts'
+import { atExit, cleanUp } from '../../bench/cleanup.ts'
 import { background, hasTool, run, runSync, until } from '../../bench/shell.ts'
 
 const node = (script: string): string[] => [process.execPath, '-e', script]
@@ -50,27 +50,22 @@ describe('background', () => {
   })
 
   it('is stopped by the clean-up, which waits for its end', async () => {
-    const before = mark()
     const child = await background(node('setInterval(() => {}, 1000)'))
-    undoSince(before)
+    cleanUp()
     await until('its end', () => !existsSync(`/proc/${child.pid}`))
   })
 })
 
 describe('clean-up', () => {
-  it('undoes in reverse order, all of it, and only since the mark', () => {
+  it('undoes all that is left in reverse order, once', () => {
     const order: string[] = []
-    const outer = mark()
     atExit(() => order.push('first'))
-    const inner = mark()
     const forget = atExit(() => order.push('forgotten'))
     atExit(() => order.push('second'))
-    atExit(() => order.push('third'))
     forget()
     forget()
-    undoSince(inner)
-    expect(order).toEqual(['third', 'second'])
-    undoSince(outer)
-    expect(order).toEqual(['third', 'second', 'first'])
+    cleanUp()
+    cleanUp()
+    expect(order).toEqual(['second', 'first'])
   })
 })
