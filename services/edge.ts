@@ -91,7 +91,7 @@ export class Edge {
     // A trunk without a PVID has no VLAN of its own to be known in: its stations are learned.
     const { pvid, tagged } = this.endpoint.options
     if (tagged.length === 0 || pvid !== undefined) this.#bridge.addStatic(this.#mac, this.#port)
-    for (const address of this.#addresses()) {
+    for (const address of this.addresses()) {
       this.#bindings.set(address, this.#mac, this.device.port)
     }
   }
@@ -122,7 +122,7 @@ export class Edge {
   detach(): void {
     if (!this.#attached) return
     this.#attached = false
-    for (const address of this.#addresses()) this.#bindings.delete(address)
+    for (const address of this.addresses()) this.#bindings.delete(address)
     this.#bridge.removeStatic(this.#mac)
     this.#bridge.removePort(this.#port)
   }
@@ -147,7 +147,7 @@ export class Edge {
   }
 
   /** Own addresses, and the link-local one that hosts make of their MAC (RFC 4862 §5.3). */
-  #addresses(): Address[] {
+  addresses(): Address[] {
     const own = this.endpoint.addresses.map(({ address }) => address)
     return own.some(({ family }) => family === 6) ? [...own, linkLocal(this.#mac)] : own
   }

@@ -9,7 +9,8 @@
  * ```
  *
  * The gateway is a station of its network like any other: it has a MAC that the bridge knows, its
- * addresses are bound like those of sandboxes, and the router sees Ethernet frames.
+ * addresses are bound like those of sandboxes, and the router sees Ethernet frames. What the router
+ * asks of the network goes through a proxy as well, so that it finds endpoints without a flood.
  *
  * A device lost from outside is not given back where it tells so, in the middle of its own `poll`,
  * but by a timer that is due at once.
@@ -17,6 +18,7 @@
 import { type Address, sameAddress } from '../stack/address.ts'
 import { Bindings } from '../stack/arp/bindings.ts'
 import { linkLocal } from '../stack/arp/nd_emit.ts'
+import { arpProxy } from '../stack/arp/proxy.ts'
 import type { Cancel } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import { Bridge, type BridgeStation } from '../stack/eth/bridge.ts'
@@ -168,12 +170,21 @@ export class Network {
 
   #openLeg(mac: Mac): RouterInterface {
     const { name, subnets, internal, options } = this.state
-    return this.#context.router.addInterface({
+    const { router, pool } = this.#context
+    return router.addInterface({
       name,
       mac,
       mtuBytes: options.mtuBytes,
       addresses: subnets.map(({ subnet, gateway }) => ({ address: gateway, bits: subnet.bits })),
-      output: this.#gateway.input,
+      output: arpProxy({
+        pool,
+        bindings: this.#bindings,
+        name: GATEWAY_PORT,
+        port: 0,
+        suppress: options.arpProxy,
+        reply: (packet) => this.#leg.input(packet),
+        next: this.#gateway.input,
+      }),
       internal,
       ...(hasIpv6(this.state) ? { advertise: {} } : {}),
     })
@@ -194,11 +205,13 @@ export class Network {
     log.warn({ sandbox, network, device: deviceName, why }, `lost ${deviceName}: ${why}`)
   }
 
-  /** Off the bridge, and no longer polled. */
+  /** Off the bridge, no neighbor of the router any more, and no longer polled. */
   #retire(edge: Edge): void {
+    const { router, captures, onDevice } = this.#context
     edge.detach()
-    this.#context.captures.remove(edge)
-    this.#context.onDevice(edge.device, false)
+    for (const address of edge.addresses()) router.neighbors.forget(this.#leg.link, address)
+    captures.remove(edge)
+    onDevice(edge.device, false)
   }
 
   #giveBack(device: Device): void {

@@ -23,7 +23,7 @@ import { Trace, type TraceEnd, type TraceStep } from '../stack/trace.ts'
 import type { Edge } from './edge.ts'
 import { boundsOf, toInteger } from './ipam.ts'
 import type { Node } from './node.ts'
-import { buildPacket, type PacketFields, putRaw } from './trace_packet.ts'
+import { buildPacket, type PacketFields, packetBytes, putRaw } from './trace_packet.ts'
 
 export interface TraceRequest {
   /** A sandbox, or one of its interfaces: `web1` or `web1/eth0`. */
@@ -155,12 +155,23 @@ function makePacket({ node, request, edge, target, record }: Making): Packet | u
     return ask(pool, edge, hop)
   }
   const fields = fieldsOf({ request, edge, target, mac })
+  checkSize(edge, fields)
   const via = hop === target ? 'on link' : `via ${formatAddress(hop)}`
   const { proto, size, ttl } = fields
   const what = `${proto}, ${size} octets of payload, TTL ${ttl}`
   record.step(element, `sends to ${formatAddress(target)} (${what}) ${by}, ${via}`)
   record.step(element, `to MAC ${formatMac(mac)}`)
   return buildPacket(pool, fields)
+}
+
+/** The sandbox's own stack would send fragments, which is not for us to show. */
+function checkSize({ device, endpoint }: Edge, fields: PacketFields): void {
+  const over = packetBytes(fields) - device.mtuBytes
+  if (over <= 0) return
+  const message =
+    `${fields.size} octets make a packet above the MTU of ${endpoint.interfaceName}, ` +
+    `${device.mtuBytes}; ${endpoint.sandbox} would send fragments. Trace at most ${fields.size - over}`
+  throw new StackError('bad-argument', message)
 }
 
 function nextHop(edge: Edge, target: Address): Address | undefined {

@@ -36,12 +36,18 @@ const HEADER_BYTES = {
   tcp: tcp.HEADER_BYTES,
 } as const
 
+/** From the IP header to the end. */
+export function packetBytes({ proto, size, source }: PacketFields): number {
+  const header = source.family === 6 ? ipv6.HEADER_BYTES : ipv4.HEADER_BYTES
+  return header + HEADER_BYTES[proto] + size
+}
+
 /** Undefined if the pool is exhausted. @throws StackError `bad-argument` if it fits no frame. */
 export function buildPacket(pool: Pool, fields: PacketFields): Packet | undefined {
   const six = fields.source.family === 6
   const header = six ? ipv6.HEADER_BYTES : ipv4.HEADER_BYTES
-  const bytes = HEADER_BYTES[fields.proto] + fields.size
-  const packet = allocate(pool, eth.HEADER_BYTES + header + bytes)
+  const bytes = packetBytes(fields) - header
+  const packet = allocate(pool, eth.HEADER_BYTES + packetBytes(fields))
   if (packet === undefined) return undefined
   const { mem } = pool
   const ip = packet.head + eth.HEADER_BYTES

@@ -7,7 +7,7 @@
  */
 import { formatAddress, formatPrefix } from '../stack/address.ts'
 import { Count } from '../stack/counters.ts'
-import { DROP_COUNT, DROP_HELP, DROP_NAMES } from '../stack/drop.ts'
+import { DROP_COUNT, DROP_HELP, DROP_NAMES, DropReason } from '../stack/drop.ts'
 import { StackError } from '../stack/errors.ts'
 import type { BridgeStation } from '../stack/eth/bridge.ts'
 import type { BridgePortInfo } from '../stack/eth/bridge_port.ts'
@@ -312,10 +312,11 @@ function liveEdges(node: Node): ReturnType<Node['edges']> {
   return node.edges().filter((edge) => edge.lost === undefined)
 }
 
+/** What the node itself took in is counted with the drops, but is none. */
 function dropsOf(node: Node, port: number): [number, number][] {
   const { counters } = node.context.pool
   return Array.from({ length: DROP_COUNT }, (_, reason): [number, number] => [
     reason,
     counters.drops(port, reason),
-  ]).filter(([, count]) => count > 0)
+  ]).filter(([reason, count]) => count > 0 && reason !== DropReason.Delivered)
 }
