@@ -7,12 +7,14 @@ import type { ChartPanel, ChartRow } from './svg.ts'
 
 export function chartPanels(results: Results): ChartPanel[] {
   return QUESTION_NAMES.filter((question) => question !== 'fleet').flatMap((question) => {
-    const { title, headline, peers } = QUESTIONS[question]
+    const { title, headline, lessIsBetter, peers } = QUESTIONS[question]
     const rows = peers.flatMap((peer): ChartRow[] => {
       const summary = summarize(results.values(question, peer, headline))
       if (Number.isNaN(summary.median)) return []
       return [{ label: PEERS[peer].title, ...summary, ours: peer.startsWith('tapline') }]
     })
-    return rows.length === 0 ? [] : [{ title, unit: METRICS[headline], rows }]
+    if (rows.length === 0) return []
+    const unit = METRICS[headline] + (lessIsBetter === true ? ', less is better' : '')
+    return [{ title, unit, rows }]
   })
 }

@@ -8,7 +8,7 @@
  */
 import { writeFileSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
-import { basename, join, resolve } from 'node:path'
+import { basename, dirname, join, resolve } from 'node:path'
 import { CommanderError } from 'commander'
 import { chartPanels } from './chart.ts'
 import { cleanUpAtExit } from './cleanup.ts'
@@ -50,7 +50,7 @@ function writeReport(
   file: string,
   parts: { options: Options; outcome: Outcome; machine: Machine; judged: readonly Judged[] },
 ): void {
-  const chart = file.replace(/(\.md)?$/, '.svg')
+  const chart = join(dirname(file), `${basename(file, '.md').toLowerCase()}.svg`)
   const panels = chartPanels(parts.outcome.results)
   writeFileSync(chart, formatChart('Medians of all systems', panels, formatNumber))
   writeFileSync(file, formatReport({ ...parts, chart: basename(chart) }))

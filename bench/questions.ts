@@ -42,11 +42,14 @@ export interface Question {
   readonly title: string
   /** The metric that charts and progress lines show. */
   readonly headline: MetricName
+  readonly lessIsBetter?: true
   readonly peers: readonly PeerName[]
 }
 
 const KERNEL_AND_OURS = ['tapline', 'kernel-bridge', 'tapline-route', 'kernel-route'] as const
 const SWITCHES = ['tapline', 'kernel-bridge', 'ovs', 'vde', 'null'] as const
+
+const ROUND_TRIP = { headline: 'medianUs', lessIsBetter: true } as const
 
 /** Systems that are compared with each other follow one another, so that they share the weather. */
 export const QUESTIONS: Readonly<Record<QuestionName, Question>> = {
@@ -63,8 +66,12 @@ export const QUESTIONS: Readonly<Record<QuestionName, Question>> = {
   },
   'tcp-plain': { title: 'TCP, 1 stream, offloads off', headline: 'gbit', peers: SWITCHES },
   frames: { title: '60-byte frames', headline: 'kFrames', peers: SWITCHES },
-  rtt: { title: 'Round trip, idle', headline: 'medianUs', peers: [...SWITCHES, 'tapline-route'] },
-  'rtt-load': { title: 'Round trip beside TCP', headline: 'medianUs', peers: SWITCHES },
+  rtt: {
+    title: 'Round trip, idle',
+    ...ROUND_TRIP,
+    peers: [...SWITCHES, 'tapline-route'],
+  },
+  'rtt-load': { title: 'Round trip beside TCP', ...ROUND_TRIP, peers: SWITCHES },
   fleet: { title: 'Many sandboxes', headline: 'idleCpuPct', peers: ['tapline'] },
 }
 

@@ -70,4 +70,4 @@ function openVSwitch(title: string, tso: boolean): Peer {
 }
 
 export const ovs: Peer = openVSwitch('Open vSwitch, userspace', false)
-export const ovsTso: Peer = openVSwitch('Open vSwitch, userspace, TSO on', true)
+export const ovsTso: Peer = openVSwitch('Open vSwitch, TSO on', true)
