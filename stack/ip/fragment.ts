@@ -131,7 +131,7 @@ export function payloadBytes6(piece: Packet): number {
 
 /**
  * True if the options of an IPv4 header are whole and hold no source route, which is refused
- * (RFC 6274 §3.12.2.3 and .4; RFC 7126 §4.3, §4.4).
+ * (RFC 7126 §4.3, §4.4).
  */
 export function areOptionsFit(mem: Uint8Array, ip: number): boolean {
   const end = ip + ipv4.headerBytes(mem, ip)

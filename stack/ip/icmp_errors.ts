@@ -7,7 +7,8 @@
  *
  * No error is sent about an error, a fragment other than the first, or a packet to or from a
  * group (RFC 1812 §4.3.2.7, RFC 4443 §2.4 e), nor over the rate of its interface (RFC 1812
- * §4.3.2.8, RFC 4443 §2.4 f). As much is quoted as fits 576 or 1280 octets (RFC 1812 §4.3.2.3,
+ * §4.3.2.8, RFC 4443 §2.4 f). ICMPv6 would allow it about later fragments; they meet the fate of
+ * their first one, which is told. As much is quoted as fits 576 or 1280 octets (RFC 1812 §4.3.2.3,
  * RFC 4443 §2.4 c). A quote is what the router holds: a partial checksum is quoted as it is.
  */
 import { type Address, formatAddress, isAt, putAddress } from '../address.ts'

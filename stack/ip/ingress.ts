@@ -180,7 +180,7 @@ export class Ingress {
     consume(this.#pool, packet, 'router discovery, which concerns hosts')
   }
 
-  /** From `::`, as a host without an address says what groups it is in (RFC 3590 §4). */
+  /** From `::`, as a host without an address says what groups it is in (RFC 3590). */
   #nameless6(from: RouterInterface, packet: Packet, to: number): void {
     const { mem } = this.#pool
     const source = packet.head + eth.HEADER_BYTES + ipv6.SRC

@@ -102,7 +102,7 @@ export class RouterInterface {
       .map((prefix) => ({ address: networkOf(prefix), bits: prefix.bits }))
   }
 
-  /** First and last address of each IPv4 network; a /31 or /32 has none (RFC 3021 §2.1). */
+  /** First and last address of each IPv4 network; a /31 or /32 has none (RFC 3021). */
   broadcasts(): Prefix[] {
     return this.networks()
       .filter(({ address, bits }) => address.family === 4 && bits <= 30)
