@@ -113,11 +113,11 @@ function readHeading4(
   bytes: number,
   quoted: boolean,
 ): Heading | undefined {
-  if (quoted) {
-    if (bytes < ipv4.HEADER_BYTES || ipv4.headerBytes(mem, ip) > bytes) return undefined
-  } else if (!ipv4.isHeader(mem, ip, bytes) || !ipv4.isIntact(mem, ip)) return undefined
+  if (bytes < ipv4.HEADER_BYTES) return undefined
+  if (!quoted && !(ipv4.isHeader(mem, ip, bytes) && ipv4.isIntact(mem, ip))) return undefined
   const headerBytes = ipv4.headerBytes(mem, ip)
   const end = Math.min(bytes, ipv4.totalBytes(mem, ip))
+  if (headerBytes < ipv4.HEADER_BYTES || headerBytes > end) return undefined
   return {
     from: fromBytes(mem.subarray(ip + ipv4.SRC, ip + ipv4.SRC + 4)),
     to: fromBytes(mem.subarray(ip + ipv4.DST, ip + ipv4.DST + 4)),
@@ -140,6 +140,7 @@ function readHeading6(
   const end = ip + Math.min(bytes, ipv6.HEADER_BYTES + ipv6.payloadBytes(mem, ip))
   let step = extension.walk(mem, ip, end)
   if (step < 0) return undefined
+  if (!quoted && (extension.judge(mem, ip, end) & 3) !== extension.Verdict.Accept) return undefined
   const isFragment = (step & 0xff) === ipv6.Next.Fragment
   if (isFragment && quoted) {
     // The first fragment is quoted: the header behind the fragment header is the transport's.

@@ -41,6 +41,8 @@ export interface LaneCounts {
   lost: number
   /** Taken, and dropped `queue-full` when it arrived at a full inbox. */
   overflowed: number
+  /** Freed on the way or in an inbox, because an end was closed. */
+  abandoned: number
   duplicated: number
   reordered: number
   corrupted: number
@@ -71,6 +73,7 @@ export class Lane {
   readonly counts: LaneCounts = {
     lost: 0,
     overflowed: 0,
+    abandoned: 0,
     duplicated: 0,
     reordered: 0,
     corrupted: 0,
@@ -117,6 +120,7 @@ export class Lane {
     this.#timer?.()
     this.#timer = undefined
     for (const { packet } of this.#flights) this.#pool.free(packet)
+    this.counts.abandoned += this.#flights.length
     this.#flights.length = 0
     this.counts.flying = 0
   }

@@ -10,7 +10,8 @@
  * with it. An inbox is a ring that polling empties, in the same breath if nothing delays.
  *
  * Accounts, which the simulator closes after each run: what an end transmitted plus `duplicated`
- * is what its peer received plus `lost`, `overflowed`, `flying` and `waiting`. What is lost or
+ * is what its peer received plus `lost`, `overflowed`, `abandoned`, `flying` and what waits at the
+ * peer. What is lost or
  * overflows on the way is dropped and counted at the end that transmitted. A refused frame
  * (`queue-full`, `frame-oversize`, `frame-offload-bad`, `device-down`) does not count as
  * transmitted; its drop is counted at the device that it came in by, as everywhere.
@@ -155,6 +156,7 @@ export class CableEnd implements Device {
   close(): void {
     if (this.#closed) return
     this.#closed = true
+    this.#peer.#lane.counts.abandoned += this.waiting
     while (this.#read !== this.#written) this.#pool.free(this.#take())
     this.#lane.abandon()
     this.#peer.#lane.abandon()
