@@ -35,8 +35,6 @@ export interface ApplyReport {
   readonly durationMs: number
 }
 
-export type ControllerOptions = NodeOptions
-
 export class Controller {
   readonly node: Node
   #name = ''
@@ -44,7 +42,7 @@ export class Controller {
   readonly #closing = new AbortController()
   #closed: Promise<void> | undefined
 
-  constructor(options: ControllerOptions) {
+  constructor(options: NodeOptions) {
     this.node = buildNode(options)
   }
 

@@ -88,9 +88,7 @@ export class Edge {
    * @throws StackError `exhausted`; call {@link detach} then.
    */
   register(): void {
-    // A trunk without a PVID has no VLAN of its own to be known in: its stations are learned.
-    const { pvid, tagged } = this.endpoint.options
-    if (tagged.length === 0 || pvid !== undefined) this.#bridge.addStatic(this.#mac, this.#port)
+    if (this.#isUntagged) this.#bridge.addStatic(this.#mac, this.#port)
     for (const address of this.addresses()) {
       this.#bindings.set(address, this.#mac, this.device.port)
     }
@@ -98,6 +96,7 @@ export class Edge {
 
   /** Tell the network where the endpoint's addresses are now. */
   announce(): void {
+    if (!this.#isUntagged) return
     for (const { address } of this.endpoint.addresses) {
       const packet = announce(this.#pool, address, this.#mac)
       if (packet === undefined) return
@@ -125,6 +124,12 @@ export class Edge {
     for (const address of this.addresses()) this.#bindings.delete(address)
     this.#bridge.removeStatic(this.#mac)
     this.#bridge.removePort(this.#port)
+  }
+
+  /** A trunk without a PVID has no VLAN of its own: its stations are learned as they speak. */
+  get #isUntagged(): boolean {
+    const { pvid, tagged } = this.endpoint.options
+    return tagged.length === 0 || pvid !== undefined
   }
 
   #egress(): Output {

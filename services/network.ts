@@ -73,9 +73,9 @@ export class Network {
       ...(options.vlanFiltering ? { vlan: { pvid: DEFAULT_PVID } } : {}),
     })
     try {
-      this.#leg = this.#openLeg(mac)
       this.#bridge.addStatic(mac, this.#gateway)
       for (const address of gatewayAddresses(state, mac)) this.#bindings.set(address, mac, 0)
+      this.#leg = this.#openLeg(mac)
     } catch (error) {
       this.#bridge.close()
       throw error
@@ -199,7 +199,11 @@ export class Network {
     this.#retire(edge)
     attached.cancel = clock.after(0, () => {
       attached.cancel = undefined
-      this.#giveBack(edge.device)
+      try {
+        this.#giveBack(edge.device)
+      } catch (error) {
+        log.error({ err: error, device: edge.device.name }, 'a lost device was not given back')
+      }
     })
     const { sandbox, network, deviceName } = edge.endpoint
     log.warn({ sandbox, network, device: deviceName, why }, `lost ${deviceName}: ${why}`)

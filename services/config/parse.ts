@@ -58,9 +58,16 @@ export function parseConfig(text: string, file: string): { config?: Config; faul
     return { faults: [{ file, line: 1, column: 1, message }] }
   }
   const lines = new LineCounter()
-  const document = parseDocument(text, { lineCounter: lines, merge: true, prettyErrors: false })
+  const document = parseDocument(text, {
+    lineCounter: lines,
+    merge: true,
+    prettyErrors: false,
+    logLevel: 'error',
+  })
   const faults = new Faults({ file, document, lines })
-  for (const error of document.errors) faults.atOffset(error.pos[0], yamlFault(error))
+  for (const fault of [...document.errors, ...document.warnings]) {
+    faults.atOffset(fault.pos[0], yamlFault(fault))
+  }
   if (faults.list.length > 0) return { faults: faults.sorted() }
   let root: unknown
   try {

@@ -181,6 +181,8 @@ describe('YAML', () => {
     ['name: t\nname: u\n', 'f.yaml:2:1: this key is already given in the same mapping'],
     ['name: t\nnetworks: { n: { driver: bridge, driver: bridge } }', /^f.yaml:2:34: this key is/],
     ['name: [\n', /^f.yaml:2:1: not YAML: /],
+    ['name: !x t\n', /^f.yaml:1:7: not YAML: Unresolved tag: !x/],
+    ['name: t\n---\nname: u\n', /^f.yaml:2:1: not YAML: .*multiple documents/],
     ['', /^f.yaml:1:1: the file is not a mapping/],
     ['- a\n', /^f.yaml:1:1: the file is not a mapping/],
     ['name: t\nnetworks: *nosuch\n', /^f.yaml:\d+:\d+: .*nosuch/],

@@ -300,6 +300,17 @@ describe('a device lost from outside', () => {
     await rig.finish()
   })
 
+  it('that cannot be given back is said', async () => {
+    const rig = new Rig()
+    await rig.apply(SHOP)
+    rig.failing.add('detach db/eth0')
+    rig.lose('db/eth0')
+    rig.pass(1)
+    expect(rig.logged.at(-1)).toBe('a lost device was not given back')
+    rig.failing.clear()
+    await rig.finish()
+  })
+
   it('and not to be had again stays lost when an apply fails by it', async () => {
     const rig = new Rig()
     await rig.apply(SHOP)

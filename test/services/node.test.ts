@@ -166,6 +166,7 @@ describe('on one network', () => {
         plain: { networks: ['front'] },
       },
     })
+    expect(dropped(rig)).toEqual([])
     rig.inject('web/eth0', hex(`${BROADCAST} ${WEB} 88b5 0102`))
     expect(rig.received('trunk/eth0')).toEqual([`${BROADCAST}${WEB}8100000a88b50102`])
     expect(rig.received('db/eth0')).toEqual([])
