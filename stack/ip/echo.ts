@@ -6,21 +6,16 @@ import { type Address, putAddress } from '../address.ts'
 import { copy, i32, put16, put32, u16 } from '../bytes.ts'
 import { pseudo6, sum, update } from '../checksum.ts'
 import { type Packet, pull } from '../packet.ts'
+import { DEFAULT_TTL } from './egress.ts'
 import * as icmp from './icmp.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
 
-export interface ReplyFields {
-  readonly ttl: number
-  /** Identification, should the reply be fragmented. */
-  readonly id: number
-}
-
 /**
  * `packet.head` is at the header of a valid echo request to a unicast address. Options are not
- * returned.
+ * returned. `id`: identification of the reply, should it be fragmented.
  */
-export function replyEcho4(mem: Uint8Array, packet: Packet, { ttl, id }: ReplyFields): void {
+export function replyEcho4(mem: Uint8Array, packet: Packet, id: number): void {
   const optionBytes = ipv4.headerBytes(mem, packet.head) - ipv4.HEADER_BYTES
   if (optionBytes > 0) copy(mem, packet.head + optionBytes, packet.head, ipv4.HEADER_BYTES)
   pull(packet, optionBytes)
@@ -32,7 +27,7 @@ export function replyEcho4(mem: Uint8Array, packet: Packet, { ttl, id }: ReplyFi
   put16(mem, head + ipv4.TOTAL, packet.len)
   put16(mem, head + ipv4.ID, id)
   put16(mem, head + ipv4.FRAGMENT, 0)
-  mem[head + ipv4.TTL] = ttl
+  mem[head + ipv4.TTL] = DEFAULT_TTL
   ipv4.putChecksum(mem, head)
   const at = head + ipv4.HEADER_BYTES
   retype(mem, at, icmp.Type4.EchoReply)
@@ -51,7 +46,6 @@ export function replyEcho6(
   mem: Uint8Array,
   packet: Packet,
   message: number,
-  ttl: number,
   source?: Address,
 ): void {
   const extra = message - packet.head - ipv6.HEADER_BYTES
@@ -61,7 +55,7 @@ export function replyEcho6(
   const bytes = packet.len - ipv6.HEADER_BYTES
   put16(mem, head + ipv6.PAYLOAD, bytes)
   mem[head + ipv6.NEXT] = ipv4.Protocol.Icmp6
-  mem[head + ipv6.HOP_LIMIT] = ttl
+  mem[head + ipv6.HOP_LIMIT] = DEFAULT_TTL
   for (let i = 0; i < 16; i++) {
     const from = mem[head + ipv6.SRC + i]!
     mem[head + ipv6.SRC + i] = mem[head + ipv6.DST + i]!

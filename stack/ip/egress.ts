@@ -50,10 +50,10 @@ export class Egress {
     this.#nextId = random.bits()
   }
 
-  /** An identification for a datagram of our own (RFC 791 §3.2, RFC 8200 §4.5). */
+  /** An identification for a datagram of our own (RFC 791 §3.2, RFC 8200 §4.5): a signed word. */
   identify(): number {
     this.#nextId = (this.#nextId + 1) | 0
-    return this.#nextId >>> 0
+    return this.#nextId
   }
 
   /** The interface towards the address at `at`, or undefined if it is not reached through one. */

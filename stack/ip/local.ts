@@ -21,7 +21,7 @@ import * as eth from '../eth/frame.ts'
 import { GsoType, type Packet, type Pool, pull } from '../packet.ts'
 import { consume } from './consume.ts'
 import { replyEcho4, replyEcho6 } from './echo.ts'
-import { DEFAULT_TTL, type Egress } from './egress.ts'
+import type { Egress } from './egress.ts'
 import * as icmp from './icmp.ts'
 import type { IcmpErrors } from './icmp_errors.ts'
 import * as ipv4 from './ipv4.ts'
@@ -134,7 +134,7 @@ export class Local {
     if (group) return this.#deaf(packet)
     if (packet.traced) return consume(pool, packet, 'would answer the echo request')
     pull(packet, eth.HEADER_BYTES)
-    replyEcho4(mem, packet, { ttl: DEFAULT_TTL, id: this.#egress.identify() })
+    replyEcho4(mem, packet, this.#egress.identify())
     this.#egress.originate(packet, from)
   }
 
@@ -151,7 +151,7 @@ export class Local {
     const source = group ? from.sourceFor(mem, ip + ipv6.SRC, 6) : undefined
     if (group && source === undefined) return this.#deaf(packet)
     pull(packet, eth.HEADER_BYTES)
-    replyEcho6(mem, packet, at, DEFAULT_TTL, source)
+    replyEcho6(mem, packet, at, source)
     this.#egress.originate(packet, from)
   }
 
