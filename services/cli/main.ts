@@ -1,49 +1,7 @@
 #!/usr/bin/env node
-/**
- * The command line: `tapline COMMAND`. Commands are in files beside this one; most of them ask a
- * running daemon over its socket, `up` is that daemon, `check` needs none.
- */
-import { Command } from 'commander'
-import { packageVersion } from '../version.ts'
-import { addApply, addCheck } from './apply.ts'
-import { addBench } from './bench.ts'
-import { addCapture } from './capture.ts'
-import { examples, report } from './command.ts'
-import { addDemo } from './demo.ts'
-import { addEvents } from './events.ts'
+/** The executable: `tapline COMMAND`. See program.ts. */
 import { watchOutput } from './output.ts'
-import { addTop } from './top.ts'
-import { addTrace } from './trace.ts'
-import { addUp } from './up.ts'
-import { addViews } from './views.ts'
-
-function buildProgram(): Command {
-  const program = new Command('tapline')
-    .description('A container network in one process: bridge, proxy ARP and router over TAPs.')
-    .version(packageVersion())
-    .showHelpAfterError('(--help says more)')
-    .addHelpText(
-      'after',
-      `${examples(
-        'tapline demo                     see it work',
-        'tapline up shop.yaml             run the networks of a file',
-        'tapline ls                       what runs',
-        'tapline trace --from web1 --to 10.2.0.12 --proto tcp --dport 80',
-      )}
-Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
-    )
-    // Commands inherit it: faults of usage are thrown here and end with exit code 2.
-    .exitOverride()
-  for (const add of [addUp, addCheck, addApply, addViews, addTop, addCapture, addTrace]) {
-    add(program)
-  }
-  for (const add of [addEvents, addDemo, addBench]) add(program)
-  return program
-}
+import { runCommand } from './program.ts'
 
 watchOutput()
-try {
-  await buildProgram().parseAsync()
-} catch (error) {
-  process.exitCode = report(error)
-}
+process.exitCode = await runCommand(process.argv.slice(2))

@@ -17,8 +17,9 @@ interface TopOptions extends DaemonOptions {
   readonly once?: boolean
 }
 
-const ENTER = '\x1b[?1049h\x1b[?25l'
-const LEAVE = '\x1b[?25h\x1b[?1049l'
+/** The alternate screen, without a cursor and without wrapping long lines; and back. */
+const ENTER = '\x1b[?1049h\x1b[?25l\x1b[?7l'
+const LEAVE = '\x1b[?7h\x1b[?25h\x1b[?1049l'
 const HOME = '\x1b[H'
 const CLEAR_LINE = '\x1b[K'
 const CLEAR_BELOW = '\x1b[J'
@@ -155,7 +156,8 @@ function newDrops(before: Sample, after: Sample): string[] {
 /** Over the last one, without a flicker; what does not fit the terminal is left out. */
 function screen(lines: readonly string[]): string {
   const { rows } = process.stdout
-  const shown = lines.slice(0, Math.max(1, rows - 1))
+  // A terminal that does not know its size says 0.
+  const shown = rows > 1 ? lines.slice(0, rows - 1) : lines
   return `${HOME}${shown.map((line) => `${line}${CLEAR_LINE}\n`).join('')}${CLEAR_BELOW}`
 }
 

@@ -1,4 +1,4 @@
-/** A daemon in memory, on the system clock, with hosts that can ping: for tests of what is on it. */
+/** A daemon in memory, on the system clock, with hosts that can ping: for tests of its sides. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -23,7 +23,9 @@ sandboxes:
 `
 
 /** {@link SHOP} with one more sandbox. */
-export const BIGGER: string = `${SHOP}  web3: { networks: { front: { ipv4_address: 10.1.0.13 } } }\n`
+export const BIGGER: string = `${SHOP}  web3:
+    networks: { front: { ipv4_address: 10.1.0.13 } }
+`
 
 export class DaemonLab {
   readonly folder: string = mkdtempSync(join(tmpdir(), 'tapline-lab-'))
