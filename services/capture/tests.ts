@@ -114,6 +114,8 @@ function host(direction: Direction, address: Address): Test {
 }
 
 function net(direction: Direction, text: string): Test {
+  // As in pcap-filter, a net without a length is one address.
+  if (!text.includes('/')) return host(direction, parseAddress(text))
   const { address, bits } = parsePrefix(text)
   return prefixed(direction, address, bits)
 }

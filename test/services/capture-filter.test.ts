@@ -121,7 +121,7 @@ describe('capture filters', () => {
     ['( arp', 'expected ")" at its end'],
     ['arp and', 'expected a keyword or a value at its end'],
     ['stp', 'expected a keyword or a value at "stp" (1)'],
-    ['net 10.1', '"10.1" is not ADDRESS/BITS, such as 10.1.0.0/24 at "10.1" (5)'],
+    ['net 10.1', '"10.1" is not an IPv4 or IPv6 address at "10.1" (5)'],
     ['net 10.1.0.0/33', '"10.1.0.0/33": at most /32 at "10.1.0.0/33" (5)'],
     ['ether net 10.1.0.0/16', 'a net is ADDRESS/BITS of IP, without "ether"'],
     ['ether host 10.1.0.11', '"10.1.0.11" is not a MAC address'],
