@@ -23,7 +23,7 @@ import { StackError } from '../errors.ts'
 import { PERMANENT, Table } from '../table.ts'
 import type { Mac } from './mac.ts'
 
-/** 802.1Q table 8-6: the recommended ageing time. */
+/** The ageing time that IEEE 802.1Q clause 8.8.3 recommends. */
 export const AGE_MS = 300_000
 /** Entries of a bridge unless configured: about 350 KB. */
 export const FDB_MAX = 8192
@@ -131,7 +131,7 @@ export class Fdb {
     return held < learnedMax && held < this.entriesMax - this.#table.count
   }
 
-  /** Learn the station that {@link find} did not find. Preconditions: that, and {@link mayLearn}. */
+  /** Learn a station. Preconditions: {@link find} did not find it, and {@link mayLearn}. */
   learn(vid: number, hi: number, lo: number, port: number): void {
     const entry = this.#insert(vid, hi, lo)
     this.values[entry * VALUE_WORDS] = port
