@@ -22,7 +22,7 @@ import type { Random } from '../random.ts'
 import { Table } from '../table.ts'
 
 /** RFC 4861 §10. */
-export const REACHABLE_MS = 30_000
+const REACHABLE_MS = 30_000
 export const RETRANS_MS = 1_000
 
 export const State = {
