@@ -35,7 +35,7 @@ export const Type = {
 export const Flag = { Router: 0x80, Solicited: 0x40, Override: 0x20 } as const
 
 /**
- * True if the octets are a valid message by RFC 4861 §7.1.1 and §7.1.2: every accessor is then safe.
+ * True if the octets are a valid message by RFC 4861 §7.1.1 and §7.1.2: accessors are then safe.
  * `complete` is false where the checksum is still partial and cannot be asked.
  */
 export function isMessage(mem: Uint8Array, at: number, bytes: number, complete: boolean): boolean {

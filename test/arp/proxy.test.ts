@@ -313,7 +313,7 @@ describe('everything else', () => {
     for (const type of [0x0800, 0x86dd, 0x88cc, 0x0026]) {
       expect(fate(data(type, [0x45, 0, 0, 20, ...Array<number>(60).fill(17)]))).toBe('passed')
     }
-    // A slot still holds what an earlier frame left behind a runt: that must not be read as its own.
+    // Behind a runt, its slot still holds an earlier frame: that must not be read as its own.
     const lab = new ProxyLab()
     for (let bytes = 0; bytes < 14; bytes++) {
       const packet = lab.packet(spoofed())
