@@ -133,7 +133,7 @@ export class ApiServer {
   }
 
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const url = new URL(request.url ?? '/', 'http://tapline')
+    const url = parseUrl(request.url ?? '/')
     const key = `${request.method} ${url.pathname}`
     const streamer = STREAMERS[key]
     if (streamer !== undefined) return streamer(this.#served, url.searchParams, response)
@@ -153,6 +153,15 @@ function send(response: ServerResponse, status: number, body: unknown): void {
     'content-length': Buffer.byteLength(text),
   })
   response.end(text)
+}
+
+/** @throws StackError */
+function parseUrl(text: string): URL {
+  try {
+    return new URL(text, 'http://tapline')
+  } catch (error) {
+    throw new StackError('bad-argument', `"${text}" is not a path`, { cause: error })
+  }
 }
 
 /** No such path, or not with this method. */

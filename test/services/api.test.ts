@@ -1,6 +1,7 @@
 /** The API against a daemon in memory: every path, every kind of refusal, both streams. */
 import { statSync } from 'node:fs'
 import { request } from 'node:http'
+import { connect } from 'node:net'
 import { createInterface } from 'node:readline'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { BODY_BYTES_MAX } from '../../services/api.ts'
@@ -103,6 +104,7 @@ describe('refusing', () => {
     ['GET', '/', 404, 'not-found'],
     ['GET', '/v1/__proto__', 404, 'not-found'],
     ['GET', '/v2/ls', 404, 'not-found'],
+    ['GET', '//', 400, 'bad-argument'],
     ['DELETE', '/v1/ls', 405, 'not-found'],
     ['GET', '/v1/apply', 405, 'not-found'],
     ['GET', '/v1/inspect?name=x', 404, 'not-found'],
@@ -139,6 +141,21 @@ describe('refusing', () => {
     if (answer instanceof Error) expect(answer.message).toMatch(/EPIPE|ECONNRESET|hang up/)
     else expect(answer.status).toBe(400)
     expect((await raw('GET', '/v1/daemon')).status).toBe(200)
+  })
+
+  it.each([
+    ['garbage', '\x00\xff\x16\x03\x01 not http\r\n\r\n'],
+    ['half a head', 'GET /v1/ls HTTP/1.1\r\nHo'],
+    ['half a body', 'POST /v1/apply HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\n{"file'],
+    ['a hang-up in a stream', 'GET /v1/capture HTTP/1.1\r\nhost: x\r\n\r\n'],
+  ])('lives on after %s', async (_, octets) => {
+    const socket = connect(lab.socketPath)
+    socket.on('error', () => undefined)
+    socket.end(octets, 'latin1')
+    await new Promise((resolve) => setTimeout(resolve, 30))
+    socket.destroy()
+    await lab.links.host('web1')!.ping('10.1.0.12')
+    expect((await lab.client.get<DaemonInfo>('daemon')).state).toBe('ready')
   })
 
   it('is plain about a daemon that is not there', async () => {
