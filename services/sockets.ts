@@ -15,13 +15,13 @@ import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
 import { StackError } from '../stack/errors.ts'
 
-export const ROOT_DIR = '/run/tapline'
+const ROOT_DIR = '/run/tapline'
 /** `sun_path` of unix(7) less its terminating zero. */
 const PATH_BYTES_MAX = 107
 const ASK_MS = 2000
 
 /** Folder for the sockets of daemons that this user starts. */
-export function socketDir(): string {
+function socketDir(): string {
   if (process.getuid?.() === 0) return ROOT_DIR
   return userDir()
 }
@@ -32,7 +32,7 @@ function userDir(): string {
 }
 
 /** Folders in which commands look, nearest first. */
-export function searchDirs(): string[] {
+function searchDirs(): string[] {
   return [...new Set([socketDir(), ROOT_DIR, userDir()])]
 }
 
@@ -138,6 +138,6 @@ export async function findSocket(
 }
 
 /** Name of the daemon whose default socket this is. */
-export function nameOf(path: string): string {
+function nameOf(path: string): string {
   return basename(path, '.sock')
 }

@@ -22,7 +22,7 @@ import { Dissection } from './dissect.ts'
 import * as test from './tests.ts'
 
 /** Longest filter text, and deepest nesting of parentheses and negations. */
-export const FILTER_BYTES_MAX = 4096
+const FILTER_BYTES_MAX = 4096
 const DEPTH_MAX = 64
 
 /** True if the frame at `at` is wanted. */
