@@ -131,7 +131,7 @@ export class Bridge {
     const port = new Port(options, {
       index,
       order: this.#order++,
-      nowMs: this.#clock.nowMs,
+      clock: this.#clock,
       filtering: this.#filtering,
       input: (self) => (packet) => this.#receive(self, packet),
     })
@@ -260,14 +260,14 @@ export class Bridge {
   #overGroupLimit(from: Port, packet: Packet): number {
     const broadcast = isBroadcast(this.#pool.mem, packet.head + DST)
     const kind = broadcast ? StormClass.Broadcast : StormClass.Multicast
-    if (from.storm!.admits(kind, packet, this.#clock.nowMs)) return -1
+    if (from.storm!.admits(kind, packet)) return -1
     return broadcast ? DropReason.StormBroadcast : DropReason.StormMulticast
   }
 
   #unknown(from: Port, packet: Packet, vid: number): void {
     const { storm } = from
     if (storm !== undefined && !packet.traced) {
-      if (!storm.admits(StormClass.Unknown, packet, this.#clock.nowMs)) {
+      if (!storm.admits(StormClass.Unknown, packet)) {
         return this.#pool.drop(packet, DropReason.StormUnknown)
       }
     }

@@ -2,7 +2,7 @@
  * One port of a bridge: what it may do, and what the bridge remembers of it. Only bridge.ts makes
  * and changes ports; to everyone else a port is a name and an input.
  */
-import type { Cancel } from '../clock.ts'
+import type { Cancel, Clock } from '../clock.ts'
 import { DropReason } from '../drop.ts'
 import type { Output } from '../packet.ts'
 import type { Mac } from './mac.ts'
@@ -85,7 +85,7 @@ export class Port implements BridgePort {
     place: {
       index: number
       order: number
-      nowMs: number
+      clock: Clock
       filtering: boolean
       input: (port: Port) => Output
     },
@@ -100,7 +100,7 @@ export class Port implements BridgePort {
     this.learnedMax = options.learnedMax ?? Number.POSITIVE_INFINITY
     this.options = options
     this.vlans = place.filtering ? new PortVlans(options.vlan) : undefined
-    this.storm = options.storm === undefined ? undefined : new Storm(options.storm, place.nowMs)
+    this.storm = options.storm === undefined ? undefined : new Storm(options.storm, place.clock)
     this.#sources = options.macs && Int32Array.from(options.macs.flatMap(({ hi, lo }) => [hi, lo]))
     this.input = place.input(this)
   }

@@ -7,9 +7,11 @@
  * segments and may leave the bucket in debt: otherwise one of 45 segments would either count once
  * or, under a small limit, never pass.
  *
- * Time is the clock's, which stands still during a breath. State is in typed arrays because a
- * double in an object's field may be a heap number of its own.
+ * Time is the clock's, which stands still during a breath. State is in typed arrays, and the time
+ * is read here and not passed in, because a double that is a field or an argument may be a heap
+ * number of its own: garbage for each frame.
  */
+import type { Clock } from '../clock.ts'
 import { StackError } from '../errors.ts'
 import type { Packet } from '../packet.ts'
 
@@ -24,39 +26,40 @@ export const StormClass = { Broadcast: 0, Multicast: 1, Unknown: 2 } as const
 const CLASSES = 3
 
 export class Storm {
+  readonly #clock: Clock
   readonly #perS = new Float64Array(CLASSES)
+  /** One second's worth; at least one frame, unless nothing may pass. */
+  readonly #bucket = new Float64Array(CLASSES)
   readonly #tokens = new Float64Array(CLASSES)
   readonly #atMs = new Float64Array(CLASSES)
 
   /** @throws StackError `bad-argument` if a limit is negative or not a number. */
-  constructor(limits: StormLimits, nowMs: number) {
+  constructor(limits: StormLimits, clock: Clock) {
+    this.#clock = clock
     const { broadcastPerS, multicastPerS, unknownPerS } = limits
     const rates = [broadcastPerS, multicastPerS, unknownPerS]
     for (let kind = 0; kind < CLASSES; kind++) {
       const perS = rates[kind] ?? Number.POSITIVE_INFINITY
       if (!(perS >= 0)) throw new StackError('bad-argument', `a storm limit of ${perS} a second`)
       this.#perS[kind] = perS
-      this.#tokens[kind] = bucketOf(perS)
-      this.#atMs[kind] = nowMs
+      this.#bucket[kind] = perS > 0 && perS < 1 ? 1 : perS
+      this.#tokens[kind] = this.#bucket[kind]!
+      this.#atMs[kind] = clock.nowMs
     }
   }
 
   /** Take the tokens for this packet. False: it is over the limit of its {@link StormClass}. */
-  admits(kind: number, packet: Packet, nowMs: number): boolean {
+  admits(kind: number, packet: Packet): boolean {
     const perS = this.#perS[kind]!
     if (perS === Number.POSITIVE_INFINITY) return true
+    const { nowMs } = this.#clock
     const earned = ((nowMs - this.#atMs[kind]!) * perS) / 1000
-    const tokens = Math.min(this.#tokens[kind]! + earned, bucketOf(perS))
+    const tokens = Math.min(this.#tokens[kind]! + earned, this.#bucket[kind]!)
     this.#atMs[kind] = nowMs
     const admitted = tokens >= 1
     this.#tokens[kind] = admitted ? tokens - segments(packet) : tokens
     return admitted
   }
-}
-
-/** One second's worth; at least one frame, unless nothing may pass. */
-function bucketOf(perS: number): number {
-  return perS > 0 && perS < 1 ? 1 : perS
 }
 
 function segments(packet: Packet): number {
