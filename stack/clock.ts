@@ -59,7 +59,14 @@ interface Due {
   live: boolean
 }
 
-/** Time that moves only when told to. Timers due at one instant run in the order they were set. */
+/** Instants of virtual time are multiples of 1/1024 ms, which sums of them stay exactly. */
+const TICKS_PER_MS = 1024
+
+/**
+ * Time that moves only when told to. Timers due at one instant run in the order they were set, and
+ * none before its time by a rounding error: whoever waits for `atMs - nowMs` then finds `atMs`
+ * reached, instead of waiting again for nothing, forever.
+ */
 export class VirtualClock implements Clock {
   nowMs = 0
   /** A binary heap: the earliest at the root. */
@@ -69,7 +76,7 @@ export class VirtualClock implements Clock {
 
   after(delayMs: number, run: () => void): Cancel {
     const due: Due = {
-      atMs: this.nowMs + Math.max(0, delayMs),
+      atMs: Math.ceil((this.nowMs + Math.max(0, delayMs)) * TICKS_PER_MS) / TICKS_PER_MS,
       order: this.#order++,
       run,
       live: true,
@@ -94,7 +101,8 @@ export class VirtualClock implements Clock {
 
   /** Go to the next timer and run it. False if there is none at or before `limitMs`. */
   step(limitMs: number): boolean {
-    if (this.nextMs > limitMs) return false
+    const { nextMs } = this
+    if (nextMs > limitMs || nextMs === Number.POSITIVE_INFINITY) return false
     const due = this.#pop()
     this.#pending--
     due.live = false
