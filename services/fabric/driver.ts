@@ -80,6 +80,8 @@ class Waits {
 
 /** Breaths at one instant of virtual time after which traffic is taken to be endless. */
 const BREATHS_MAX = 1_000_000
+/** Timers at one instant after which they are taken to be endless. */
+const STEPS_MAX = 1_000_000
 /** Instants before the event loop has its turn even if no wait ended. */
 const INSTANTS_PER_TURN = 1000
 
@@ -101,6 +103,8 @@ export class VirtualDriver implements Driver {
   readonly #waits = new Waits()
   #running = false
   #open = true
+  /** Timers run since time last moved. */
+  #stepsHere = 0
 
   add(device: Device): void {
     this.#devices.push(device)
@@ -134,9 +138,29 @@ export class VirtualDriver implements Driver {
     }
   }
 
+  /**
+   * Let so much time pass at once, whoever waits: for simulations, which need no event loop.
+   * @throws StackError as {@link settle}.
+   */
+  pass(ms: number): void {
+    const untilMs = this.clock.nowMs + ms
+    do this.settle()
+    while (this.#step(untilMs))
+    this.clock.jump(untilMs)
+  }
+
   close(): void {
     this.#open = false
     this.#waits.rejectAll(new StackError('daemon', 'the fabric was closed while this waited'))
+  }
+
+  /** Run the next timer. @throws StackError if time stands still while timers run. */
+  #step(limitMs: number): boolean {
+    const beforeMs = this.clock.nowMs
+    if (!this.clock.step(limitMs)) return false
+    this.#stepsHere = this.clock.nowMs === beforeMs ? this.#stepsHere + 1 : 0
+    if (this.#stepsHere <= STEPS_MAX) return true
+    throw new StackError('exhausted', `timers at ${beforeMs} ms never end`)
   }
 
   async #run(): Promise<void> {
@@ -145,7 +169,7 @@ export class VirtualDriver implements Driver {
       while (this.#open && this.#waits.count > 0) {
         const { ended } = this.#waits
         this.settle()
-        if (this.#waits.ended === ended && !this.clock.step(Number.POSITIVE_INFINITY)) {
+        if (this.#waits.ended === ended && !this.#step(Number.POSITIVE_INFINITY)) {
           throw new StackError('exhausted', 'nothing is left that could end this wait')
         }
         if (this.#waits.ended !== ended || ++instants % INSTANTS_PER_TURN === 0) await turn()

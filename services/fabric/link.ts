@@ -1,5 +1,4 @@
 /** The cable of one sandbox in one network, for faults. */
-import { Count } from '../../stack/counters.ts'
 import type { CableFaults } from '../../stack/eth/lane.ts'
 import type { CableEnd } from '../../stack/eth/memory.ts'
 import type { MemoryLinks } from './memory_links.ts'
@@ -38,18 +37,10 @@ export class FabricLink {
 
   counts(): { readonly up: LinkCounts; readonly down: LinkCounts } {
     const { a, b } = this.#links.cable(this.device)
-    const { counters } = this.#links.pool
-    const lane = (from: CableEnd, to: CableEnd): LinkCounts => {
-      const { lost, duplicated, reordered, corrupted } = from.counts
-      return {
-        sent: counters.value(from.port, Count.TxPackets),
-        received: counters.value(to.port, Count.RxPackets),
-        lost,
-        duplicated,
-        reordered,
-        corrupted,
-      }
+    const lane = ({ counts }: CableEnd): LinkCounts => {
+      const { taken, given, lost, duplicated, reordered, corrupted } = counts
+      return { sent: taken, received: given, lost, duplicated, reordered, corrupted }
     }
-    return { up: lane(b, a), down: lane(a, b) }
+    return { up: lane(b), down: lane(a) }
   }
 }

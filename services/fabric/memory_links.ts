@@ -33,7 +33,7 @@ export interface MemoryLinksOptions {
 
 export class MemoryLinks implements Links {
   readonly describe = 'memory'
-  readonly pool: Pool
+  readonly #pool: Pool
   readonly #driver: Driver
   readonly #random: Random
   /** By network namespace, as sandboxes may share one. */
@@ -42,7 +42,7 @@ export class MemoryLinks implements Links {
   readonly #attached = new Map<Device, Attached>()
 
   constructor({ pool, driver, random }: MemoryLinksOptions) {
-    this.pool = pool
+    this.#pool = pool
     this.#driver = driver
     this.#random = random
   }
@@ -50,7 +50,7 @@ export class MemoryLinks implements Links {
   prepare({ name, netns }: { readonly name: string; readonly netns: string }): void {
     if (this.#hosts.has(netns)) return
     const random = new Random(this.#random.bits())
-    const host = new Host({ name, pool: this.pool, driver: this.#driver, random })
+    const host = new Host({ name, pool: this.#pool, driver: this.#driver, random })
     this.#hosts.set(netns, host)
   }
 
@@ -61,7 +61,7 @@ export class MemoryLinks implements Links {
     const cable = new Cable({
       name: deviceName,
       ends: [deviceName, `${deviceName} (host)`],
-      pool: this.pool,
+      pool: this.#pool,
       clock: this.#driver.clock,
       random: new Random(this.#random.bits()),
       mtuBytes,

@@ -37,6 +37,10 @@ export interface CableFaults {
 
 /** What became of the frames of one direction so far. */
 export interface LaneCounts {
+  /** Taken to be carried: what the counters call transmitted. */
+  taken: number
+  /** Polled at the other end: what the counters call received. */
+  given: number
   /** Taken, and dropped `link-lost`. */
   lost: number
   /** Taken, and dropped `queue-full` when it arrived at a full inbox. */
@@ -71,6 +75,8 @@ interface Flight {
 
 export class Lane {
   readonly counts: LaneCounts = {
+    taken: 0,
+    given: 0,
     lost: 0,
     overflowed: 0,
     abandoned: 0,
@@ -112,7 +118,7 @@ export class Lane {
     if (!this.#clean || this.#flights.length > 0) return this.#carryFaulty(packet)
     const { len } = packet
     if (!this.#arrive(packet)) return this.#pool.drop(packet, DropReason.QueueFull)
-    this.#pool.counters.transmitted(this.#port, len)
+    this.#take(len)
   }
 
   /** Free what is on its way. */
@@ -125,11 +131,16 @@ export class Lane {
     this.counts.flying = 0
   }
 
+  #take(bytes: number): void {
+    this.counts.taken++
+    this.#pool.counters.transmitted(this.#port, bytes)
+  }
+
   #carryFaulty(packet: Packet): void {
     const faults = this.#faults
     const leavesMs = this.#serialize(packet.len, faults)
     if (leavesMs < 0) return this.#pool.drop(packet, DropReason.QueueFull)
-    this.#pool.counters.transmitted(this.#port, packet.len)
+    this.#take(packet.len)
     if (faults.partitioned === true || this.#random.chance(faults.lossPct ?? 0)) {
       this.counts.lost++
       return this.#drop(packet, DropReason.LinkLost)

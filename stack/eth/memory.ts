@@ -9,9 +9,9 @@
  * Both ends live in one pool, so a frame changes hands and is not copied; its offload facts stay
  * with it. An inbox is a ring that polling empties, in the same breath if nothing delays.
  *
- * Accounts, which the simulator closes after each run: what an end transmitted plus `duplicated`
- * is what its peer received plus `lost`, `overflowed`, `abandoned`, `flying` and what waits at the
- * peer. What is lost or
+ * Accounts, which the simulator closes after each run: `taken` (what an end transmitted) plus
+ * `duplicated` is `given` (what its peer received) plus `lost`, `overflowed`, `abandoned`, `flying`
+ * and what waits at the peer. What is lost or
  * overflows on the way is dropped and counted at the end that transmitted. A refused frame
  * (`queue-full`, `frame-oversize`, `frame-offload-bad`, `device-down`) does not count as
  * transmitted; its drop is counted at the device that it came in by, as everywhere.
@@ -136,6 +136,7 @@ export class CableEnd implements Device {
     while (count < budget && this.#read !== this.#written) {
       const packet = this.#take()
       packet.ingress = this.port
+      this.#peer.#lane.counts.given++
       this.#pool.counters.received(this.port, packet.len)
       if (isHeader(packet.len)) this.output(packet)
       else this.#pool.drop(packet, DropReason.FrameRunt)

@@ -53,12 +53,11 @@ class Rig {
   /** The equation in the header of memory.ts, for frames from `from` to `to`. */
   balance(from: CableEnd, to: CableEnd): { in: number; out: number } {
     const { counters } = this.pool
-    const { duplicated, lost, overflowed, abandoned, flying } = from.counts
-    const received = counters.value(to.port, Count.RxPackets)
-    return {
-      in: counters.value(from.port, Count.TxPackets) + duplicated,
-      out: received + lost + overflowed + abandoned + flying + to.waiting,
-    }
+    const { taken, given, duplicated, lost, overflowed, abandoned, flying } = from.counts
+    if (!from.closed) expect(counters.value(from.port, Count.TxPackets)).toBe(taken)
+    if (!to.closed) expect(counters.value(to.port, Count.RxPackets)).toBe(given)
+    const out = given + lost + overflowed + abandoned + flying + to.waiting
+    return { in: taken + duplicated, out }
   }
 }
 

@@ -1,0 +1,166 @@
+/**
+ * Accounts of a whole simulation: every packet that a pool gave out and took back, every frame and
+ * drop that was counted, by the cables and by the elements between them.
+ *
+ * The equation, at any instant when nothing moves (cables stand between nodes and hosts; all that
+ * is not a cable is an element):
+ *
+ * ```text
+ *   received + originated = transmitted + dropped + consumed + held
+ *
+ *   received     frames that devices delivered to elements          counters, all ports
+ *   originated   packets allocated by elements                      pool, less cables' duplicates
+ *   transmitted  frames that elements gave to devices, and these took   counters, all ports
+ *   dropped      packets ended by elements with a reason            pool, less cables' losses
+ *   consumed     packets that elements freed without one            pool, less cables' leftovers
+ *   held         in queues of elements: neighbors, reassembly       pool, less those in cables
+ * ```
+ *
+ * The pool's side is counted where memory changes hands, the counters' side where elements say
+ * what they did, the cables' side by the cables: three witnesses that know nothing of each other.
+ */
+import { Count, Counters } from '../../stack/counters.ts'
+import { DROP_COUNT, DropReason } from '../../stack/drop.ts'
+import type { Cable, CableEnd } from '../../stack/eth/memory.ts'
+import { type Packet, Pool } from '../../stack/packet.ts'
+
+/** Counters that also add up over all ports, released ones included. */
+class Totals extends Counters {
+  receivedFrames = 0
+  transmittedFrames = 0
+  readonly dropped_: number[] = new Array<number>(DROP_COUNT).fill(0)
+
+  override received(port: number, bytes: number): void {
+    this.receivedFrames++
+    super.received(port, bytes)
+  }
+
+  override transmitted(port: number, bytes: number): void {
+    this.transmittedFrames++
+    super.transmitted(port, bytes)
+  }
+
+  override dropped(port: number, reason: number): void {
+    this.dropped_[reason]!++
+    super.dropped(port, reason)
+  }
+}
+
+class CountingPool extends Pool {
+  allocated = 0
+  freed = 0
+  dropped = 0
+  /** Drops by reason that the counters must know of: those of packets that are not traced. */
+  readonly reasons: number[] = new Array<number>(DROP_COUNT).fill(0)
+
+  override alloc(bytes: number): Packet | undefined {
+    const packet = super.alloc(bytes)
+    if (packet !== undefined) this.allocated++
+    return packet
+  }
+
+  override free(packet: Packet): void {
+    super.free(packet)
+    this.freed++
+  }
+
+  override drop(packet: Packet, reason: number): void {
+    if (!packet.traced) this.reasons[reason]!++
+    this.dropped++
+    super.drop(packet, reason)
+  }
+}
+
+export interface LedgerOptions {
+  readonly smallCount: number
+  readonly largeCount: number
+  readonly checked: boolean
+}
+
+export class Ledger {
+  readonly pool: Pool
+  readonly #pool: CountingPool
+  readonly #totals = new Totals()
+  readonly #cables: Cable[] = []
+
+  constructor(options: LedgerOptions) {
+    this.#pool = new CountingPool({ ...options, counters: this.#totals })
+    this.pool = this.#pool
+  }
+
+  /** Watch a cable, for as long as the ledger lives. */
+  add(cable: Cable): void {
+    this.#cables.push(cable)
+  }
+
+  /** What does not add up; empty: all does. */
+  audit(): string[] {
+    return [...this.#auditPool(), ...this.#auditDrops(), ...this.#auditCables()]
+  }
+
+  /** Packets that somebody owns. */
+  get live(): number {
+    return this.#pool.packets.length - this.#pool.idle
+  }
+
+  #ends(): CableEnd[] {
+    return this.#cables.flatMap(({ a, b }) => [a, b])
+  }
+
+  #auditPool(): string[] {
+    const pool = this.#pool
+    const sum = (pick: (end: CableEnd) => number): number =>
+      this.#ends().reduce((total, end) => total + pick(end), 0)
+    const lost = sum(({ counts }) => counts.lost + counts.overflowed)
+    const books = {
+      received: this.#totals.receivedFrames,
+      originated: pool.allocated - sum(({ counts }) => counts.duplicated),
+      transmitted: this.#totals.transmittedFrames,
+      dropped: pool.dropped - lost,
+      consumed: pool.freed - pool.dropped - sum(({ counts }) => counts.abandoned),
+      held: this.live - sum(({ counts, waiting }) => counts.flying + waiting),
+    }
+    const faults: string[] = []
+    const { received, originated, transmitted, dropped, consumed, held } = books
+    if (received + originated !== transmitted + dropped + consumed + held) {
+      faults.push(`the books do not balance: ${JSON.stringify(books)}`)
+    }
+    if (pool.allocated - pool.freed !== this.live) {
+      faults.push(`${pool.allocated} allocated, ${pool.freed} freed, ${this.live} live`)
+    }
+    return faults
+  }
+
+  /** A drop is counted exactly once; `pool-empty` also where there was no packet to drop. */
+  #auditDrops(): string[] {
+    const faults: string[] = []
+    for (let reason = 0; reason < DROP_COUNT; reason++) {
+      const counted = this.#totals.dropped_[reason]!
+      const done = this.#pool.reasons[reason]!
+      const fits = reason === DropReason.PoolEmpty ? counted >= done : counted === done
+      if (!fits) faults.push(`drop reason ${reason}: ${done} done, ${counted} counted`)
+    }
+    return faults
+  }
+
+  /** Each cable by itself, and its counters as long as they are its own. */
+  #auditCables(): string[] {
+    const faults: string[] = []
+    const { counters } = this.#pool
+    for (const { name, a, b } of this.#cables) {
+      for (const [from, to] of [
+        [a, b],
+        [b, a],
+      ] as const) {
+        const { counts } = from
+        const { taken, given, duplicated, lost, overflowed, abandoned, flying } = counts
+        const out = given + lost + overflowed + abandoned + flying + to.waiting
+        const sent = from.closed ? taken : counters.value(from.port, Count.TxPackets)
+        const received = to.closed ? given : counters.value(to.port, Count.RxPackets)
+        if (taken + duplicated === out && sent === taken && received === given) continue
+        faults.push(`cable ${name}: ${sent} sent, ${received} received, ${JSON.stringify(counts)}`)
+      }
+    }
+    return faults
+  }
+}
