@@ -19,6 +19,7 @@ import type { Bindings } from '../stack/arp/bindings.ts'
 import { linkLocal } from '../stack/arp/nd_emit.ts'
 import { arpProxy } from '../stack/arp/proxy.ts'
 import { type Device, sender } from '../stack/device.ts'
+import { DropReason } from '../stack/drop.ts'
 import type { Bridge } from '../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortOptions } from '../stack/eth/bridge_port.ts'
 import type { Mac } from '../stack/eth/mac.ts'
@@ -94,13 +95,12 @@ export class Edge {
     }
   }
 
-  /** Tell the network where the endpoint's addresses are now. */
+  /** Tell the network where the endpoint's addresses are now. The frames are the node's own. */
   announce(): void {
     if (!this.#isUntagged) return
     for (const { address } of this.endpoint.addresses) {
       const packet = announce(this.#pool, address, this.#mac)
-      if (packet === undefined) return
-      packet.ingress = this.device.port
+      if (packet === undefined) return this.#pool.counters.dropped(0, DropReason.PoolEmpty)
       this.#port.input(packet)
     }
   }

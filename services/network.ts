@@ -50,7 +50,7 @@ export class Network {
   /** By sandbox. */
   readonly #attached = new Map<string, Attached>()
 
-  /** Precondition: driver `bridge`, so that there is a gateway. @throws StackError; leaves nothing. */
+  /** Precondition: driver `bridge`: there is a gateway. @throws StackError; leaves nothing. */
   constructor(context: Context, state: NetworkState) {
     const { pool, clock, random, log } = context
     const { name, options } = state

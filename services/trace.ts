@@ -170,7 +170,8 @@ function checkSize({ device, endpoint }: Edge, fields: PacketFields): void {
   if (over <= 0) return
   const message =
     `${fields.size} octets make a packet above the MTU of ${endpoint.interfaceName}, ` +
-    `${device.mtuBytes}; ${endpoint.sandbox} would send fragments. Trace at most ${fields.size - over}`
+    `${device.mtuBytes}; ${endpoint.sandbox} would send fragments. ` +
+    `Trace at most ${fields.size - over}`
   throw new StackError('bad-argument', message)
 }
 

@@ -210,13 +210,20 @@ export function fdb(node: Node, only?: string): FdbRow[] {
   return node
     .networks()
     .filter(({ state }) => only === undefined || state.name === only)
-    .flatMap((network) => network.fdb().map((row) => ({ network: network.state.name, ...row })))
+    .flatMap((network) =>
+      network
+        .fdb()
+        .map((row) => ({ network: network.state.name, ...row, ageMs: Math.round(row.ageMs) })),
+    )
 }
 
 export function neigh(node: Node): NeighborRow[] {
-  return node.context.router.neighbors
-    .list()
-    .map(({ link, mac, ...row }) => ({ network: link, ...row, mac: mac ?? null }))
+  return node.context.router.neighbors.list().map(({ link, mac, ageMs, ...row }) => ({
+    network: link,
+    ...row,
+    mac: mac ?? null,
+    ageMs: Math.round(ageMs),
+  }))
 }
 
 export function routes(node: Node): RouteRow[] {

@@ -1,4 +1,4 @@
-/** Driver `bridge`: networks on this host, each a bridge with a leg of the router; see network.ts. */
+/** Driver `bridge`: each network a bridge with a leg of the router; see network.ts. */
 import { StackError } from '../../stack/errors.ts'
 import type { Context } from '../context.ts'
 import { Network } from '../network.ts'

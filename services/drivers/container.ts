@@ -1,5 +1,6 @@
 /**
- * Driver `container`: its sandboxes have the stack of another sandbox. That sandbox's interfaces are also this one's.
+ * Driver `container`: its sandboxes have the stack of another sandbox, whose interfaces are also
+ * theirs.
  *
  * The node makes sandboxes (`SandboxState.stack`); this driver has no network to build and no
  * interface to give.

@@ -1,5 +1,6 @@
 /**
- * Driver `host`: its sandboxes have the stack of the host itself; tapline makes nothing and takes no part in its traffic.
+ * Driver `host`: its sandboxes have the stack of the host itself; tapline makes nothing and takes
+ * no part in its traffic.
  *
  * The node makes sandboxes (`SandboxState.stack`); this driver has no network to build and no
  * interface to give.

@@ -1,4 +1,5 @@
 /** Configuration files: what they mean, and every way in which they can be wrong. */
+import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { formatFault, parseConfig } from '../../services/config/parse.ts'
@@ -14,14 +15,21 @@ networks:
     <<: *common
     ipam:
       config:
-        - { subnet: 10.1.0.0/24, gateway: 10.1.0.254, ip_range: 10.1.0.128/25, aux_addresses: { nas: 10.1.0.200 } }
+        - subnet: 10.1.0.0/24
+          gateway: 10.1.0.254
+          ip_range: 10.1.0.128/25
+          aux_addresses: { nas: 10.1.0.200 }
         - { subnet: "fd00:1::/64", gateway: "fd00:1::1" }
   back: { internal: true }
 sandboxes:
   web1:
     netns: web1
     networks:
-      front: { ipv4_address: 10.1.0.11, ipv6_address: "fd00:1::11", aliases: [web], mac_address: "02:00:00:00:00:11" }
+      front:
+        ipv4_address: 10.1.0.11
+        ipv6_address: "fd00:1::11"
+        aliases: [web]
+        mac_address: "02:00:00:00:00:11"
       back:
   db: { netns: "pid:12", networks: [ back ] }
   side: { network_mode: "container:web1" }
@@ -59,6 +67,12 @@ describe('a good file', () => {
     expect(formatConfig(config!)).toMatchSnapshot()
   })
 
+  it('is what the documentation shows', () => {
+    const page = readFileSync(new URL('../../docs/configuration.md', import.meta.url), 'utf8')
+    const [, example] = /```yaml\n(.*?)```/s.exec(page)!
+    expect(parseConfig(example!, 'example').faults).toEqual([])
+  })
+
   it('may be JSON', () => {
     const text = JSON.stringify({
       name: 'j',
@@ -77,7 +91,13 @@ describe('a good file', () => {
   it('may write options as strings, numbers and booleans', () => {
     const text = `name: t
 networks:
-  n: { driver_opts: { com.docker.network.driver.mtu: 9000, com.docker.network.bridge.enable_icc: false, tapline.offload: "false", tapline.arp_proxy: "false", tapline.mac_guard: "0" } }`
+  n:
+    driver_opts:
+      com.docker.network.driver.mtu: 9000
+      com.docker.network.bridge.enable_icc: false
+      tapline.offload: "false"
+      tapline.arp_proxy: "false"
+      tapline.mac_guard: "0"`
     expect(parseConfig(text, 't').config?.networks[0]?.options).toMatchObject({
       mtuBytes: 9000,
       isolated: true,
@@ -104,7 +124,12 @@ sandboxes:
     networks:
       n:
         interface_name: lan0
-        driver_opts: { tapline.vlan_pvid: 10, tapline.vlan_tagged: "30,20", tapline.storm_broadcast: 100, tapline.mtu: 1400, tapline.isolated: true }`
+        driver_opts:
+          tapline.vlan_pvid: 10
+          tapline.vlan_tagged: "30,20"
+          tapline.storm_broadcast: 100
+          tapline.mtu: 1400
+          tapline.isolated: true`
     const endpoint = parseConfig(text, 't').config?.sandboxes[0]?.endpoints[0]
     expect(endpoint).toMatchObject({
       interfaceName: 'lan0',
@@ -138,11 +163,13 @@ sandboxes:
     networks: [ nosuch, 7 ]
 `
     expect(faults(text)).toEqual([
-      'f.yaml:1:7: "shop_x" is not a name: 1 to 63 letters, digits and inner hyphens, such as "web-1"',
+      'f.yaml:1:7: "shop_x" is not a name: 1 to 63 letters, digits and inner hyphens, ' +
+        'such as "web-1"',
       'f.yaml:4:5: unknown key "drivr"; did you mean "driver"?',
       'f.yaml:5:18: expected true or false, got "yes"',
       'f.yaml:6:33: "10.1.0.5/24" has host bits set; "10.1.0.0/24" would be right',
-      'f.yaml:7:25: unknown key "com.docker.network.driver.mut"; did you mean "com.docker.network.driver.mtu"?',
+      'f.yaml:7:25: unknown key "com.docker.network.driver.mut"; ' +
+        'did you mean "com.docker.network.driver.mtu"?',
       'f.yaml:10:12: "a b" is not a namespace: a name such as "web1", "pid:1234", or a path',
       'f.yaml:12:17: there is no network "frnt"; did you mean "front"?',
       'f.yaml:14:17: there is no network "nosuch"; define it under "networks"',
@@ -253,8 +280,12 @@ describe('networks', () => {
     ['ipam: { config: [ { subnet: 10.1.0.0/24, ip_range: 10.2.0.0/25 } ] }', 'is not inside'],
     ['ipam: { config: [ { subnet: 10.1.0.0/24, aux_addresses: { a: 10.2.0.1 } } ] }', 'not a host'],
     [
-      'ipam: { config: [ { subnet: 10.1.0.0/24, gateway: 10.1.0.9, aux_addresses: { a: 10.1.0.9 } } ] }',
-      '10.1.0.9 is taken by the gateway',
+      'ipam: { config: [ { subnet: 10.1.0.0/24, aux_addresses: { a: 10.1.0.9, b: 10.1.0.9 } } ] }',
+      '10.1.0.9 is taken by aux_addresses "a"',
+    ],
+    [
+      'ipam: { config: [ { subnet: 10.0.0.0/8, gateway: 10.0.0.9, aux_addresses: { a: 10.0.0.9 } } ] }',
+      '10.0.0.9 is taken by the gateway',
     ],
     ['ipam: { config: [ { subnet: 10.1.0.0/32 } ] }', 'too small'],
     ['ipam: { config: [ { subnet: 10.1.0.0/33 } ] }', 'at most /32'],

@@ -206,7 +206,7 @@ describe('sandboxes', () => {
 })
 
 describe('any configuration', () => {
-  it('gives each address and MAC once, inside its subnet, and planning again changes nothing', () => {
+  it('gives each address and MAC once, in its subnet, and planning again changes nothing', () => {
     fc.assert(
       fc.property(anyConfig, anyConfig, (before, after) => {
         const held = desired(before)
