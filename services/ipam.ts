@@ -57,7 +57,7 @@ export function boundsOf({ address, bits }: Prefix): Bounds {
  * The addresses of a prefix that a machine may have. A /31 has two (RFC 3021), a /127 likewise
  * (RFC 6164); a single address is its own host.
  */
-export function hostBounds(prefix: Prefix): Bounds {
+function hostBounds(prefix: Prefix): Bounds {
   const { first, last } = boundsOf(prefix)
   if (last - first < 2n) return { first, last }
   return { first: first + 1n, last: prefix.address.family === 4 ? last - 1n : last }
