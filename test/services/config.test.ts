@@ -284,7 +284,7 @@ describe('networks', () => {
       '10.1.0.9 is taken by aux_addresses "a"',
     ],
     [
-      'ipam: { config: [ { subnet: 10.0.0.0/8, gateway: 10.0.0.9, aux_addresses: { a: 10.0.0.9 }}]}',
+      'ipam: { config: [ { subnet: 10.0.0.0/8, gateway: 10.0.0.9, aux_addresses: {a: 10.0.0.9}}]}',
       '10.0.0.9 is taken by the gateway',
     ],
     ['ipam: { config: [ { subnet: 10.1.0.0/32 } ] }', 'too small'],
