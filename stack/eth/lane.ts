@@ -2,7 +2,8 @@
  * One direction of a cable in memory, and what it does to frames.
  *
  * ```text
- *   carry ─► partition, loss ─► bandwidth ─► corruption ─► duplication ─► delay, reordering ─► arrive
+ *   carry ─► bandwidth ─► partition, loss ─► corruption ─► duplication
+ *                                                              └─► delay, reordering ─► arrive
  * ```
  *
  * Every choice is drawn from one seeded generator, and no number is drawn for a fault that is off.

@@ -17,7 +17,10 @@ networks:
     ipam: { config: [ { subnet: 10.1.0.0/24 }, { subnet: "fd00:1::/64" } ] }
   back:
     enable_ipv6: true
-    driver_opts: { com.docker.network.driver.mtu: "1400", tapline.arp_proxy: "false", tapline.mac_guard: "false" }
+    driver_opts:
+      com.docker.network.driver.mtu: "1400"
+      tapline.arp_proxy: "false"
+      tapline.mac_guard: "false"
     ipam: { config: [ { subnet: 10.2.0.0/24 }, { subnet: "fd00:2::/64" } ] }
   trunk:
     driver_opts: { tapline.vlan_filtering: "true", tapline.offload: "false" }

@@ -2,8 +2,12 @@
  * Frames of every kind, mutated, into a whole node: nothing throws, every packet comes back, the
  * tables stay bounded, and afterwards the network works as before. `FUZZ_ROUNDS` and `FUZZ_SEED`
  * make it longer, or another one.
+ *
+ * The fuzzer is led by what it causes: a frame that makes the node do something new (another set
+ * of drops, answers and copies) is mutated further.
  */
 import { describe, expect, it } from 'vitest'
+import { Count } from '../../stack/counters.ts'
 import { DROP_NAMES, DropReason } from '../../stack/drop.ts'
 import { Random } from '../../stack/random.ts'
 import { corpus, type Frame } from './corpus.ts'
@@ -11,19 +15,42 @@ import { FuzzNode } from './lab.ts'
 import { garbage, mutate } from './mutate.ts'
 
 const { FUZZ_ROUNDS, FUZZ_SEED } = process.env
-const ROUNDS = Number(FUZZ_ROUNDS ?? 6000)
+const ROUNDS = Number(FUZZ_ROUNDS ?? 15000)
 const SEED = Number(FUZZ_SEED ?? 1)
 const SANDBOXES = 7
 const ENDS = ['web/eth0', 'db/eth0', 't1/eth0', 'vault/eth0']
 
-/** A function of the frame's number, so that one frame can be looked at alone. */
-function frameOf(seed: number, n: number, all: readonly Frame[]): Frame {
-  const random = new Random(seed * 1_000_003 + n)
-  for (let i = 0; i < 5; i++) random.bits()
-  if (random.chance(3)) return garbage(random)
-  const frame = all[random.below(all.length)]!
-  if (random.chance(15)) return frame
-  return mutate(random, frame, all[random.below(all.length)]!)
+/** Frames to mutate: the corpus, and those that had an effect of their own. */
+class Breeding {
+  readonly #random: Random
+  readonly #frames: Frame[]
+  readonly #effects = new Set<string>()
+
+  constructor(random: Random, frames: readonly Frame[]) {
+    this.#random = random
+    this.#frames = [...frames]
+  }
+
+  get effects(): number {
+    return this.#effects.size
+  }
+
+  next(): Frame {
+    const random = this.#random
+    if (random.chance(3)) return garbage(random)
+    const frame = this.#one()
+    return random.chance(5) ? frame : mutate(random, frame, this.#one())
+  }
+
+  learn(frame: Frame, effect: string): void {
+    if (this.#effects.has(effect)) return
+    this.#effects.add(effect)
+    this.#frames.push(frame)
+  }
+
+  #one(): Frame {
+    return this.#frames[this.#random.below(this.#frames.length)]!
+  }
 }
 
 describe('a node under fuzzed frames', () => {
@@ -34,11 +61,11 @@ describe('a node under fuzzed frames', () => {
     expect(new Set(all.map(({ what }) => what)).size).toBe(all.length)
     const ends: Record<string, string> = {}
     for (const frame of all) {
-      const before = totals(node)
+      const before = drops(node)
       node.inject(node.end('web/eth0'), frame)
       node.run(20)
-      const after = totals(node)
-      const reasons = Object.keys(after).filter((name) => after[name] !== before[name])
+      const after = drops(node)
+      const reasons = DROP_NAMES.filter((_, reason) => after[reason] !== before[reason])
       ends[frame.what] = reasons.filter((name) => name !== 'delivered').join(' ')
     }
     expect(ends).toMatchSnapshot()
@@ -48,18 +75,25 @@ describe('a node under fuzzed frames', () => {
   it(`survives ${ROUNDS} mutated frames`, async () => {
     const node = new FuzzNode(SEED)
     await node.up()
-    const all = corpus(node.parties())
+    const breeding = new Breeding(new Random(SEED), corpus(node.parties()))
+    let before = effects(node)
     for (let n = 0; n < ROUNDS; n++) {
-      const frame = frameOf(SEED, n, all)
+      const frame = breeding.next()
+      const end = ENDS[n % ENDS.length]!
       try {
-        node.inject(node.end(ENDS[n % ENDS.length]!), frame)
+        node.inject(node.end(end), frame)
         node.run(n % 50 === 0 ? 700 : 0)
       } catch (cause) {
         const hex = Buffer.from(frame.bytes).toString('hex')
         const facts = JSON.stringify(frame.facts)
         throw new Error(`frame ${n} of seed ${SEED}: ${frame.what} ${facts} ${hex}`, { cause })
       }
+      const after = effects(node)
+      const changed = after.map((value, i) => Math.min(3, value - before[i]!))
+      if (n % 50 !== 0) breeding.learn(frame, `${end} ${changed.join('')}`)
+      before = after
     }
+    expect(breeding.effects).toBeGreaterThan(60)
     expect(node.controller.fdb().length).toBeLessThan(9000)
     expect(node.controller.neigh().length).toBeLessThan(8300)
     node.run(200_000)
@@ -94,15 +128,20 @@ describe('a node under fuzzed frames', () => {
   })
 })
 
+const PORTS = Array.from({ length: 2 * SANDBOXES + 1 }, (_, port) => port)
+
 /** Drops by reason, over the few ports that this node and its hosts have. */
-function totals(node: FuzzNode): Record<string, number> {
+function drops(node: FuzzNode): number[] {
   const { counters } = node.pool
-  const ports = Array.from({ length: 2 * SANDBOXES + 1 }, (_, port) => port)
-  const pairs = DROP_NAMES.map((name, reason) => [
-    name,
-    ports.reduce((sum, port) => sum + counters.drops(port, reason), 0),
-  ])
-  return Object.fromEntries(pairs)
+  return DROP_NAMES.map((_, reason) =>
+    PORTS.reduce((sum, port) => sum + counters.drops(port, reason), 0),
+  )
+}
+
+/** What can be told apart from outside: drops by reason, and frames sent by port. */
+function effects(node: FuzzNode): number[] {
+  const { counters } = node.pool
+  return [...drops(node), ...PORTS.map((port) => counters.value(port, Count.TxPackets))]
 }
 
 /** Sandboxes that nobody impersonated reach each other and the gateway, in both families. */

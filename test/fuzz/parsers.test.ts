@@ -73,7 +73,9 @@ networks:
   front: &n { enable_ipv6: true, ipam: { config: [ { subnet: 10.1.0.0/24, gateway: 10.1.0.1 } ] } }
   back: { <<: *n, internal: true, driver_opts: { com.docker.network.driver.mtu: "1400" } }
 sandboxes:
-  web: { netns: web, networks: { front: { ipv4_address: 10.1.0.11, mac_address: "02:00:00:00:00:11" } } }
+  web:
+    netns: web
+    networks: { front: { ipv4_address: 10.1.0.11, mac_address: "02:00:00:00:00:11" } }
   db: { networks: [back] }
 routes: [ { to: 10.9.0.0/16, via: 10.1.0.11 } ]
 `
