@@ -34,6 +34,15 @@ import { FabricLink } from './link.ts'
 import { openPlatform, type Platform, type PlatformOptions } from './platform.ts'
 import { Sandbox, type SandboxHome } from './sandbox.ts'
 
+// What a user of the library may want to name.
+export type { CableFaults } from '../../stack/eth/lane.ts'
+export type { Capture } from './capture.ts'
+export type { EndpointOptions, NetworkOptions, SandboxOptions } from './desired.ts'
+export type { FabricLink } from './link.ts'
+export type { PingError, PingOptions, PingReply } from './ping.ts'
+export type { Sandbox } from './sandbox.ts'
+export type { Message, SendOptions, SocketError, UdpSocket } from './udp.ts'
+
 export interface FabricOptions extends PlatformOptions {
   /** Default `fabric`. */
   readonly name?: string
