@@ -16,16 +16,17 @@ export interface Machine {
   readonly load: number
 }
 
+const CONGESTION = '/proc/sys/net/ipv4/tcp_congestion_control'
+
 /** @param root The checkout. */
 export function describeMachine(root: string): Machine {
-  const congestion = '/proc/sys/net/ipv4/tcp_congestion_control'
   return {
     cpu: `${availableParallelism()} x ${cpus()[0]?.model.trim() ?? 'unknown CPU'}`,
     memoryGb: Math.round(totalmem() / 1e9),
     kernel: `Linux ${release()}`,
     node: process.version,
     iperf3: firstLine(['iperf3', '--version']),
-    congestionControl: readFileSync(congestion, 'latin1').trim(),
+    congestionControl: readFileSync(CONGESTION, 'latin1').trim(),
     commit: commitOf(root),
     date: new Date().toISOString(),
     load: loadavg()[0] ?? 0,

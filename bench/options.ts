@@ -15,6 +15,8 @@ export interface Options extends Settings {
   readonly warmUpSeconds: number
   readonly clientCpus: string
   readonly serverCpus: string
+  /** TCP's congestion control; left out: the host's own choice. */
+  readonly congestion: string | undefined
   readonly quick: boolean
   readonly json: boolean
   /** End with exit code 1 if a bar is missed. */
@@ -36,6 +38,7 @@ interface Given extends Settings, Pick<Options, 'clientCpus' | 'serverCpus'> {
   readonly quick: boolean
   readonly json: boolean
   readonly check: boolean
+  readonly congestion?: string
   readonly out?: string
 }
 
@@ -102,6 +105,7 @@ export function parseOptions(
     .option('--client-cpus <list>', 'where the client runs', cpuList, cpus.client)
     .option('--server-cpus <list>', 'where the server runs', cpuList, cpus.server)
     .option('--system-cpus <list>', 'where the system under test runs', cpuList, cpus.system)
+    .option('--congestion <name>', "TCP's congestion control (default: the host's)")
     .addOption(
       new Option('--engine <engine>', "tapline's input and output")
         .choices(['auto', 'io_uring', 'poll'])
@@ -125,6 +129,7 @@ export function parseOptions(
     rounds: given.rounds ?? defaults.rounds,
     seconds: given.seconds ?? defaults.seconds,
     warmUpSeconds: warmUp ?? defaults.warmUpSeconds,
+    congestion: given.congestion,
     out: given.out,
   }
 }

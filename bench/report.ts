@@ -114,12 +114,13 @@ export function formatReport({ options, outcome, machine, judged, chart }: Repor
 
 function settingRows(options: Options, machine: Machine): string[][] {
   const { rounds, seconds, warmUpSeconds, clientCpus, serverCpus, systemCpus } = options
+  const congestion = options.congestion ?? machine.congestionControl
   return [
     ['commit', machine.commit],
     ['date', machine.date],
     ['machine', `${machine.cpu}, ${machine.memoryGb} GB, load before the run ${machine.load}`],
     ['software', `${machine.kernel}, Node.js ${machine.node}, ${machine.iperf3}`],
-    ['transport', `MTU 1500, TCP congestion control ${machine.congestionControl}`],
+    ['transport', `MTU 1500, TCP congestion control ${congestion}`],
     ['runs', `${rounds} rounds, ${seconds} s each after ${warmUpSeconds} s of warm-up`],
     ['CPUs', `client ${clientCpus}, server ${serverCpus}, system under test ${systemCpus}`],
   ]

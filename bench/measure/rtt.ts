@@ -20,7 +20,7 @@ export async function measureRtt(
   if (!load) return roundTrips(await ping(bed, options.seconds))
   const seconds = options.seconds + options.warmUpSeconds + 1
   const shape = { streams: 1, bothWays: false }
-  const argv = iperfArguments(bed.serverAddress, { seconds, warmUpSeconds: 0 }, shape)
+  const argv = iperfArguments(bed.serverAddress, { ...options, seconds, warmUpSeconds: 0 }, shape)
   const stream = run(bed.clientCommand(argv), seconds * 1000 + SPARE_MS)
   stream.catch(() => undefined)
   await ping(bed, options.warmUpSeconds + WARM_UP_S)

@@ -16,15 +16,18 @@ export interface TcpShape {
 /** For setting a transfer up and taking it down, on a slow system. */
 export const SPARE_MS = 30_000
 
+type Timing = Pick<Options, 'seconds' | 'warmUpSeconds' | 'congestion'>
+
 /** Arguments of the iperf3 client. */
 export function iperfArguments(
   address: string,
-  { seconds, warmUpSeconds }: Pick<Options, 'seconds' | 'warmUpSeconds'>,
+  { seconds, warmUpSeconds, congestion }: Timing,
   { streams, bothWays }: Pick<TcpShape, 'streams' | 'bothWays'>,
 ): string[] {
   const where = ['iperf3', '-c', address, '-p', `${IPERF_PORT}`, '-J']
+  const control = congestion === undefined ? [] : ['-C', congestion]
   const how = ['-t', `${seconds}`, '-O', `${warmUpSeconds}`, '-P', `${streams}`]
-  return [...where, ...how, ...(bothWays ? ['--bidir'] : [])]
+  return [...where, ...control, ...how, ...(bothWays ? ['--bidir'] : [])]
 }
 
 /**

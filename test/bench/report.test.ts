@@ -120,7 +120,7 @@ describe('text', () => {
         kernel: 'Linux 6',
         node: 'v20',
         iperf3: 'iperf 3.12',
-        congestionControl: 'cubic',
+        congestionControl: 'bbr',
         commit: 'abc',
         date: '2026-01-01',
         load: 0,
@@ -129,7 +129,12 @@ describe('text', () => {
       chart: 'results.svg',
     })
     for (const part of [
-      ...['![Medians of all systems](results.svg)', '| commit | abc |', '3 rounds, 5 s each'],
+      ...[
+        '![Medians of all systems](results.svg)',
+        '| commit | abc |',
+        '3 rounds, 5 s each',
+        'control bbr',
+      ],
       ...['client 0, server 1, system under test 0-1', '| kernel veth + bridge | Linux 6 |'],
       ...['| 0.90 (0.85-1.00) | >= 0.88 | pass |', '18.0 (17.0 to 19.0)', '| checksum | 12.5 |'],
       ...['* Failed: tcp of vde, round 1: no luck', '* ovs: install openvswitch-switch'],
