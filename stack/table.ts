@@ -1,5 +1,5 @@
 /**
- * The one bounded hash table: FDB, neighbours, reassembly, and whatever else maps a few 32-bit
+ * The one bounded hash table: FDB, neighbors, reassembly, and whatever else maps a few 32-bit
  * words to a few 32-bit words and forgets what is not used.
  *
  * Chained hashing over typed arrays. An entry is a small number that stays the same while the

@@ -296,7 +296,7 @@ export class Host implements IpHost {
   #undeliverable(packet: Packet): void {
     const heading = readHeading(this.pool.mem, packet.head, packet.len, true)
     if (heading !== undefined) this.#blame(heading, UNREACHABLE)
-    this.pool.drop(packet, DropReason.NeighbourFailed)
+    this.pool.drop(packet, DropReason.NeighborFailed)
   }
 
   #isDeafTo(iface: HostInterface, mac: Mac): boolean {

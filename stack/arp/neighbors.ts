@@ -44,7 +44,7 @@ export interface NeighborsOptions {
   readonly router?: boolean
   /**
    * Takes ownership of a packet (IP header at its head) whose next hop does not answer, and ends
-   * it as `neighbour-failed`.
+   * it as `neighbor-failed`.
    */
   readonly unreachable: (link: NeighborLink, packet: Packet) => void
   /**
@@ -142,7 +142,7 @@ export class Neighbors {
   /** Forget one neighbor, permanent or not. Idempotent. */
   forget(link: NeighborLink, address: Address): void {
     const entry = this.#cache.find(link.index, address.words, 0)
-    if (entry >= 0) this.#resolver.remove(entry, DropReason.NeighbourFailed)
+    if (entry >= 0) this.#resolver.remove(entry, DropReason.NeighborFailed)
   }
 
   /** Forget what was learned, on one link or on all; what is permanent stays. */

@@ -37,8 +37,8 @@ const FAILED_KEEP_MS = 20_000
 /** Every awaited time is a multiple of it. */
 const SWEEP_MS: number = RETRANS_MS / 4
 
-/** Waiting packets a neighbor: a burst of one sender, and less than a window of super-frames. */
-const QUEUE_MAX = 16
+/** Waiting packets a neighbor: the largest datagram is 45 fragments at an MTU of 1500. */
+const QUEUE_MAX = 64
 /** Waiting packets in all, and at most this part of the pool: the data path needs the rest. */
 const WAITING_MAX = 512
 const WAITING_POOL_SHARE = 1 / 4
@@ -114,7 +114,7 @@ export class Resolver {
   resolve(link: NeighborLink, packet: Packet, words: Int32Array, at: number): void {
     if (this.links[link.index] !== link) return this.#pool.drop(packet, DropReason.DeviceDown)
     const entry = this.create(link, words, at)
-    if (entry < 0) return this.#pool.drop(packet, DropReason.NeighbourTableFull)
+    if (entry < 0) return this.#pool.drop(packet, DropReason.NeighborTableFull)
     this.cache.enter(entry, State.Incomplete, this.#clock.nowMs)
     this.#wait(packet, entry)
     this.#ask(entry)
@@ -128,7 +128,7 @@ export class Resolver {
     if (entry >= 0) return entry
     const victim = cache.victim(nowMs)
     if (victim < 0) return -1
-    this.remove(victim, DropReason.NeighbourTableFull)
+    this.remove(victim, DropReason.NeighborTableFull)
     cache.find(link.index, words, at)
     return cache.insert(nowMs)
   }
@@ -140,7 +140,7 @@ export class Resolver {
     if (crowded || queues.isFull) {
       const from = crowded ? entry : queues.longest
       const dropped = from < 0 ? packet : queues.shift(from)
-      this.#pool.drop(dropped, DropReason.NeighbourQueueFull)
+      this.#pool.drop(dropped, DropReason.NeighborQueueFull)
       if (from < 0) return
     }
     queues.push(entry, packet)
@@ -266,13 +266,13 @@ export class Resolver {
   #expire(entry: number, nowMs: number): void {
     const cache = this.cache
     const state = cache.state(entry, nowMs)
-    if (state === State.Failed) return this.remove(entry, DropReason.NeighbourFailed)
+    if (state === State.Failed) return this.remove(entry, DropReason.NeighborFailed)
     if (state === State.Delay) {
       cache.enter(entry, State.Probe, nowMs)
       return this.#ask(entry)
     }
     if (cache.asks(entry) < ASKS_MAX) return this.#ask(entry)
     if (state === State.Incomplete) this.#fail(entry, nowMs)
-    else this.remove(entry, DropReason.NeighbourFailed)
+    else this.remove(entry, DropReason.NeighborFailed)
   }
 }

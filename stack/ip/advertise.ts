@@ -86,7 +86,7 @@ export class Advertiser {
     this.#schedule(this.#clock.nowMs + this.#random.below(DELAY_MAX_MS))
   }
 
-  /** A router solicitation, `head` at the Ethernet header. Takes ownership. Drops: `nd-malformed`. */
+  /** A router solicitation, `head` at the Ethernet header. Takes it over. Drops `nd-malformed`. */
   solicited(packet: Packet): void {
     if (!isSolicitation(this.#pool.mem, packet)) {
       return this.#pool.drop(packet, DropReason.NdMalformed)
@@ -151,7 +151,7 @@ export class Advertiser {
   }
 }
 
-/** RFC 4861 §6.1.1. The router has seen that it is ICMPv6 of type 133, right after the IP header. */
+/** RFC 4861 §6.1.1. Precondition: it is ICMPv6 of type 133, right after the IP header. */
 function isSolicitation(mem: Uint8Array, { head, len, csumStart }: Packet): boolean {
   const ip = head + eth.HEADER_BYTES
   const at = ip + ipv6.HEADER_BYTES

@@ -1,3 +1,4 @@
+/** How packets end that the node itself made use of. */
 import { DropReason } from '../drop.ts'
 import type { Packet, Pool } from '../packet.ts'
 

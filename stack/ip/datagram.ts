@@ -1,4 +1,4 @@
-/** A datagram that is being put together from fragments, and how it is made whole (reassembly.ts). */
+/** A datagram being put together from fragments, and how it is made whole (reassembly.ts). */
 import { copy, put16 } from '../bytes.ts'
 import * as eth from '../eth/frame.ts'
 import { HEADROOM_BYTES, type Packet } from '../packet.ts'

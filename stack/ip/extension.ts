@@ -3,7 +3,7 @@
  *
  * ```text
  *  0            1        2                          8
- *  | next header| length | options or routing data … |   length: units of 8 octets, the first not counted
+ *  | next header| length | options or routing data … |   length: in 8 octets, the first not counted
  * ```
  */
 import { u8 } from '../bytes.ts'

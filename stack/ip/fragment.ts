@@ -5,12 +5,12 @@
  * ```text
  *  head
  *   | IP header | options | payload: from 0 ... | from n ... | ...
- *               each piece: the header again, and octets from `from` on, a multiple of 8 but the last
+ *               each piece: the header again, octets from `from` on, a multiple of 8 but the last
  * ```
  *
  * Pieces are asked for one by one, by the payload octet they begin with, so callers keep their
  * context in local variables and no callback is made per packet. A piece of a piece keeps its
- * place: offset and "more" are relative to what the packet already says. Checksums must be complete.
+ * place: offset and "more" are relative to what the packet says. Checksums must be complete.
  */
 import { copy, put16 } from '../bytes.ts'
 import type { Packet, Pool } from '../packet.ts'

@@ -2,7 +2,7 @@
 import { DropReason } from '../drop.ts'
 import * as icmp from './icmp.ts'
 
-/** One thing that can be wrong. Types and codes are `type << 8 | code`; 0: that family is not told. */
+/** One thing that can be wrong. Types and codes are `type << 8 | code`; 0: the family is silent. */
 export interface Problem {
   readonly text: string
   readonly four: number
@@ -49,7 +49,7 @@ export const Problems: Readonly<Record<ProblemName, Problem>> = {
     text: 'host unreachable',
     four: U4 | icmp.Code4.Host,
     six: U6 | icmp.Code6.Address,
-    reason: DropReason.NeighbourFailed,
+    reason: DropReason.NeighborFailed,
   },
   Port: {
     text: 'port unreachable',

@@ -32,8 +32,11 @@ import { BufferRing, CqeFlag, Op, SqeFlag, Uring } from './uring.ts'
 const SQ_ENTRIES = 1024
 /** Completions that may wait: all buffers of both rings and all writes. */
 const CQ_ENTRIES = 4096
-/** Frames that the kernel may deliver between two turns, by class. */
-const LARGE_BUFFERS = 64
+/**
+ * Frames that the kernel may deliver between two turns, by class: 1 MB and 0.5 MB, so that what
+ * was just read is still in the second-level cache when it is written. Longer rings are slower.
+ */
+const LARGE_BUFFERS = 16
 const SMALL_BUFFERS = 256
 
 /** What a completion belongs to: the high word of user data, over the channel's number. */

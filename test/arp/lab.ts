@@ -182,7 +182,7 @@ export class NeighborLab extends Lab {
       clock,
       random,
       unreachable: (_, packet) => {
-        this.counters.dropped(0, DropReason.NeighbourFailed)
+        this.counters.dropped(0, DropReason.NeighborFailed)
         note(packet)
       },
       changed: (link, words) => this.changed.push(`${link.name} ${words[3]! >>> 0}`),

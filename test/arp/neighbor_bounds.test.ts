@@ -30,7 +30,7 @@ describe('packets that wait', () => {
   it('are the newest sixteen of a neighbor (RFC 4861 §7.2.2)', () => {
     const lab = new NeighborLab()
     for (let mark = 0; mark < 20; mark++) lab.send('10.1.0.11', mark)
-    expect(lab.drops('neighbour-queue-full')).toBe(4)
+    expect(lab.drops('neighbor-queue-full')).toBe(4)
     lab.take()
     answer(lab, '10.1.0.11')
     const kept = Array.from({ length: 16 }, (_, i) => dataFrame(A, 4, i + 4))
@@ -41,14 +41,14 @@ describe('packets that wait', () => {
   it('are the newest 512 in all, so that a scan does not hold the pool', () => {
     const lab = new NeighborLab({}, 2100)
     for (let i = 2; i < 202; i++) for (let n = 0; n < 4; n++) lab.send(`10.1.0.${i}`, n)
-    expect(lab.drops('neighbour-queue-full')).toBe(800 - 512)
+    expect(lab.drops('neighbor-queue-full')).toBe(800 - 512)
     lab.take()
     answer(lab, '10.1.0.201')
     expect(lab.take()).toEqual([0, 1, 2, 3].map((mark) => dataFrame(A, 4, mark)))
     lab.wait(3_000)
     expect(lab.failed).toHaveLength(508)
     for (let n = 0; n < 5; n++) lab.send('10.1.0.250', n)
-    expect(lab.drops('neighbour-queue-full'), 'the room is given back').toBe(800 - 512)
+    expect(lab.drops('neighbor-queue-full'), 'the room is given back').toBe(800 - 512)
     lab.balance()
   })
 
@@ -90,7 +90,7 @@ describe('a full table', () => {
     expect(lab.state('10.1.0.12')).toBe('delay')
     reach(lab, '10.1.0.13')
     lab.send('10.1.0.14')
-    expect(lab.drops('neighbour-table-full')).toBe(1)
+    expect(lab.drops('neighbor-table-full')).toBe(1)
     lab.receive(arpFrame({ sha: A, spa: '10.1.0.15', tpa: '10.1.0.1' }))
     const states = lab.neighbors.list().map(({ state }) => state)
     expect(states.sort()).toEqual(['delay', 'permanent', 'reachable'])
@@ -244,8 +244,8 @@ describe('whatever happens', () => {
           const sent = lab.sent.filter(
             (frame) => frame.endsWith(four) || frame.endsWith(six),
           ).length
-          const full = lab.drops('neighbour-table-full') + lab.drops('neighbour-queue-full')
-          const gone = lab.drops('neighbour-failed') + lab.drops('device-down')
+          const full = lab.drops('neighbor-table-full') + lab.drops('neighbor-queue-full')
+          const gone = lab.drops('neighbor-failed') + lab.drops('device-down')
           expect(sent + full + gone).toBe(given)
           lab.balance()
         },

@@ -262,7 +262,7 @@ describe.each(FAMILIES)(
       const lab = new NeighborLab()
       lab.send(address, 1)
       lab.neighbors.forget(lab.link, parseAddress(address))
-      expect(lab.drops('neighbour-failed')).toBe(1)
+      expect(lab.drops('neighbor-failed')).toBe(1)
       lab.send(address, 2)
       lab.neighbors.removeLink(lab.link)
       lab.neighbors.removeLink(lab.link)

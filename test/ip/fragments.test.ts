@@ -112,7 +112,7 @@ test('fragments of fragments become the datagram, and keep copied options only',
   lab.end()
 })
 
-test('a ping of 65,507 octets is answered in fragments, the largest UDP datagram is received', () => {
+test('a ping of 65,507 octets is answered in fragments, as is the largest UDP received', () => {
   const ping = echo4({ from: A4, to: GW4 }, pattern(65_507))
   expect(ping.length).toBe(65_535)
   for (const piece of cut(ping, 1500)) lab.ip(front, piece)

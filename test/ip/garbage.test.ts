@@ -1,4 +1,4 @@
-/** Whatever comes in: counted, never thrown, and nothing leaks. Packets in = packets out + drops. */
+/** Whatever comes in: counted, never thrown, nothing leaks. Packets in = packets out + drops. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { echo4, echo6, frame, gatewayMac, icmp6, ip4, ip6, Lab, pattern, tcp, udp } from './lab.ts'

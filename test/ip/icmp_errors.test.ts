@@ -124,7 +124,7 @@ test('a next hop that does not answer is told about, by both families', () => {
   const [four, six] = errors.map(ipOf).sort((a, b) => a[0]! - b[0]!)
   expect(errors.length).toBe(2)
   expect([four![20], four![21], six![40], six![41]]).toEqual([3, 1, 1, 3])
-  expect(lab.drops()).toEqual({ 'neighbour-failed': 2 })
+  expect(lab.drops()).toEqual({ 'neighbor-failed': 2 })
   lab.end()
 })
 

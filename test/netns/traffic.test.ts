@@ -57,12 +57,14 @@ async function exchange(
   const server =
     kind === 'tcp'
       ? `require('net').createServer(s => { let n = 0; s.on('data', d => { n += d.length;
-          if (n >= ${bytes}) s.end('${REPLY} ' + n) }) }).listen(7777, '::', () => console.log('up'))`
+          if (n >= ${bytes}) s.end('${REPLY} ' + n) }) }).listen(7777, '::',
+          () => console.log('up'))`
       : `const s = require('dgram').createSocket('${kind}'); s.on('message', (m, r) =>
           s.send('${REPLY} ' + m.length, r.port, r.address)); s.bind(7777, () => console.log('up'))`
   const client =
     kind === 'tcp'
-      ? `const s = require('net').connect(7777, '${address}', () => s.write(Buffer.alloc(${bytes})));
+      ? `const s = require('net').connect(7777, '${address}');
+          s.on('connect', () => s.write(Buffer.alloc(${bytes})));
           s.on('data', d => process.stdout.write(d)); s.on('end', () => process.exit(0))`
       : `const s = require('dgram').createSocket('${kind}'); s.on('message', m => {
           console.log(m.toString()); process.exit(0) });
