@@ -27,13 +27,13 @@ function reach(lab: NeighborLab, address: string): void {
 }
 
 describe('packets that wait', () => {
-  it('are the newest sixteen of a neighbor (RFC 4861 §7.2.2)', () => {
-    const lab = new NeighborLab()
-    for (let mark = 0; mark < 20; mark++) lab.send('10.1.0.11', mark)
+  it('are the newest 64 of a neighbor (RFC 4861 §7.2.2)', () => {
+    const lab = new NeighborLab({}, 400)
+    for (let mark = 0; mark < 68; mark++) lab.send('10.1.0.11', mark)
     expect(lab.drops('neighbor-queue-full')).toBe(4)
     lab.take()
     answer(lab, '10.1.0.11')
-    const kept = Array.from({ length: 16 }, (_, i) => dataFrame(A, 4, i + 4))
+    const kept = Array.from({ length: 64 }, (_, i) => dataFrame(A, 4, i + 4))
     expect(lab.take()).toEqual(kept)
     lab.balance()
   })
