@@ -128,26 +128,3 @@ export function fragment6(
 export function payloadBytes6(piece: Packet): number {
   return piece.len - ipv6.HEADER_BYTES - fragment.HEADER_BYTES
 }
-
-/**
- * True if the options of an IPv4 header are whole and hold no source route, which is refused
- * (RFC 7126 §4.3, §4.4).
- */
-export function areOptionsFit(mem: Uint8Array, ip: number): boolean {
-  const end = ip + ipv4.headerBytes(mem, ip)
-  for (let at = ip + ipv4.HEADER_BYTES; at < end; ) {
-    const type = mem[at]!
-    if (type === END_OF_OPTIONS) return true
-    if (type === LOOSE_SOURCE_ROUTE || type === STRICT_SOURCE_ROUTE) return false
-    if (type === NO_OPERATION) {
-      at++
-      continue
-    }
-    if (at + 1 >= end || mem[at + 1]! < 2) return false
-    at += mem[at + 1]!
-    if (at > end) return false
-  }
-  return true
-}
-const LOOSE_SOURCE_ROUTE = 131
-const STRICT_SOURCE_ROUTE = 137

@@ -48,7 +48,13 @@ export const Type6 = {
 } as const
 
 /** Codes of Type6.Unreachable (RFC 4443 §3.1). */
-export const Code6 = { NoRoute: 0, AdminProhibited: 1, Address: 3, Port: 4 } as const
+export const Code6 = {
+  NoRoute: 0,
+  AdminProhibited: 1,
+  BeyondScope: 2,
+  Address: 3,
+  Port: 4,
+} as const
 
 /** Errors must not be sent about errors (RFC 1122 §3.2.2, RFC 4443 §2.4 e). */
 export function isError4(type: number): boolean {

@@ -30,8 +30,9 @@ import { Scope, scope4, scope6 } from './scope.ts'
 /** Largest error packet, IP header included. */
 const ERROR4_BYTES = 576
 const ERROR6_BYTES: number = ipv6.MIN_MTU_BYTES
-/** Internetwork control precedence (RFC 1812 §4.3.2.5). */
+/** Internetwork control precedence, and the type of service of the packet (RFC 1812 §4.3.2.5). */
 const TOS_CONTROL = 0xc0
+const TOS_MASK = 0x1e
 /** Type, code, checksum, and the 32 bits before the quote. */
 const HEADER4_BYTES: number = ipv4.HEADER_BYTES + icmp.HEADER_BYTES
 const HEADER6_BYTES: number = ipv6.HEADER_BYTES + icmp.HEADER_BYTES
@@ -150,7 +151,7 @@ export class IcmpErrors {
       fragment: 0,
       ttl: DEFAULT_TTL,
       protocol: ipv4.Protocol.Icmp,
-      tos: TOS_CONTROL,
+      tos: (u8(mem, about.head + 1) & TOS_MASK) | TOS_CONTROL,
     })
     return error
   }

@@ -19,12 +19,12 @@ import { consume } from './consume.ts'
 import type { Delivery } from './delivery.ts'
 import type { Fib, Route } from './fib.ts'
 import type { Forward } from './forward.ts'
-import { areOptionsFit } from './fragment.ts'
 import * as icmp from './icmp.ts'
 import type { IcmpErrors } from './icmp_errors.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
-import { Problems } from './problems.ts'
+import { judgeOptions, SOURCE_ROUTE } from './options.ts'
+import { type Problem, Problems } from './problems.ts'
 import type { RouterInterface } from './router_interface.ts'
 import { Scope, scope4, scope6 } from './scope.ts'
 
@@ -88,16 +88,18 @@ export class Ingress {
       return pool.drop(packet, DropReason.IpMalformed)
     }
     packet.len = eth.HEADER_BYTES + ipv4.totalBytes(mem, ip)
-    if (ipv4.headerBytes(mem, ip) > ipv4.HEADER_BYTES && !areOptionsFit(mem, ip)) {
-      return pool.drop(packet, DropReason.IpOptions)
-    }
+    const bad = ipv4.headerBytes(mem, ip) > ipv4.HEADER_BYTES ? judgeOptions(mem, ip) : 0
+    if (bad === SOURCE_ROUTE) return pool.drop(packet, DropReason.IpOptions)
     if (!isOffloadFit(packet, ip + ipv4.HEADER_BYTES)) {
       return pool.drop(packet, DropReason.FrameOffloadBad)
     }
     const to = scope4(mem, ip + ipv4.DST)
     const source = scope4(mem, ip + ipv4.SRC)
     if (to === Scope.Multicast) return pool.drop(packet, DropReason.IpMulticast)
-    if (to === Scope.Broadcast) return this.#broadcast4(from, packet, source)
+    if (to === Scope.Broadcast) {
+      if (bad > 0) return pool.drop(packet, DropReason.IpOptions)
+      return this.#broadcast4(from, packet, source)
+    }
     if (source > Scope.LinkLocal || to > Scope.LinkLocal) {
       return pool.drop(packet, DropReason.IpMartian)
     }
@@ -105,13 +107,15 @@ export class Ingress {
     if (!this.#isRoutedBack(from, packet, this.#fib4)) return
     loadWords(mem, ip + ipv4.DST, 4, this.#words)
     const id = this.#fib4.lookup(this.#words, 0)
-    if (id < 0) return this.#noRoute(from, packet)
-    const route = this.#fib4.route(id)
-    if (route.kind === 'broadcast') {
+    const route = id < 0 ? undefined : this.#fib4.route(id)
+    if (route?.kind === 'broadcast') {
       if (route.link !== from.index) return pool.drop(packet, DropReason.IpBroadcast)
+      if (bad > 0) return pool.drop(packet, DropReason.IpOptions)
       return this.#delivery.receive4(from, packet, true)
     }
     if (group) return pool.drop(packet, DropReason.IpBroadcast)
+    if (bad > 0) return this.#refuse(from, packet, Problems.Option, bad << 24)
+    if (route === undefined) return this.#noRoute(from, packet)
     const linkOnly = source === Scope.LinkLocal || to === Scope.LinkLocal
     this.#route(from, packet, route, linkOnly)
   }
@@ -214,7 +218,7 @@ export class Ingress {
     if (packet.traced) this.#say(`route ${formatPrefix(route.prefix)}, ${route.kind}`)
     if (out === undefined) return pool.drop(packet, DropReason.RouteBlackhole)
     if (route.kind !== 'local') {
-      if (linkOnly) return pool.drop(packet, DropReason.IpMartian)
+      if (linkOnly) return this.#refuse(from, packet, Problems.Scope, 0)
       return this.#forward.send(from, packet, out, route)
     }
     if (out !== from && (from.internal || out.internal)) {
@@ -227,8 +231,12 @@ export class Ingress {
 
   #noRoute(from: RouterInterface, packet: Packet): void {
     if (from.internal) return this.#pool.drop(packet, DropReason.NetworkInternal)
+    this.#refuse(from, packet, Problems.NoRoute, 0)
+  }
+
+  #refuse(from: RouterInterface, packet: Packet, what: Problem, rest: number): void {
     pull(packet, eth.HEADER_BYTES)
-    this.#errors.refuse(packet, Problems.NoRoute, 0, from)
+    this.#errors.refuse(packet, what, rest, from)
   }
 
   #say(text: string): void {

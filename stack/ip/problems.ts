@@ -25,6 +25,8 @@ type ProblemName =
   | 'FragmentField'
   | 'ExtensionField'
   | 'ExtensionOption'
+  | 'Option'
+  | 'Scope'
 
 export const Problems: Readonly<Record<ProblemName, Problem>> = {
   HopsExceeded: {
@@ -88,5 +90,19 @@ export const Problems: Readonly<Record<ProblemName, Problem>> = {
     four: 0,
     six: (icmp.Type6.ParameterProblem << 8) | 2,
     reason: DropReason.IpOptions,
+  },
+  /** IPv4 only; the pointer is in the first octet (RFC 1812 §4.3.3.5). */
+  Option: {
+    text: 'parameter problem',
+    four: icmp.Type4.ParameterProblem << 8,
+    six: 0,
+    reason: DropReason.IpOptions,
+  },
+  /** IPv6 only: a link-local source that wants to go further (RFC 4443 §3.1). */
+  Scope: {
+    text: 'beyond scope of source address',
+    four: 0,
+    six: U6 | icmp.Code6.BeyondScope,
+    reason: DropReason.IpMartian,
   },
 }

@@ -12,9 +12,9 @@ import * as nd from '../../stack/arp/nd.ts'
 import { StackError } from '../../stack/errors.ts'
 import { formatMac, parseMac } from '../../stack/eth/mac.ts'
 import * as extension from '../../stack/ip/extension.ts'
-import { areOptionsFit } from '../../stack/ip/fragment.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
 import * as ipv6 from '../../stack/ip/ipv6.ts'
+import { judgeOptions } from '../../stack/ip/options.ts'
 import { ipOffset, superHeaderBytes } from '../../stack/ip/segment.ts'
 import * as tcp from '../../stack/ip/tcp.ts'
 import { HEADROOM_BYTES, Packet, SMALL_SLOT_BYTES } from '../../stack/packet.ts'
@@ -111,7 +111,7 @@ function understand(mem: Uint8Array, end: number): unknown {
   if (udp.isHeader(mem, 0, end)) seen.push(udp.dstPort(mem, 0))
   if (ipv4.isHeader(mem, 0, end)) {
     expect(ipv4.headerBytes(mem, 0)).toBeLessThanOrEqual(ipv4.totalBytes(mem, 0))
-    seen.push(ipv4.isIntact(mem, 0), areOptionsFit(mem, 0), ipv4.fragmentOffset(mem, 0))
+    seen.push(ipv4.isIntact(mem, 0), judgeOptions(mem, 0), ipv4.fragmentOffset(mem, 0))
   }
   if (ipv6.isHeader(mem, 0, end)) {
     const step = extension.walk(mem, 0, end)

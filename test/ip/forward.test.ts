@@ -96,7 +96,6 @@ test('what a router must not let pass ends with its reason', () => {
     ['ip-martian', udp({ from: 'ff02::1', to: B6 }, to, data)],
     ['ip-martian', udp({ from: '::ffff:10.1.0.11', to: B6 }, to, data)],
     ['ip-martian', udp({ from: A6, to: '::1' }, to, data)],
-    ['ip-martian', udp({ from: 'fe80::5', to: B6 }, to, data)],
     ['ip-martian', udp({ from: A6, to: 'fe80::5' }, to, data)],
     ['ip-spoofed', udp({ from: 'fd00:2::9', to: B6 }, to, data)],
     ['ip-multicast', udp({ from: A6, to: 'ff05::2' }, to, data)],
@@ -151,15 +150,14 @@ test('source routes are refused, other options pass', () => {
   const router = Uint8Array.of(148, 4, 0, 0)
   lab.ip(front, ip4({ from: A4, to: B4, options: router }, pattern(8)))
   expect(ipOf(lab.one())[20]).toBe(148)
-  const routes = [
+  const refused = [
     Uint8Array.of(131, 7, 4, 10, 9, 9, 9, 0),
     Uint8Array.of(1, 137, 7, 4, 10, 9, 9, 9),
-    Uint8Array.of(148, 9, 0, 0),
-    Uint8Array.of(148, 0, 0, 0),
-    Uint8Array.of(1, 1, 1, 148),
+    Uint8Array.of(148, 4, 0, 0, 137, 4, 0, 0),
   ]
-  for (const options of routes) lab.ip(front, ip4({ from: A4, to: B4, options }, pattern(8)))
-  expect(lab.drops()).toEqual({ 'ip-options': routes.length })
+  for (const options of refused) lab.ip(front, ip4({ from: A4, to: B4, options }, pattern(8)))
+  expect(lab.drops()).toEqual({ 'ip-options': refused.length })
+  expect(lab.take()).toEqual([])
   lab.end()
 })
 

@@ -45,7 +45,7 @@ function error4(packet: Uint8Array, speaker = '10.1.0.1'): number[] {
   expect(sent.leg).toBe('front')
   const error = ipOf(sent)
   expect(error.slice(12, 20)).toEqual(Uint8Array.of(...octets(speaker), ...octets(A4)))
-  expect([error[1], error[8], error[9]]).toEqual([0xc0, 64, 1])
+  expect([error[1], error[8], error[9]]).toEqual([0xc0 | (packet[1]! & 0x1e), 64, 1])
   expect(sum(error, 0, 20)).toBe(0xffff)
   expect(sum(error, 20, error.length - 20)).toBe(0xffff)
   expect(error.length).toBe(Math.min(28 + packet.length, 576))
@@ -97,6 +97,44 @@ test('a packet to one address of the router is answered from that address', () =
   lab.host(more, '10.3.0.5')
   lab.ip(more, udp({ from: '10.3.0.5', to: '10.3.1.1' }, port, pattern(9)))
   expect(ipOf(lab.one()).slice(12, 16)).toEqual(octets('10.3.1.1'))
+  lab.end()
+})
+
+test('malformed IPv4 options are pointed at, unless the packet was for everybody', () => {
+  const cases = [
+    { options: Uint8Array.of(148, 9, 0, 0), pointer: 20 },
+    { options: Uint8Array.of(148, 0, 0, 0), pointer: 20 },
+    { options: Uint8Array.of(1, 1, 1, 148), pointer: 23 },
+    { options: Uint8Array.of(148, 4, 0, 0, 1, 7, 1, 0), pointer: 25 },
+  ]
+  for (const { options, pointer } of cases) {
+    for (const to of [B4, '10.1.0.1', '192.0.2.1']) {
+      expect(error4(ip4({ from: A4, to, options }, pattern(8)))).toEqual([12, 0, pointer * 2 ** 24])
+    }
+    for (const to of ['255.255.255.255', '10.1.0.255']) {
+      lab.ip(front, ip4({ from: A4, to, options }, pattern(8)))
+    }
+  }
+  expect(lab.take()).toEqual([])
+  expect(lab.drops()).toEqual({ 'ip-options': 20 })
+  lab.end()
+})
+
+test('an error keeps the type of service of its packet, without the congestion marks', () => {
+  const packet = udp({ from: A4, to: B4, ttl: 1, tos: 0xff }, port, pattern(9))
+  expect(error4(packet)).toEqual([11, 0, 0])
+  lab.end()
+})
+
+test('a link-local source that wants to leave its link is told (RFC 4443 §3.1)', () => {
+  lab.host(front, 'fe80::5')
+  lab.ip(front, udp({ from: 'fe80::5', to: B6 }, port, pattern(9)))
+  const error = ipOf(lab.one())
+  expect([error[40], error[41]]).toEqual([1, 2])
+  expect(error.slice(8, 40)).toEqual(
+    Uint8Array.of(...octets('fe80::aff:fe00:66'), ...octets('fe80::5')),
+  )
+  expect(lab.drops()).toEqual({ 'ip-martian': 1 })
   lab.end()
 })
 

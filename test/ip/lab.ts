@@ -172,17 +172,19 @@ export interface Ip4 {
   readonly protocol?: number
   readonly ttl?: number
   readonly id?: number
+  readonly tos?: number
   /** The 16 bits of flags and offset. */
   readonly fragment?: number
   readonly options?: Uint8Array
 }
 
 export function ip4(header: Ip4, payload: Uint8Array): Uint8Array {
-  const { from, to, protocol = 17, ttl = 64, id = 1, fragment = 0, options } = header
+  const { from, to, protocol = 17, ttl = 64, id = 1, fragment = 0, tos = 0, options } = header
   const headerBytes = 20 + (options?.length ?? 0)
   const bytes = new Uint8Array(headerBytes + payload.length)
   const view = new DataView(bytes.buffer)
   bytes[0] = 0x40 | (headerBytes / 4)
+  bytes[1] = tos
   view.setUint16(2, bytes.length)
   view.setUint16(4, id)
   view.setUint16(6, fragment)
