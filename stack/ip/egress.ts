@@ -80,13 +80,22 @@ export class Egress {
     this.send(packet, out, route?.via)
   }
 
+  /** The address at `at`, if it is one of the router's that more than its own link can reach. */
+  own(mem: Uint8Array, at: number, family: Family): Address | undefined {
+    const route = this.#lookup(mem, at, family)
+    return route?.kind === 'local' ? route.prefix.address : undefined
+  }
+
   #route(mem: Uint8Array, at: number, family: Family): Route | undefined {
+    const route = this.#lookup(mem, at, family)
+    return route?.kind === 'connected' || route?.kind === 'static' ? route : undefined
+  }
+
+  #lookup(mem: Uint8Array, at: number, family: Family): Route | undefined {
     loadWords(mem, at, family, this.#words)
     const fib = family === 4 ? this.#fib4 : this.#fib6
     const id = fib.lookup(this.#words, 0)
-    if (id < 0) return undefined
-    const route = fib.route(id)
-    return route.kind === 'connected' || route.kind === 'static' ? route : undefined
+    return id < 0 ? undefined : fib.route(id)
   }
 
   /**

@@ -35,10 +35,17 @@ export class Forward {
 
   /**
    * Send on a checked packet, `head` at the Ethernet header, by a route that leads through `out`.
-   * Takes ownership. Drops: `network-internal`, `ttl-exceeded`, `mtu-exceeded`,
+   * `linkOnly`: one of its addresses may not leave its link (RFC 4291 §2.5.6, RFC 3927 §2.7). Takes
+   * ownership. Drops: `network-internal`, `ttl-exceeded`, `ip-martian`, `mtu-exceeded`,
    * `frame-offload-bad`, `pool-empty`.
    */
-  send(from: RouterInterface, packet: Packet, out: RouterInterface, route: Route): void {
+  send(
+    from: RouterInterface,
+    packet: Packet,
+    out: RouterInterface,
+    route: Route,
+    linkOnly: boolean,
+  ): void {
     const pool = this.#pool
     const { mem } = pool
     if (from.internal || out.internal) return pool.drop(packet, DropReason.NetworkInternal)
@@ -47,6 +54,7 @@ export class Forward {
     const four = mem[ip]! >>> 4 === 4
     const hops = four ? ipv4.ttl(mem, ip) : ipv6.hopLimit(mem, ip)
     if (hops <= 1) return this.#errors.refuse(packet, Problems.HopsExceeded, 0, from)
+    if (linkOnly) return this.#errors.refuse(packet, Problems.Scope, 0, from)
     let largestBytes = packet.len
     if (packet.gsoType !== GsoType.None) {
       const headerBytes = superHeaderBytes(mem, packet, ip)

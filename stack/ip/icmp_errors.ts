@@ -3,7 +3,7 @@
  *
  * The error is spoken from the address of the interface that leads back to the sender, which with
  * strict reverse path is the one the packet came in by: traceroute shows the gateway. About a
- * packet to one of the router's addresses, that address speaks (RFC 4443 §2.2 a).
+ * packet to any of the router's addresses, that address speaks (RFC 4443 §2.2 a).
  *
  * No error is sent about an error, a fragment other than the first, or a packet to or from a
  * group (RFC 1812 §4.3.2.7, RFC 4443 §2.4 e), nor over the rate of its interface (RFC 1812
@@ -11,7 +11,7 @@
  * their first one, which is told. As much is quoted as fits 576 or 1280 octets (RFC 1812 §4.3.2.3,
  * RFC 4443 §2.4 c). A quote is what the router holds: a partial checksum is quoted as it is.
  */
-import { type Address, formatAddress, isAt, putAddress } from '../address.ts'
+import { type Address, formatAddress, putAddress } from '../address.ts'
 import { copy, put16, put32, u8 } from '../bytes.ts'
 import { pseudo6, sum } from '../checksum.ts'
 import type { Clock } from '../clock.ts'
@@ -95,12 +95,11 @@ export class IcmpErrors {
 
   #speaker(packet: Packet, four: boolean, out: RouterInterface): Address | undefined {
     const { mem } = this.#pool
-    const destination = packet.head + (four ? ipv4.DST : ipv6.DST)
     const family = four ? 4 : 6
-    for (let i = 0; i < out.addresses.length; i++) {
-      const { address } = out.addresses[i]!
-      if (address.family === family && isAt(mem, destination, address)) return address
-    }
+    const destination = packet.head + (four ? ipv4.DST : ipv6.DST)
+    if (!four && out.isLinkLocal(mem, destination)) return out.linkLocal
+    const own = this.#egress.own(mem, destination, family)
+    if (own !== undefined) return own
     return out.sourceFor(mem, packet.head + (four ? ipv4.SRC : ipv6.SRC), family)
   }
 

@@ -211,16 +211,13 @@ export class Ingress {
     return false
   }
 
-  /** To an address that has a route. `linkOnly`: it may not leave its link (RFC 3927 §2.7). */
+  /** To an address that has a route. `linkOnly` as in {@link Forward.send}. */
   #route(from: RouterInterface, packet: Packet, route: Route, linkOnly: boolean): void {
     const pool = this.#pool
     const out = route.link === undefined ? undefined : this.#interfaces[route.link]
     if (packet.traced) this.#say(`route ${formatPrefix(route.prefix)}, ${route.kind}`)
     if (out === undefined) return pool.drop(packet, DropReason.RouteBlackhole)
-    if (route.kind !== 'local') {
-      if (linkOnly) return this.#refuse(from, packet, Problems.Scope, 0)
-      return this.#forward.send(from, packet, out, route)
-    }
+    if (route.kind !== 'local') return this.#forward.send(from, packet, out, route, linkOnly)
     if (out !== from && (from.internal || out.internal)) {
       return pool.drop(packet, DropReason.NetworkInternal)
     }

@@ -1,7 +1,7 @@
 /**
  * TCP resets: the router has no TCP service, and says so (RFC 9293 §3.5.2, group 1: CLOSED).
  */
-import { copy, put16, put32, u32 } from '../bytes.ts'
+import { copy, put16, put32, u8, u16, u32 } from '../bytes.ts'
 import { pseudo4, pseudo6, sum } from '../checksum.ts'
 import type { Packet, Pool } from '../packet.ts'
 import { DEFAULT_TTL } from './egress.ts'
@@ -12,6 +12,8 @@ import * as tcp from './tcp.ts'
 const { Ack, Fin, Rst, Syn } = tcp.Flag
 const DATA_OFFSET = 12
 const FIVE_WORDS = 5 << 4
+/** The bits of TOS and traffic class that are not the sender's (RFC 3168 §5): not returned. */
+const CONGESTION = 3
 
 /**
  * The answer to a TCP segment that belongs to no connection, `head` at the IP header; undefined if
@@ -59,12 +61,15 @@ function putHeader4(mem: Uint8Array, head: number, about: number, id: number): v
     fragment: 0,
     ttl: DEFAULT_TTL,
     protocol: ipv4.Protocol.Tcp,
+    tos: u8(mem, about + 1) & ~CONGESTION,
   })
 }
 
 function putHeader6(mem: Uint8Array, head: number, about: number): void {
   const next = ipv4.Protocol.Tcp
   ipv6.putHeader(mem, head, { payloadBytes: tcp.HEADER_BYTES, next, hopLimit: DEFAULT_TTL })
+  const trafficClass = (u16(mem, about) >>> 4) & 0xff & ~CONGESTION
+  put16(mem, head, 0x6000 | (trafficClass << 4))
   copy(mem, head + ipv6.SRC, about + ipv6.DST, 16)
   copy(mem, head + ipv6.DST, about + ipv6.SRC, 16)
 }

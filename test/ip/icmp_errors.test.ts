@@ -92,7 +92,9 @@ test('each refusal has its type and code, from the gateway of the sender', () =>
 
 test('a packet to one address of the router is answered from that address', () => {
   lab.ip(front, udp({ from: A4, to: '10.2.0.1' }, port, pattern(9)))
-  expect(ipOf(lab.one()).slice(12, 16)).toEqual(octets('10.1.0.1'))
+  expect(ipOf(lab.one()).slice(12, 16)).toEqual(octets('10.2.0.1'))
+  lab.ip(front, udp({ from: A6, to: 'fd00:2::1' }, port, pattern(9)))
+  expect(ipOf(lab.one()).slice(8, 24)).toEqual(octets('fd00:2::1'))
   const more = lab.leg('more', ['10.3.0.1/24', '10.3.1.1/24'])
   lab.host(more, '10.3.0.5')
   lab.ip(more, udp({ from: '10.3.0.5', to: '10.3.1.1' }, port, pattern(9)))

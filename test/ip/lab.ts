@@ -73,6 +73,13 @@ export class Lab {
     this.router.neighbors.setPermanent(iface.link, parseAddress(address), HOST_MAC)
   }
 
+  /** A static route; without `via`, a blackhole. */
+  route(prefix: string, via?: string): void {
+    const to = parsePrefix(prefix)
+    if (via === undefined) this.router.addRoute({ prefix: to, kind: 'blackhole' })
+    else this.router.addRoute({ prefix: to, kind: 'static', via: parseAddress(via) })
+  }
+
   /** Hand the router a frame. */
   receive(iface: RouterInterface, frame: Uint8Array, facts: Facts = {}): void {
     const packet = this.pool.alloc(frame.length)!

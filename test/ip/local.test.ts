@@ -199,10 +199,18 @@ test('TCP is reset as RFC 9293 §3.5.2 says', () => {
       expect([u16(reply, at), u16(reply, at + 2)]).toEqual([22, 40_000])
       expect([reply[at + 13], u32(reply, at + 4), u32(reply, at + 8)]).toEqual(out)
     }
+    const marked = tcp({ from, to }, { to: 22, flags: 0x02 }, pattern(0))
+    const six = from === A6
+    if (six) marked.set([0x6b, 0xb1], 0)
+    else
+      marked.set(tcp({ from: A4, to: '10.1.0.1', tos: 0xbb }, { to: 22, flags: 0x02 }, pattern(0)))
+    lab.ip(front, marked)
+    const copied = ipOf(lab.one())
+    expect(six ? u16(copied, 0) : copied[1]).toBe(six ? 0x6b80 : 0xb8)
     lab.ip(front, tcp({ from, to }, { to: 22, flags: 0x04 }, pattern(0)))
     expect(lab.take()).toEqual([])
   }
-  expect(lab.drops()).toEqual({ 'port-unreachable': 12 })
+  expect(lab.drops()).toEqual({ 'port-unreachable': 14 })
   lab.end()
 })
 
