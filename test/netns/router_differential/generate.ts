@@ -164,7 +164,7 @@ function extended(random: Random, header: Ip6): Uint8Array {
 
 /** A ping of many octets to the router, in fragments, perhaps out of order, perhaps one twice. */
 function bigPing(random: Random, leg: Leg, six: boolean): { packets: Uint8Array[]; what: string } {
-  const bytes = 1500 + random.below(9000)
+  const bytes = evenly(1500 + random.below(9000), leg.mtuBytes - (six ? 48 : 20))
   const id = random.bits() >>> 0
   const packets: Uint8Array[] = []
   const header = six
@@ -193,4 +193,13 @@ function bigPing(random: Random, leg: Leg, six: boolean): { packets: Uint8Array[
   }
   if (random.chance(30)) packets.splice(1, 0, packets[0]!)
   return { packets, what: `ping of ${bytes}` }
+}
+
+/**
+ * A size near this one whose reply both cut alike: of its own packets the kernel makes no last
+ * fragment that fills the MTU with a rest that is no multiple of 8; we do.
+ */
+function evenly(bytes: number, room: number): number {
+  const rest = (bytes + 8) % (room & ~7)
+  return rest > 0 && rest <= (room & 7) ? bytes + 8 : bytes
 }
