@@ -23,10 +23,6 @@ export function i32(mem: Uint8Array, at: number): number {
   return (mem[at]! << 24) | (mem[at + 1]! << 16) | (mem[at + 2]! << 8) | mem[at + 3]!
 }
 
-export function put8(mem: Uint8Array, at: number, value: number): void {
-  mem[at] = value
-}
-
 export function put16(mem: Uint8Array, at: number, value: number): void {
   mem[at] = value >>> 8
   mem[at + 1] = value

@@ -2,18 +2,16 @@
 import type { DriverName } from '../config/model.ts'
 import type { Context } from '../context.ts'
 import { BridgeDriver } from './bridge.ts'
-import { ContainerDriver } from './container.ts'
 import type { NetworkDriver } from './driver.ts'
-import { HostDriver } from './host.ts'
-import { NullDriver } from './null.ts'
+import { StackDriver } from './stack.ts'
 
 export type Drivers = { readonly [N in DriverName]: NetworkDriver }
 
 export function makeDrivers(context: Context): Drivers {
   return {
     bridge: new BridgeDriver(context),
-    null: new NullDriver(),
-    host: new HostDriver(),
-    container: new ContainerDriver(),
+    null: new StackDriver('null'),
+    host: new StackDriver('host'),
+    container: new StackDriver('container'),
   }
 }

@@ -14,8 +14,6 @@ export const SRC = 6
 export const TYPE = 12
 export const HEADER_BYTES = 14
 export const TAG_BYTES = 4
-/** Shortest frame without its check sequence (IEEE 802.3 §3.2.8). TAPs pass shorter ones. */
-export const MIN_BYTES = 60
 
 export const EtherType = { Ipv4: 0x0800, Arp: 0x0806, Vlan: 0x8100, Ipv6: 0x86dd } as const
 

@@ -8,7 +8,7 @@
  * A named namespace is a bind mount of `/proc/.../ns/net` on a file in /var/run/netns, as
  * `ip netns add` makes it (ip-netns(8)), so that `ip netns exec NAME` finds it.
  */
-import { closeSync, existsSync, mkdirSync, openSync, statSync, unlinkSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, unlinkSync } from 'node:fs'
 import { StackError } from '../errors.ts'
 import { check, close, mount, open, setns, umount2, unshare } from './libc.ts'
 
@@ -126,17 +126,6 @@ export function deleteNetns(name: string): void {
   if (!existsSync(path)) return
   umount2(path, MNT_DETACH)
   unlinkSync(path)
-}
-
-/** True if both name the same namespace: by the inode of what is mounted. */
-export function sameNetns(a: string, b: string): boolean {
-  try {
-    const left = statSync(netnsPath(a))
-    const right = statSync(netnsPath(b))
-    return left.ino === right.ino && left.dev === right.dev
-  } catch {
-    return false
-  }
 }
 
 /** Mounts made below must be seen by every mount namespace, as `ip netns` arranges. */

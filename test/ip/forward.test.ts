@@ -5,6 +5,10 @@ import { StackError } from '../../stack/errors.ts'
 import { formatMac, mac } from '../../stack/eth/mac.ts'
 import type { RouterInterface } from '../../stack/ip/router_interface.ts'
 import {
+  A4,
+  A6,
+  B4,
+  B6,
   echo4,
   frame,
   HOST_MAC,
@@ -12,10 +16,11 @@ import {
   ip6,
   ipOf,
   isTransportIntact,
-  Lab,
+  type Lab,
   pattern,
   pseudo,
   tcp,
+  twoNetworks,
   u16,
   udp,
 } from './lab.ts'
@@ -24,19 +29,8 @@ let lab: Lab
 let front: RouterInterface
 let back: RouterInterface
 
-const A4 = '10.1.0.11'
-const B4 = '10.2.0.22'
-const A6 = 'fd00:1::11'
-const B6 = 'fd00:2::22'
-
 beforeEach(() => {
-  lab = new Lab()
-  front = lab.leg('front', ['10.1.0.1/24', 'fd00:1::1/64'])
-  back = lab.leg('back', ['10.2.0.1/24', 'fd00:2::1/64'], { mtuBytes: 1400 })
-  lab.host(front, A4)
-  lab.host(front, A6)
-  lab.host(back, B4)
-  lab.host(back, B6)
+  ;({ lab, front, back } = twoNetworks())
 })
 
 test('IPv4 goes to the next network with one hop less and its checksum mended', () => {

@@ -3,6 +3,10 @@ import { parseAddress, parsePrefix } from '../../stack/address.ts'
 import { sum } from '../../stack/checksum.ts'
 import type { RouterInterface } from '../../stack/ip/router_interface.ts'
 import {
+  A4,
+  A6,
+  B4,
+  B6,
   echo4,
   echo6,
   icmp6,
@@ -14,6 +18,7 @@ import {
   octets,
   pattern,
   tcp,
+  twoNetworks,
   u16,
   u32,
   udp,
@@ -23,19 +28,8 @@ let lab: Lab
 let front: RouterInterface
 let back: RouterInterface
 
-const A4 = '10.1.0.11'
-const B4 = '10.2.0.22'
-const A6 = 'fd00:1::11'
-const B6 = 'fd00:2::22'
-
 beforeEach(() => {
-  lab = new Lab()
-  front = lab.leg('front', ['10.1.0.1/24', 'fd00:1::1/64'])
-  back = lab.leg('back', ['10.2.0.1/24', 'fd00:2::1/64'], { mtuBytes: 1400 })
-  lab.host(front, A4)
-  lab.host(front, A6)
-  lab.host(back, B4)
-  lab.host(back, B6)
+  ;({ lab, front, back } = twoNetworks())
 })
 
 /** Send, and read the error that comes back about it: type, code, and the 32 bits after. */

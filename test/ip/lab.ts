@@ -345,3 +345,21 @@ export function u32(bytes: Uint8Array, at: number): number {
 export function pattern(bytes: number): Uint8Array {
   return Uint8Array.from({ length: bytes }, (_, i) => (i * 7 + (i >>> 8)) & 0xff)
 }
+
+/** Hosts of {@link twoNetworks}. */
+export const A4 = '10.1.0.11'
+export const B4 = '10.2.0.22'
+export const A6 = 'fd00:1::11'
+export const B6 = 'fd00:2::22'
+
+/** Two legs of both families with a host each: MTU 1500 in front, 1400 at the back. */
+export function twoNetworks(): { lab: Lab; front: RouterInterface; back: RouterInterface } {
+  const lab = new Lab()
+  const front = lab.leg('front', ['10.1.0.1/24', 'fd00:1::1/64'])
+  const back = lab.leg('back', ['10.2.0.1/24', 'fd00:2::1/64'], { mtuBytes: 1400 })
+  lab.host(front, A4)
+  lab.host(front, A6)
+  lab.host(back, B4)
+  lab.host(back, B6)
+  return { lab, front, back }
+}

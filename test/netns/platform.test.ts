@@ -3,7 +3,7 @@
  * assumption in the named file is wrong there, not the code.
  */
 import { execFileSync } from 'node:child_process'
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { afterEach, describe, expect, it } from 'vitest'
 import { parseAddress, parsePrefix } from '../../stack/address.ts'
 import type { Channel } from '../../stack/engine.ts'
@@ -16,7 +16,7 @@ import {
   inScratchNetns,
   Netns,
   netnsExists,
-  sameNetns,
+  netnsPath,
 } from '../../stack/native/netns.ts'
 import { probeOffload } from '../../stack/native/probe.ts'
 import { mapSlab } from '../../stack/native/slab.ts'
@@ -25,6 +25,11 @@ import { UringEngine } from '../../stack/native/uring_engine.ts'
 import { Pool, poolBytes } from '../../stack/packet.ts'
 
 const NETNS = `tlplat${process.pid}`
+
+/** True if both name the same namespace: by the inode of what is mounted. */
+function sameNetns(a: string, b: string): boolean {
+  return statSync(netnsPath(a)).ino === statSync(netnsPath(b)).ino
+}
 
 function ip(...args: string[]): string {
   return execFileSync('ip', ['-n', NETNS, ...args]).toString()
