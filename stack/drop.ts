@@ -54,6 +54,16 @@ const LIST = [
   ['ip-broadcast', 'Broadcast, or unicast in a group frame; neither is routed between networks.'],
   ['transport-malformed', 'A TCP or UDP header for the router is too short or its checksum wrong.'],
   ['router-spoofed', 'A router advertisement or redirect from an endpoint that is not a router.'],
+  [
+    'conntrack-invalid',
+    'Belongs to no state of its connection, such as a TCP segment out of every window.',
+  ],
+  ['conntrack-full', 'No room for another connection, and none that could be forgotten.'],
+  ['nat-ports-exhausted', 'Every port of the egress address is taken for this destination.'],
+  ['not-published', 'New and from outside, to a sandbox that publishes no such port.'],
+  ['no-backend', 'To a virtual address whose service has no backend that may take it.'],
+  ['policy-denied', 'A rule of the network or endpoint denies it.'],
+  ['rate-limited', 'Over the rate limit of the endpoint.'],
 ] as const
 
 export type DropName = (typeof LIST)[number][0]

@@ -42,6 +42,9 @@ export const LARGE_FRAME_BYTES: number = LARGE_SLOT_BYTES - HEADROOM_BYTES
 /** Kinds of super-frame; the numbers are virtio-net's. */
 export const GsoType = { None: 0, TcpV4: 1, TcpV6: 4, Udp: 5 } as const
 
+/** `Packet.flow` of a packet that no connection is known of. */
+export const NO_FLOW = -1
+
 /** Where a packet leaves one element and enters the next. Takes ownership. */
 export type Output = (packet: Packet) => void
 
@@ -58,6 +61,8 @@ export class Packet {
   csumOffset = 0
   /** Port number (see counters.ts) of the device it came in by; 0: made by this node. */
   ingress = 0
+  /** What connection tracking knows of it: see ip/hooks.ts; {@link NO_FLOW} until it was asked. */
+  flow: number = NO_FLOW
   /** True if this packet only asks what would happen: elements explain, and change nothing. */
   traced = false
   /** True between `alloc` and `free`: catches double frees. */
@@ -176,6 +181,7 @@ export class Pool {
     packet.csumStart = 0
     packet.csumOffset = 0
     packet.ingress = 0
+    packet.flow = NO_FLOW
     packet.traced = false
     packet.live = true
     if (this.#sites !== undefined) this.#sites[packet.index] = new Error('allocated').stack

@@ -1,0 +1,36 @@
+/**
+ * Where the router lets somebody else look at a packet, and change it: the seam between routing
+ * and what keeps state of connections (nat.ts), at the points that netfilter made familiar.
+ *
+ * ```text
+ *   ingress: checked -> prerouting -> route -+-> forward: hops, size -> postrouting -> egress
+ *                                            +-> local
+ * ```
+ *
+ * `Packet.flow` goes from one hook to the next: {@link NO_FLOW} for packets that are not tracked.
+ * Destinations are translated before routing and sources after it, in both directions of a
+ * connection; so routing, hop limit and MTU see what the far side will see.
+ *
+ * A hook returns false when it took the packet: dropped it with a reason, or answered it.
+ */
+import type { Packet } from '../packet.ts'
+import type { RouterInterface } from './router_interface.ts'
+
+export interface Hooks {
+  /** `head` at the Ethernet header; the IP header is checked, padding cut. */
+  prerouting(from: RouterInterface, packet: Packet): boolean
+  /** `head` at the IP header; the packet is about to leave through `out`. */
+  postrouting(from: RouterInterface, out: RouterInterface, packet: Packet): boolean
+  /** True if this packet may pass although `from` or `out` is internal. */
+  admits(packet: Packet): boolean
+  /** Give a packet that must be refused the addresses it came with, so that it is quoted so. */
+  restore(packet: Packet): void
+}
+
+/** A router that keeps no state. */
+export const NO_HOOKS: Hooks = {
+  prerouting: () => true,
+  postrouting: () => true,
+  admits: () => false,
+  restore: () => {},
+}
