@@ -2,13 +2,15 @@
  * Forwarding: what happens to a packet between the look-up of its route and its way out.
  *
  * The order is that of RFC 1812 §5.2.1: policy, hops, then size. The packet is changed only when
- * it will be sent, so that an ICMP error quotes it as it came.
+ * it will be sent, so that an ICMP error quotes it as it came; `postrouting` is the last to be
+ * asked (hooks.ts).
  */
 import { DropReason } from '../drop.ts'
 import * as eth from '../eth/frame.ts'
 import { GsoType, type Packet, type Pool, pull } from '../packet.ts'
 import type { Egress } from './egress.ts'
 import type { Route } from './fib.ts'
+import type { Hooks } from './hooks.ts'
 import type { IcmpErrors } from './icmp_errors.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
@@ -20,17 +22,20 @@ export interface ForwardOptions {
   readonly pool: Pool
   readonly egress: Egress
   readonly errors: IcmpErrors
+  readonly hooks: Hooks
 }
 
 export class Forward {
   readonly #pool: Pool
   readonly #egress: Egress
   readonly #errors: IcmpErrors
+  readonly #hooks: Hooks
 
-  constructor({ pool, egress, errors }: ForwardOptions) {
+  constructor({ pool, egress, errors, hooks }: ForwardOptions) {
     this.#pool = pool
     this.#egress = egress
     this.#errors = errors
+    this.#hooks = hooks
   }
 
   /**
@@ -48,7 +53,9 @@ export class Forward {
   ): void {
     const pool = this.#pool
     const { mem } = pool
-    if (from.internal || out.internal) return pool.drop(packet, DropReason.NetworkInternal)
+    if ((from.internal || out.internal) && !this.#hooks.admits(packet)) {
+      return pool.drop(packet, DropReason.NetworkInternal)
+    }
     pull(packet, eth.HEADER_BYTES)
     const ip = packet.head
     const four = mem[ip]! >>> 4 === 4
@@ -65,7 +72,10 @@ export class Forward {
       if (!four || ipv4.dontFragment(mem, ip)) {
         return this.#errors.refuse(packet, Problems.TooBig, out.mtuBytes, from)
       }
-      if (packet.gsoType !== GsoType.None) return this.#resegment(packet, out, route)
+    }
+    if (!this.#hooks.postrouting(from, out, packet)) return
+    if (largestBytes > out.mtuBytes && packet.gsoType !== GsoType.None) {
+      return this.#resegment(packet, out, route)
     }
     if (four) ipv4.decrementTtl(mem, ip)
     else ipv6.decrementHopLimit(mem, ip)

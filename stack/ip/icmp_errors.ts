@@ -16,10 +16,11 @@ import { copy, put16, put32, u8 } from '../bytes.ts'
 import { pseudo6, sum } from '../checksum.ts'
 import type { Clock } from '../clock.ts'
 import { DropReason } from '../drop.ts'
-import type { Packet, Pool } from '../packet.ts'
+import { NO_FLOW, type Packet, type Pool } from '../packet.ts'
 import { DEFAULT_TTL, type Egress } from './egress.ts'
 import * as extension from './extension.ts'
 import * as fragment from './fragment_header.ts'
+import type { Hooks } from './hooks.ts'
 import * as icmp from './icmp.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
@@ -41,17 +42,20 @@ export interface IcmpErrorsOptions {
   readonly pool: Pool
   readonly clock: Clock
   readonly egress: Egress
+  readonly hooks: Hooks
 }
 
 export class IcmpErrors {
   readonly #pool: Pool
   readonly #clock: Clock
   readonly #egress: Egress
+  readonly #hooks: Hooks
 
-  constructor({ pool, clock, egress }: IcmpErrorsOptions) {
+  constructor({ pool, clock, egress, hooks }: IcmpErrorsOptions) {
     this.#pool = pool
     this.#clock = clock
     this.#egress = egress
+    this.#hooks = hooks
   }
 
   /**
@@ -62,6 +66,7 @@ export class IcmpErrors {
    */
   refuse(packet: Packet, what: Problem, rest = 0, from?: RouterInterface): void {
     const pool = this.#pool
+    if (packet.flow !== NO_FLOW) this.#hooks.restore(packet)
     const four = u8(pool.mem, packet.head) >>> 4 === 4
     const about = four ? what.four : what.six
     if (about === 0 || !(four ? this.#mayTell4(packet) : this.#mayTell6(packet))) {

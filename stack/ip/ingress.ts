@@ -19,6 +19,7 @@ import { consume } from './consume.ts'
 import type { Delivery } from './delivery.ts'
 import type { Fib, Route } from './fib.ts'
 import type { Forward } from './forward.ts'
+import type { Hooks } from './hooks.ts'
 import * as icmp from './icmp.ts'
 import type { IcmpErrors } from './icmp_errors.ts'
 import * as ipv4 from './ipv4.ts'
@@ -39,6 +40,7 @@ export interface IngressOptions {
   readonly forward: Forward
   readonly delivery: Delivery
   readonly errors: IcmpErrors
+  readonly hooks: Hooks
 }
 
 export class Ingress {
@@ -51,6 +53,7 @@ export class Ingress {
   readonly #forward: Forward
   readonly #delivery: Delivery
   readonly #errors: IcmpErrors
+  readonly #hooks: Hooks
   readonly #words = new Int32Array(4)
 
   constructor(options: IngressOptions) {
@@ -63,6 +66,7 @@ export class Ingress {
     this.#forward = options.forward
     this.#delivery = options.delivery
     this.#errors = options.errors
+    this.#hooks = options.hooks
   }
 
   /** A frame that came in by `from`, `head` at the Ethernet header. Takes ownership. */
@@ -105,6 +109,7 @@ export class Ingress {
     }
     loadWords(mem, ip + ipv4.SRC, 4, this.#words)
     if (!this.#isRoutedBack(from, packet, this.#fib4)) return
+    if (!group && !this.#hooks.prerouting(from, packet)) return
     loadWords(mem, ip + ipv4.DST, 4, this.#words)
     const id = this.#fib4.lookup(this.#words, 0)
     const route = id < 0 ? undefined : this.#fib4.route(id)
@@ -166,6 +171,7 @@ export class Ingress {
       if (own) return this.#delivery.receive6(from, packet, false)
       return pool.drop(packet, DropReason.IpMartian)
     }
+    if (!this.#hooks.prerouting(from, packet)) return
     loadWords(mem, ip + ipv6.DST, 6, this.#words)
     const id = this.#fib6.lookup(this.#words, 0)
     if (id < 0) return this.#noRoute(from, packet)

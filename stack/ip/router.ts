@@ -19,7 +19,7 @@
  * one look-up tells what a packet is. A traced packet takes the same way and changes nothing.
  */
 
-import type { Prefix } from '../address.ts'
+import { type Address, familyBits, type Prefix, sameAddress } from '../address.ts'
 import { Neighbors } from '../arp/neighbors.ts'
 import type { Clock } from '../clock.ts'
 import { StackError } from '../errors.ts'
@@ -30,6 +30,7 @@ import { Delivery } from './delivery.ts'
 import { Egress } from './egress.ts'
 import type { Fib, Route } from './fib.ts'
 import { Forward } from './forward.ts'
+import { type Hooks, NO_HOOKS } from './hooks.ts'
 import { IcmpErrors } from './icmp_errors.ts'
 import { Ingress } from './ingress.ts'
 import { Local, type UdpReceiver } from './local.ts'
@@ -47,6 +48,8 @@ export interface RouterOptions {
   readonly random: Random
   /** ICMP errors and TCP resets a second, on each interface. Default 200. */
   readonly icmpPerS?: number
+  /** Who looks at packets on their way (hooks.ts); left out: nobody. */
+  readonly hooks?: (fibs: { readonly fib4: Fib; readonly fib6: Fib }) => Hooks
   /** Most neighbors remembered; left out: the default of {@link Neighbors}. */
   readonly neighborsMax?: number
 }
@@ -70,6 +73,7 @@ export class Router {
     const { fib4, fib6 } = this.#routing
     this.fib4 = fib4
     this.fib6 = fib6
+    const hooks = options.hooks?.({ fib4, fib6 }) ?? NO_HOOKS
     const interfaces = this.#interfaces
     const advertisers = this.#advertisers
     const neighbors = new Neighbors({
@@ -80,8 +84,8 @@ export class Router {
       ...(neighborsMax === undefined ? {} : { entriesMax: neighborsMax }),
     })
     const egress = new Egress({ pool, random, fib4, fib6, neighbors, interfaces })
-    const errors = new IcmpErrors({ pool, clock, egress })
-    const forward = new Forward({ pool, egress, errors })
+    const errors = new IcmpErrors({ pool, clock, egress, hooks })
+    const forward = new Forward({ pool, egress, errors, hooks })
     const local = new Local({ pool, clock, egress, errors })
     const reassembly = new Reassembly({
       pool,
@@ -104,6 +108,7 @@ export class Router {
       forward,
       delivery,
       errors,
+      hooks,
     })
   }
 
@@ -142,6 +147,23 @@ export class Router {
     this.#routing.disconnect(iface)
     this.#interfaces[index] = undefined
     this.neighbors.removeLink(iface.link)
+  }
+
+  /**
+   * Give a leg one more address, such as a virtual one: the router answers for it and receives
+   * what is sent to it. @throws StackError `exists` if it is an address or network already.
+   */
+  addAddress(iface: RouterInterface, address: Address): void {
+    this.#routing.addLocal(iface, address)
+    iface.addresses.push({ address, bits: familyBits(address.family) })
+  }
+
+  /** Take it back. Precondition: {@link addAddress} gave it. Idempotent. */
+  removeAddress(iface: RouterInterface, address: Address): void {
+    const at = iface.addresses.findIndex((own) => sameAddress(own.address, address))
+    if (at < 0) return
+    iface.addresses.splice(at, 1)
+    this.#routing.removeLocal(address)
   }
 
   /** The legs, by index. */

@@ -57,8 +57,8 @@ export class RouterInterface {
   readonly mtuBytes: number
   readonly internal: boolean
   readonly strictSource: boolean
-  /** All own addresses, the link-local one included. */
-  readonly addresses: readonly Prefix[]
+  /** All own addresses, the link-local one included. Only the router changes them. */
+  readonly addresses: Prefix[]
   readonly linkLocal: Address | undefined
   readonly link: NeighborLink
   /** Frames from the network to the router, `head` at the Ethernet header. Takes ownership. */
@@ -88,7 +88,7 @@ export class RouterInterface {
     this.linkLocal = six ? linkLocal(mac) : undefined
     this.addresses =
       this.linkLocal === undefined
-        ? addresses
+        ? [...addresses]
         : [...addresses, { address: this.linkLocal, bits: 64 }]
     this.link = { index, name, mac, output, addresses: this.addresses }
     this.icmpBudget = new TokenBucket({ perS: icmpPerS, burst: Math.min(ICMP_BURST, icmpPerS) })

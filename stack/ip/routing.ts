@@ -52,6 +52,17 @@ export class Routing {
     for (const route of retry) if (!this.#activate(route)) this.#waiting.push(route)
   }
 
+  /** One more own address. @throws StackError `exists` if it is one already. */
+  addLocal(iface: RouterInterface, address: Address): void {
+    const prefix = hostOf(address)
+    this.#mustBeFree(iface, prefix)
+    this.fib(address.family).add({ prefix, kind: 'local', link: iface.index })
+  }
+
+  removeLocal(address: Address): void {
+    this.fib(address.family).remove(hostOf(address), ['local'])
+  }
+
   disconnect(iface: RouterInterface): void {
     for (const fib of [this.fib4, this.fib6]) {
       for (const route of fib.list()) {
