@@ -105,6 +105,14 @@ export class Conntrack {
     return this.#count
   }
 
+  /** Octets of memory that a full table takes. */
+  get bytes(): number {
+    const own = [this.#nextFree, this.#status, this.#state, this.#expires, this.#marks]
+    const counters = this.#packets.byteLength + this.#octets.byteLength
+    const rest = own.reduce((total, { byteLength }) => total + byteLength, counters)
+    return this.#index.bytes + this.#windows.bytes + rest
+  }
+
   /** The flow with this tuple, or -1. */
   find(words: Int32Array): number {
     return this.#index.find(words)
