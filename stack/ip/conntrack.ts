@@ -20,6 +20,7 @@ import type { Cancel, Clock } from '../clock.ts'
 import { DropReason } from '../drop.ts'
 import { StackError } from '../errors.ts'
 import type { Packet, Pool } from '../packet.ts'
+import { type ConntrackFilter, type ConntrackRow, listFlows } from './conntrack_list.ts'
 import { IGNORE, INVALID, nextState, TcpState, Windows } from './conntrack_tcp.ts'
 import { DEFAULT_TIMEOUTS, type Timeouts } from './conntrack_timeouts.ts'
 import * as ipv4 from './ipv4.ts'
@@ -255,6 +256,18 @@ export class Conntrack {
       if ((this.#status[entry]! & Status.Live) !== 0) return entry * 2
     }
     return -1
+  }
+
+  /** Connections that fit, oldest place first. */
+  list(filter: ConntrackFilter = {}): ConntrackRow[] {
+    return listFlows(this, filter).map(({ row }) => row)
+  }
+
+  /** Forget the connections that fit; returns how many. */
+  delete(filter: ConntrackFilter): number {
+    const all = listFlows(this, filter)
+    for (const { flow } of all) this.remove(flow)
+    return all.length
   }
 
   /** Forget a connection. Precondition: it is live. */
