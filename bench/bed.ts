@@ -7,13 +7,38 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { atExit } from './cleanup.ts'
-import { addNetns, inNetns, listens, onCpus, PREFIX, setOffloads, txQueueLength } from './netns.ts'
+import {
+  addNetns,
+  counts,
+  INTERFACE,
+  type InterfaceCounts,
+  inNetns,
+  listens,
+  onCpus,
+  PREFIX,
+  setOffloads,
+  setSysctl,
+  txQueueLength,
+} from './netns.ts'
 import type { Options } from './options.ts'
-import type { Opened, Peer, PeerName } from './peers/peer.ts'
-import { type Background, background, hasTool, run, until } from './shell.ts'
+import {
+  CONNECT_PORT,
+  IPERF_PORT,
+  type Opened,
+  type Peer,
+  type PeerName,
+  SWITCHED_SERVER,
+} from './peers/peer.ts'
+import { type Background, background, hasTool, run, runSync, until } from './shell.ts'
 
-export const IPERF_PORT = 5201
 export const SINK_PORT = 9000
+
+/** Addresses that are all the server's, for many flows to one port of it. */
+const FLOW_PREFIX = '198.18.0.0/15'
+const FLOW_ADDRESS = '198.18.0.1'
+
+/** For connections that follow each other faster than ports are forgotten. */
+const CLIENT_PORTS = '1024 65535'
 
 /** What every bed needs, with the Debian package that has it. */
 const TOOLS: Readonly<Record<string, string>> = {
@@ -22,6 +47,7 @@ const TOOLS: Readonly<Record<string, string>> = {
   iperf3: 'iperf3',
   ping: 'iputils-ping',
   taskset: 'util-linux',
+  sysctl: 'procps',
 }
 
 /** What must be installed before this peer can be measured; empty: nothing is missing. */
@@ -36,9 +62,11 @@ export class Bed {
   readonly about: string
   readonly engine: string | undefined
   readonly serverAddress: string
+  readonly #peer: Peer
   readonly #client: string
   readonly #server: string
   readonly #clientCpus: string
+  readonly #serverCpus: string
   readonly #opened: Opened
   readonly #servers: Background[] = []
   #offloads = true
@@ -49,9 +77,11 @@ export class Bed {
   ) {
     this.name = name
     this.serverAddress = peer.serverAddress
+    this.#peer = peer
     this.#client = `${PREFIX}${name}-c`
     this.#server = `${PREFIX}${name}-s`
     this.#clientCpus = options.clientCpus
+    this.#serverCpus = options.serverCpus
     this.#opened = opened
     const queue = peer.taps ? `, txqueuelen ${txQueueLength(this.#client)}` : ''
     this.engine = opened.engine
@@ -68,27 +98,47 @@ export class Bed {
       middle: `${PREFIX}${name}-m`,
       folder,
     }
-    for (const netns of [place.client, place.server, place.middle]) addNetns(netns)
+    for (const netns of [place.client, place.server, place.middle]) {
+      addNetns(netns)
+      setSysctl(netns, 'net.ipv4.ip_local_port_range', CLIENT_PORTS)
+    }
     const opened = await peer.open(place, options)
     const bed = new Bed(options, { name, peer, opened })
-    await bed.#startServers(options.serverCpus)
+    await bed.#startServers()
     await bed.#tryPath()
     return bed
   }
 
-  async #startServers(cpus: string): Promise<void> {
-    const server = (argv: string[], ready?: RegExp): Promise<Background> =>
-      background(inNetns(this.#server, onCpus(cpus, argv)), ready && { ready })
-    const blast = join(import.meta.dirname, 'blast.js')
-    const iperf = await server(['iperf3', '-s', '-p', `${IPERF_PORT}`])
-    this.#servers.push(iperf)
-    this.#servers.push(await server([process.execPath, blast, 'sink', `${SINK_PORT}`], /bound/))
-    await until('the iperf3 server', () => listens(iperf.pid, IPERF_PORT))
+  async #startServers(): Promise<void> {
+    const start = async (command: string[], ready?: RegExp): Promise<Background> => {
+      const server = await background(command, ready && { ready })
+      this.#servers.push(server)
+      return server
+    }
+    const script = (name: string, ...args: string[]): string[] =>
+      this.serverCommand([process.execPath, join(import.meta.dirname, name), ...args])
+    const iperf = ['iperf3', '-s', '-p', `${IPERF_PORT}`]
+    const servers = [await start(this.serverCommand(iperf))]
+    if (this.#peer.inwardAddress !== undefined) {
+      servers.push(await start(this.clientCommand(iperf)))
+    }
+    await start(script('blast.js', 'sink', `${SINK_PORT}`), /bound/)
+    await start(script('connect.js', 'serve', `${CONNECT_PORT}`), /listening/)
+    const areUp = (): boolean => servers.every(({ pid }) => listens(pid, IPERF_PORT))
+    await until('the iperf3 servers', areUp)
   }
 
-  /** One ping, so that a broken bed is told as such and addresses are resolved. */
+  /** One connection, so that a broken bed is told as such and addresses are resolved. */
   async #tryPath(): Promise<void> {
-    await run(this.clientCommand(['ping', '-c', '1', '-w', '5', this.serverAddress]))
+    await run(this.connectCommand({ slots: 1, seconds: 0 }))
+  }
+
+  /** The client of connect.ts, to the server. */
+  connectCommand({ slots, seconds }: { slots: number; seconds: number }): string[] {
+    const script = join(import.meta.dirname, 'connect.js')
+    const where = [this.serverAddress, `${CONNECT_PORT}`]
+    const argv = [process.execPath, script, 'open', ...where, `${slots}`, `${seconds}`]
+    return this.clientCommand(argv)
   }
 
   /** The command that runs `argv` at the client's end, on the client's CPUs. */
@@ -96,15 +146,42 @@ export class Bed {
     return inNetns(this.#client, onCpus(this.#clientCpus, argv))
   }
 
-  /** A process in the server's namespace, to read its counters through. */
-  get serverPid(): number {
-    return this.#servers[0]!.pid
+  /** The same at the server's end. */
+  serverCommand(argv: readonly string[]): string[] {
+    return inNetns(this.#server, onCpus(this.#serverCpus, argv))
+  }
+
+  /** Where the client's iperf3 is found from the server's end. @throws Error: nowhere. */
+  get inwardAddress(): string {
+    const { inwardAddress } = this.#peer
+    if (inwardAddress === undefined) throw new Error(`${this.name} has no way in`)
+    return inwardAddress
+  }
+
+  /** Counters of the server's interface. */
+  serverCounts(): InterfaceCounts {
+    return counts(this.#servers[0]!.pid, this.#serverInterface)
+  }
+
+  get #serverInterface(): string {
+    return this.#peer.serverInterface ?? INTERFACE
+  }
+
+  /** Make many addresses the server's. The first of them; the rest follow. Idempotent. */
+  openFlows(): string {
+    const route = ['route', 'replace']
+    runSync(['ip', '-n', this.#server, ...route, 'local', FLOW_PREFIX, 'dev', 'lo'])
+    if (this.serverAddress === SWITCHED_SERVER) {
+      runSync(['ip', '-n', this.#client, ...route, FLOW_PREFIX, 'via', this.serverAddress])
+    }
+    return FLOW_ADDRESS
   }
 
   /** Switch segmentation and checksum offloads at both ends. */
   async setOffloads(on: boolean): Promise<void> {
     if (on === this.#offloads) return
-    for (const netns of [this.#client, this.#server]) await setOffloads(netns, on)
+    await setOffloads(this.#client, INTERFACE, on)
+    await setOffloads(this.#server, this.#serverInterface, on)
     this.#offloads = on
   }
 

@@ -10,7 +10,7 @@ import { run, runSync } from './shell.ts'
 /** Every namespace made by this run begins with it. */
 export const PREFIX: string = `tlb${process.pid}-`
 
-/** The interface under test has this name in every namespace of every system. */
+/** The interface under test has this name in every namespace, unless the system names it itself. */
 export const INTERFACE = 'eth0'
 
 /** Make a namespace with its loopback up; removed at the end. */
@@ -62,6 +62,11 @@ export function adopt(
   setLink(to, INTERFACE, 'up')
 }
 
+/** Set a kernel parameter of a namespace: `net.ipv4.ip_forward`. */
+export function setSysctl(netns: string, name: string, value: string): void {
+  runSync(inNetns(netns, ['sysctl', '-qw', `${name}=${value}`]))
+}
+
 /** Frames that {@link INTERFACE} may queue towards its reader, if it is a TAP. */
 export function txQueueLength(netns: string): number {
   const text = runSync(['ip', '-n', netns, 'link', 'show', INTERFACE])
@@ -69,10 +74,10 @@ export function txQueueLength(netns: string): number {
 }
 
 /** Segmentation, coalescing and checksums left to the other side, or done by the sending kernel. */
-export async function setOffloads(netns: string, on: boolean): Promise<void> {
+export async function setOffloads(netns: string, link: string, on: boolean): Promise<void> {
   const value = on ? 'on' : 'off'
   const features = ['tx', 'tso', 'gso', 'gro'].flatMap((feature) => [feature, value])
-  await run(inNetns(netns, ['ethtool', '-K', INTERFACE, ...features]))
+  await run(inNetns(netns, ['ethtool', '-K', link, ...features]))
 }
 
 export interface InterfaceCounts {
@@ -85,11 +90,11 @@ export interface InterfaceCounts {
 }
 
 /**
- * Counters of {@link INTERFACE} as a process sees it, read without starting a program:
+ * Counters of an interface as a process sees it, read without starting a program:
  * /proc/PID/net belongs to the network namespace of process PID.
  */
-export function counts(pid: number): InterfaceCounts {
-  return parseCounts(readFileSync(`/proc/${pid}/net/dev`, 'latin1'), INTERFACE)
+export function counts(pid: number, link: string = INTERFACE): InterfaceCounts {
+  return parseCounts(readFileSync(`/proc/${pid}/net/dev`, 'latin1'), link)
 }
 
 /** Columns of /proc/net/dev before those of transmission. */

@@ -15,6 +15,11 @@ export const QUESTION_NAMES = [
   'frames',
   'rtt',
   'rtt-load',
+  'nat',
+  'publish',
+  'frames-nat',
+  'connect',
+  'vip',
   'fleet',
 ] as const
 export type QuestionName = (typeof QUESTION_NAMES)[number]
@@ -25,10 +30,16 @@ export const METRICS = {
   cpuSPerGb: 'CPU s/GB',
   retransmits: 'retransmits',
   kFrames: 'k frames/s',
+  kFrames100: 'k frames/s, 100 flows',
+  kFrames10k: 'k frames/s, 10,000 flows',
+  kFrames100k: 'k frames/s, 100,000 flows',
   kSent: 'k frames/s sent',
   cpuUs: 'CPU µs/frame',
   medianUs: 'µs',
   p99Us: 'µs (p99)',
+  kConnects: 'k connections/s',
+  busyP99Us: 'µs (p99), 64 at once',
+  failed: 'failed',
   idleCpuPct: '% of a core',
   rssMb: 'MB resident',
   upS: 's up',
@@ -37,6 +48,14 @@ export const METRICS = {
 } as const
 export type MetricName = keyof typeof METRICS
 export type Metrics = Partial<Record<MetricName, number>>
+
+/** Numbers of flows by the metric that says what arrived of so many. */
+export const FLOW_COUNTS = {
+  kFrames: 1,
+  kFrames100: 100,
+  kFrames10k: 10_000,
+  kFrames100k: 100_000,
+} as const
 
 export interface Question {
   readonly title: string
@@ -48,6 +67,9 @@ export interface Question {
 
 const KERNEL_AND_OURS = ['tapline', 'kernel-bridge', 'tapline-route', 'kernel-route'] as const
 const SWITCHES = ['tapline', 'kernel-bridge', 'ovs', 'vde', 'null'] as const
+
+const TRANSLATORS = ['tapline', 'tapline-nat', 'kernel-nat', 'pasta', 'slirp4netns'] as const
+const BALANCERS = ['tapline-vip', 'haproxy', 'nginx'] as const
 
 const ROUND_TRIP = { headline: 'medianUs', lessIsBetter: true } as const
 
@@ -72,6 +94,19 @@ export const QUESTIONS: Readonly<Record<QuestionName, Question>> = {
     peers: [...SWITCHES, 'tapline-route'],
   },
   'rtt-load': { title: 'Round trip beside TCP', ...ROUND_TRIP, peers: SWITCHES },
+  nat: { title: 'TCP out through NAT', headline: 'gbit', peers: TRANSLATORS },
+  publish: { title: 'TCP in by a published port', headline: 'gbit', peers: TRANSLATORS },
+  'frames-nat': {
+    title: '60-byte frames out through NAT',
+    headline: 'kFrames',
+    peers: ['tapline', 'tapline-nat', 'kernel-nat'],
+  },
+  connect: {
+    title: 'New connections through a balancer',
+    headline: 'kConnects',
+    peers: [...BALANCERS, 'tapline', 'kernel-route'],
+  },
+  vip: { title: 'TCP through a balancer', headline: 'gbit', peers: BALANCERS },
   fleet: { title: 'Many sandboxes', headline: 'idleCpuPct', peers: ['tapline'] },
 }
 
@@ -113,7 +148,21 @@ function figure(question: QuestionName, metric: MetricName, text: string, limit:
   return { question, metric, of: 'tapline', text, ...limit }
 }
 
+/** Frames of so many flows, against the same frames over our own bridge. */
+function flows(metric: MetricName, count: string, limit: Limit = {}): Bar {
+  const text = `${QUESTIONS['frames-nat'].title}, ${count}`
+  return { question: 'frames-nat', metric, of: 'tapline-nat', against: 'tapline', text, ...limit }
+}
+
+/** From a connection's opening to its answer. */
+function latency(metric: MetricName, load: string, against: PeerName): Bar {
+  const text = `Connection answered, ${load}`
+  return { question: 'connect', metric, of: 'tapline-vip', against, text }
+}
+
 const BULK = ['tcp', 'tcp8', 'tcp-both'] as const
+const TRANSLATED = ['nat', 'publish'] as const
+const PROXIES = ['haproxy', 'nginx'] as const
 const SMALL = { atLeast: 1.7, smallFrames: true } as const
 
 export const BARS: readonly Bar[] = [
@@ -129,6 +178,22 @@ export const BARS: readonly Bar[] = [
   figure('rtt', 'p99Us', 'Round trip, idle, 99th percentile'),
   quotient('rtt-load', 'tapline', 'vde', {}),
   quotient('rtt-load', 'tapline', 'kernel-bridge', {}),
+  ...TRANSLATED.flatMap((question) => [
+    quotient(question, 'tapline-nat', 'tapline', { atLeast: 0.95 }),
+    quotient(question, 'tapline-nat', 'kernel-nat', { atLeast: 0.85 }),
+    quotient(question, 'tapline-nat', 'pasta', { atLeast: 2 }),
+    quotient(question, 'tapline-nat', 'slirp4netns', { atLeast: 2 }),
+  ]),
+  flows('kFrames', '1 flow', { atLeast: 0.85, smallFrames: true }),
+  flows('kFrames100', '100 flows'),
+  flows('kFrames10k', '10,000 flows'),
+  flows('kFrames100k', '100,000 flows'),
+  ...PROXIES.map((proxy) => quotient('connect', 'tapline-vip', proxy, { atLeast: 2 })),
+  ...[...PROXIES, 'tapline' as const].flatMap((against) => [
+    latency('p99Us', 'one at a time, 99th percentile', against),
+    latency('busyP99Us', '64 at a time, 99th percentile', against),
+  ]),
+  ...PROXIES.map((proxy) => quotient('vip', 'tapline-vip', proxy, { atLeast: 1.5 })),
   figure('fleet', 'idleCpuPct', IDLE_TEXT, { atMost: 1 }),
   figure('fleet', 'rssMb', IDLE_TEXT),
   figure('fleet', 'upS', `${LARGE_TEXT}, up`, { atMost: 10 }),

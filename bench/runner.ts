@@ -5,8 +5,9 @@
  */
 import { join } from 'node:path'
 import { Bed, missingTools } from './bed.ts'
+import { measureConnections } from './measure/connect.ts'
 import { measureFleet } from './measure/fleet.ts'
-import { measureFrames } from './measure/frames.ts'
+import { measureFlows, measureFrames } from './measure/frames.ts'
 import { measureRtt } from './measure/rtt.ts'
 import { measureTcp } from './measure/tcp.ts'
 import type { PieceResult } from './micro/result.ts'
@@ -34,6 +35,12 @@ const MEASURES: Readonly<Partial<Record<QuestionName, Measure>>> = {
   frames: measureFrames,
   rtt: (bed, options) => measureRtt(bed, options, { load: false }),
   'rtt-load': (bed, options) => measureRtt(bed, options, { load: true }),
+  nat: tcp(1, false, true),
+  publish: (bed, options) =>
+    measureTcp(bed, options, { streams: 1, bothWays: false, offloads: true, inwards: true }),
+  'frames-nat': measureFlows,
+  connect: measureConnections,
+  vip: tcp(1, false, true),
 }
 
 /** Bringing hundreds of sandboxes up and down needs no more repetitions than this. */

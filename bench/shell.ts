@@ -6,7 +6,7 @@
  * know is the id of the program itself; only processes started here are ever signalled.
  */
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
-import { accessSync, constants, readFileSync } from 'node:fs'
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { atExit } from './cleanup.ts'
@@ -26,8 +26,9 @@ const KEPT_CHARS = 4_000
 const { PATH = '' } = process.env
 const PATHS = [...PATH.split(':'), '/usr/sbin', '/sbin']
 
-/** True if `tool` can be started. */
+/** True if `tool` can be started; of a path (a module, say): if it is there. */
 export function hasTool(tool: string): boolean {
+  if (tool.startsWith('/')) return existsSync(tool)
   return PATHS.some((folder) => {
     try {
       accessSync(join(folder, tool), constants.X_OK)
@@ -90,6 +91,15 @@ export function runSync(argv: readonly string[], env: Environment = {}): string 
   if (done.status === 0) return done.stdout
   const why = done.error?.message ?? (oneLine(done.stderr) || oneLine(done.stdout))
   throw new Error(`${argv.join(' ')} ended with ${done.status}: ${why}`)
+}
+
+/** Version of an installed package, for programs that do not tell their own on stdout. */
+export function debianVersion(name: string): string {
+  try {
+    return runSync(['dpkg-query', '--show', name]).trim().replace(`${name}\t`, '')
+  } catch {
+    return 'of unknown version'
+  }
 }
 
 export interface Background {

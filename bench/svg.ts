@@ -23,7 +23,7 @@ export interface ChartPanel {
 
 const WIDTH = 760
 const MARGIN = 16
-const LABEL_WIDTH = 210
+const LABEL_WIDTH = 250
 const VALUE_WIDTH = 130
 const ROW_HEIGHT = 22
 const BAR_HEIGHT = 14

@@ -5,7 +5,7 @@ import { type Bed, SINK_PORT } from '../bed.ts'
 import { busySeconds } from '../cpu.ts'
 import { counts } from '../netns.ts'
 import type { Options } from '../options.ts'
-import type { Metrics } from '../questions.ts'
+import { FLOW_COUNTS, type Metrics } from '../questions.ts'
 import { background } from '../shell.ts'
 
 /** From the sender's first frames to a steady state, before the warm-up proper. */
@@ -19,26 +19,45 @@ interface Sample {
 }
 
 /** What the sender's interface was given, and what the receiver's got. */
-function sample(senderPid: number, receiverPid: number): Sample {
+function sample(senderPid: number, bed: Bed): Sample {
   const { txPackets, txDropped } = counts(senderPid)
-  const { rxPackets } = counts(receiverPid)
+  const { rxPackets } = bed.serverCounts()
   return {
     ...{ atMs: performance.now(), busyS: busySeconds() },
     ...{ sent: txPackets + txDropped, received: rxPackets },
   }
 }
 
-/** @throws Error if nothing arrived. */
-export async function measureFrames(bed: Bed, options: Options): Promise<Metrics> {
+/** Frames of one flow. @throws Error if nothing arrived. */
+export function measureFrames(bed: Bed, options: Options): Promise<Metrics> {
+  return offer(bed, options, [bed.serverAddress, `${SINK_PORT}`])
+}
+
+/** The same with more and more flows; those of earlier runs are still known. */
+export async function measureFlows(bed: Bed, options: Options): Promise<Metrics> {
+  const address = bed.openFlows()
+  const metrics: Metrics = {}
+  for (const [name, flows] of Object.entries(FLOW_COUNTS)) {
+    const { kFrames } = await offer(bed, options, [address, `${SINK_PORT}`, `${flows}`])
+    metrics[name as keyof typeof FLOW_COUNTS] = kFrames
+  }
+  return metrics
+}
+
+async function offer(
+  bed: Bed,
+  options: Options,
+  args: readonly string[],
+): Promise<Required<Pick<Metrics, 'kFrames' | 'kSent' | 'cpuUs'>>> {
   await bed.setOffloads(true)
   const script = join(import.meta.dirname, '..', 'blast.js')
-  const argv = [process.execPath, script, 'send', bed.serverAddress, `${SINK_PORT}`]
+  const argv = [process.execPath, script, 'send', ...args]
   const sender = await background(bed.clientCommand(argv), { ready: /^sending\n/m })
   try {
     await sleep(START_MS + options.warmUpSeconds * 1000)
-    const before = sample(sender.pid, bed.serverPid)
+    const before = sample(sender.pid, bed)
     await sleep(options.seconds * 1000)
-    const after = sample(sender.pid, bed.serverPid)
+    const after = sample(sender.pid, bed)
     const frames = after.received - before.received
     if (frames === 0) throw new Error('no frame arrived')
     const tookMs = after.atMs - before.atMs

@@ -1,9 +1,8 @@
 /** Bulk TCP: iperf3 from the client to the server, with what it cost beside what it moved. */
 import type { Bed } from '../bed.ts'
-import { IPERF_PORT } from '../bed.ts'
 import { busySeconds } from '../cpu.ts'
-import { counts } from '../netns.ts'
 import type { Options } from '../options.ts'
+import { IPERF_PORT } from '../peers/peer.ts'
 import type { Metrics } from '../questions.ts'
 import { run } from '../shell.ts'
 
@@ -11,6 +10,8 @@ export interface TcpShape {
   readonly streams: number
   readonly bothWays: boolean
   readonly offloads: boolean
+  /** From the server's end to the client's. */
+  readonly inwards?: true
 }
 
 /** For setting a transfer up and taking it down, on a slow system. */
@@ -36,12 +37,15 @@ export function iperfArguments(
  */
 export async function measureTcp(bed: Bed, options: Options, shape: TcpShape): Promise<Metrics> {
   await bed.setOffloads(shape.offloads)
-  const argv = iperfArguments(bed.serverAddress, options, shape)
+  const inwards = shape.inwards === true
+  const address = inwards ? bed.inwardAddress : bed.serverAddress
+  const argv = iperfArguments(address, options, shape)
+  const command = inwards ? bed.serverCommand(argv) : bed.clientCommand(argv)
   const busyBefore = busySeconds()
-  const before = counts(bed.serverPid)
+  const before = bed.serverCounts()
   const limitMs = (options.seconds + options.warmUpSeconds) * 1000 + SPARE_MS
-  const result = parseIperf(await run(bed.clientCommand(argv), limitMs))
-  const after = counts(bed.serverPid)
+  const result = parseIperf(await run(command, limitMs))
+  const after = bed.serverCounts()
   const busyS = busySeconds() - busyBefore
   const bytes = after.rxBytes - before.rxBytes + after.txBytes - before.txBytes
   return { ...result, cpuSPerGb: busyS / (bytes / 1e9) }

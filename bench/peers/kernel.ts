@@ -1,34 +1,24 @@
 /**
- * The kernel's own network, the bar for bulk transfers: veth pairs into a bridge, or into a
- * namespace that forwards. The middle is a namespace of its own: in the host's, the firewall of a
- * Docker daemon (br_netfilter) would be measured with it.
+ * The kernel's own network, the bar for bulk transfers: veth pairs into a bridge, into a namespace
+ * that forwards, or into one that translates. The middle is a namespace of its own: in the host's,
+ * the firewall of a Docker daemon (br_netfilter) would be measured with it.
  */
+import { writeFileSync } from 'node:fs'
 import { release } from 'node:os'
-import { addAddress, adopt, INTERFACE, inNetns, setLink } from '../netns.ts'
+import { join } from 'node:path'
+import { addAddress, inNetns, setLink } from '../netns.ts'
 import { runSync } from '../shell.ts'
 import {
   CLIENT,
   CLIENT_GATEWAY,
+  IPERF_PORT,
+  OUTER_ADDRESS,
+  OUTSIDE,
   type Peer,
-  type Place,
   ROUTED_SERVER,
-  SERVER_GATEWAY,
   SWITCHED_SERVER,
 } from './peer.ts'
-
-/** A veth pair to each end: `left` and `right` stay in the middle. */
-function addPairs({ client, server, middle }: Place, serverAddress: string): void {
-  const ends = [
-    { name: 'left', to: client, address: `${CLIENT}/24` },
-    { name: 'right', to: server, address: `${serverAddress}/24` },
-  ]
-  for (const { name, to, address } of ends) {
-    const pair = ['type', 'veth', 'peer', 'name', 'far']
-    runSync(['ip', '-n', middle, 'link', 'add', 'dev', name, ...pair])
-    adopt('far', { from: middle, to, address })
-    setLink(middle, name, 'up')
-  }
-}
+import { addDefaultRoute, addPair, addRoutedPairs, addUplink, forward } from './veth.ts'
 
 /** The namespaces take their interfaces with them. */
 const close = (): Promise<void> => Promise.resolve()
@@ -39,10 +29,11 @@ export const kernelBridge: Peer = {
   serverAddress: SWITCHED_SERVER,
   taps: false,
   open(place) {
-    const { middle } = place
+    const { client, server, middle } = place
     runSync(['ip', '-n', middle, 'link', 'add', 'br0', 'type', 'bridge'])
     setLink(middle, 'br0', 'up')
-    addPairs(place, SWITCHED_SERVER)
+    addPair(place, 'left', { netns: client, address: CLIENT })
+    addPair(place, 'right', { netns: server, address: SWITCHED_SERVER })
     setLink(middle, 'left', 'master', 'br0')
     setLink(middle, 'right', 'master', 'br0')
     return Promise.resolve({ about: `Linux ${release()}, two veth pairs and a bridge`, close })
@@ -51,21 +42,46 @@ export const kernelBridge: Peer = {
 
 export const kernelRoute: Peer = {
   title: 'kernel veth + routing',
-  tools: { sysctl: 'procps' },
+  tools: {},
   serverAddress: ROUTED_SERVER,
   taps: false,
   open(place) {
-    const { client, server, middle } = place
-    addPairs(place, ROUTED_SERVER)
-    addAddress(middle, 'left', `${CLIENT_GATEWAY}/24`)
-    addAddress(middle, 'right', `${SERVER_GATEWAY}/24`)
-    for (const [netns, via] of [
-      [client, CLIENT_GATEWAY],
-      [server, SERVER_GATEWAY],
-    ] as const) {
-      runSync(['ip', '-n', netns, 'route', 'add', 'default', 'via', via, 'dev', INTERFACE])
-    }
-    runSync(inNetns(middle, ['sysctl', '-qw', 'net.ipv4.ip_forward=1']))
+    addRoutedPairs(place)
+    forward(place.middle)
     return Promise.resolve({ about: `Linux ${release()}, two veth pairs and ip_forward`, close })
+  },
+}
+
+/** As Docker arranges it, without its bridge. */
+const RULES = `table ip nat {
+  chain prerouting {
+    type nat hook prerouting priority dstnat
+    ip daddr ${OUTER_ADDRESS} tcp dport ${IPERF_PORT} dnat to ${CLIENT}
+  }
+  chain postrouting {
+    type nat hook postrouting priority srcnat
+    oifname "right" masquerade
+  }
+}
+`
+
+export const kernelNat: Peer = {
+  title: 'kernel veth + NAT',
+  tools: { nft: 'nftables' },
+  serverAddress: OUTSIDE,
+  inwardAddress: OUTER_ADDRESS,
+  taps: false,
+  open(place) {
+    const { client, middle, folder } = place
+    addPair(place, 'left', { netns: client, address: CLIENT })
+    addAddress(middle, 'left', `${CLIENT_GATEWAY}/24`)
+    addDefaultRoute(client, CLIENT_GATEWAY)
+    addUplink(place)
+    forward(middle)
+    const file = join(folder, 'nat.nft')
+    writeFileSync(file, RULES)
+    runSync(inNetns(middle, ['nft', '-f', file]))
+    const about = `Linux ${release()}, two veth pairs, nftables masquerade and dnat`
+    return Promise.resolve({ about, close })
   },
 }

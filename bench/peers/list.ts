@@ -1,9 +1,11 @@
 /** All systems by name. */
-import { kernelBridge, kernelRoute } from './kernel.ts'
+import { kernelBridge, kernelNat, kernelRoute } from './kernel.ts'
 import { nullForwarder } from './null.ts'
 import { ovs, ovsTso } from './ovs.ts'
 import type { Peer, PeerName } from './peer.ts'
-import { tapline, taplineRoute } from './tapline.ts'
+import { haproxy, nginx } from './proxies.ts'
+import { tapline, taplineNat, taplineRoute, taplineVip } from './tapline.ts'
+import { pasta, slirp4netns } from './usermode.ts'
 import { vde } from './vde.ts'
 
 export const PEERS: Readonly<Record<PeerName, Peer>> = {
@@ -15,4 +17,11 @@ export const PEERS: Readonly<Record<PeerName, Peer>> = {
   'ovs-tso': ovsTso,
   vde,
   null: nullForwarder,
+  'tapline-nat': taplineNat,
+  'kernel-nat': kernelNat,
+  pasta,
+  slirp4netns,
+  'tapline-vip': taplineVip,
+  haproxy,
+  nginx,
 }

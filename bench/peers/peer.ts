@@ -8,7 +8,9 @@
  *
  * Every system gets the same namespaces, the same interface name, the same addresses and the
  * same programs on the same CPUs; only what is between the two interfaces differs. A system that
- * switches puts both into one subnet, one that routes has a gateway between two.
+ * switches puts both into one subnet, one that routes has a gateway between two. One that
+ * translates has the server outside, behind its uplink, and a published port inwards; a load
+ * balancer has an address of its own, at which the server is found.
  */
 
 /** The order is that of the tables. */
@@ -21,6 +23,13 @@ export const PEER_NAMES = [
   'ovs-tso',
   'vde',
   'null',
+  'tapline-nat',
+  'kernel-nat',
+  'pasta',
+  'slirp4netns',
+  'tapline-vip',
+  'haproxy',
+  'nginx',
 ] as const
 export type PeerName = (typeof PEER_NAMES)[number]
 
@@ -57,6 +66,10 @@ export interface Peer {
   /** Programs it needs, each with the Debian package that has it. */
   readonly tools: Readonly<Record<string, string>>
   readonly serverAddress: string
+  /** Where the client's own port {@link IPERF_PORT} is reached from the server's end. */
+  readonly inwardAddress?: string
+  /** Name of the server's interface, where the system chooses it; left out: eth0. */
+  readonly serverInterface?: string
   /** True if it opens TAPs, whose queue length matters. */
   readonly taps: boolean
   /** Bring the system up. @throws Error that says what did not work. */
@@ -69,6 +82,15 @@ export const SWITCHED_SERVER = '10.77.1.12'
 export const ROUTED_SERVER = '10.77.2.12'
 export const CLIENT_GATEWAY = '10.77.1.1'
 export const SERVER_GATEWAY = '10.77.2.1'
+/** Of the far end of an uplink, and of the system that translates at the near one. */
+export const OUTSIDE = '203.0.113.1'
+export const OUTER_ADDRESS = '203.0.113.2'
+/** Of a load balancer, in the client's subnet. */
+export const VIP = '10.77.1.100'
+
+/** Ports that systems publish or balance. */
+export const IPERF_PORT = 5201
+export const CONNECT_PORT = 9001
 
 /**
  * Frames a TAP of a peer may queue towards its switch: at least a TCP window of single segments,

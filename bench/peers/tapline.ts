@@ -5,11 +5,17 @@ import { onCpus } from '../netns.ts'
 import { type Background, background } from '../shell.ts'
 import {
   CLIENT,
+  CONNECT_PORT,
+  IPERF_PORT,
+  type Opened,
+  OUTER_ADDRESS,
+  OUTSIDE,
   type Peer,
   type Place,
   ROUTED_SERVER,
   type Settings,
   SWITCHED_SERVER,
+  VIP,
 } from './peer.ts'
 
 const CLI = join(import.meta.dirname, '..', '..', 'services', 'cli', 'main.js')
@@ -20,24 +26,33 @@ export interface SandboxSpec {
   readonly netns: string
   readonly network: string
   readonly address: string
+  /** Published, in Compose's grammar. */
+  readonly ports?: readonly string[]
 }
 
-/** The file for `tapline up`: networks by name with their subnets, and sandboxes. */
+/**
+ * The file for `tapline up`: networks by name with their subnets, and sandboxes.
+ * @param more Further sections, as lines.
+ */
 export function taplineFile(
   name: string,
   networks: Readonly<Record<string, string>>,
   sandboxes: readonly SandboxSpec[],
+  more: readonly string[] = [],
 ): string {
   const network = ([key, subnet]: [string, string]): string =>
     `  ${key}: { driver: bridge, ipam: { config: [ { subnet: ${subnet} } ] } }`
-  const sandbox = ({ name: key, netns, network: on, address }: SandboxSpec): string =>
-    `  ${key}: { netns: ${netns}, networks: { ${on}: { ipv4_address: ${address} } } }`
+  const sandbox = ({ name: key, netns, network: on, address, ports }: SandboxSpec): string => {
+    const published = ports === undefined ? '' : `, ports: ${JSON.stringify(ports)}`
+    return `  ${key}: { netns: ${netns}, networks: { ${on}: { ipv4_address: ${address} } }${published} }`
+  }
   const lines = [
     `name: ${name}`,
     'networks:',
     ...Object.entries(networks).map(network),
     'sandboxes:',
     ...sandboxes.map(sandbox),
+    ...more,
   ]
   return `${lines.join('\n')}\n`
 }
@@ -64,18 +79,45 @@ export function startTapline(
 
 const NETWORKS = { front: '10.77.1.0/24', back: '10.77.2.0/24' } as const
 
-async function open(
-  { client, server, folder }: Place,
-  settings: Settings,
-  far: { readonly network: keyof typeof NETWORKS; readonly address: string },
-): ReturnType<Peer['open']> {
-  const text = taplineFile('bench', NETWORKS, [
-    { name: 'client', netns: client, network: 'front', address: CLIENT },
-    { name: 'server', netns: server, ...far },
-  ])
+async function open(text: string, { folder }: Place, settings: Settings): Promise<Opened> {
   const daemon = await startTapline(text, { folder }, settings)
   const engine = /tap \((\w+)\)/.exec(daemon.readyLine)?.[1] ?? settings.engine
   return { about: `tapline up, ${engine}`, engine, close: daemon.stop }
+}
+
+/** Client and server as sandboxes. */
+function pairFile(
+  { client, server }: Pick<Place, 'client' | 'server'>,
+  far: { readonly network: keyof typeof NETWORKS; readonly address: string },
+  more?: readonly string[],
+): string {
+  const near = { network: 'front', address: CLIENT }
+  return taplineFile(
+    'bench',
+    NETWORKS,
+    [
+      { name: 'client', netns: client, ...near },
+      { name: 'server', netns: server, ...far },
+    ],
+    more,
+  )
+}
+
+/** The client as a sandbox with a published port, the server outside. */
+export function natFile({ client, server }: Pick<Place, 'client' | 'server'>): string {
+  const ports = [`${IPERF_PORT}:${IPERF_PORT}`]
+  const sandbox = { name: 'client', netns: client, network: 'front', address: CLIENT, ports }
+  const addresses = `addresses: [${OUTER_ADDRESS}/24], peer_addresses: [${OUTSIDE}/24]`
+  const uplink = `uplink: { netns: ${server}, ${addresses}, gateway: ${OUTSIDE} }`
+  return taplineFile('bench', NETWORKS, [sandbox], [uplink])
+}
+
+/** Both as sandboxes of one network, with a service of one backend in it. */
+export function vipFile(ends: Pick<Place, 'client' | 'server'>): string {
+  const ports = [IPERF_PORT, CONNECT_PORT].map((port) => `{ target: ${port}, protocol: tcp }`)
+  const service = `network: front, vip: ${VIP}, ports: [${ports.join(', ')}], backends: [server]`
+  const far = { network: 'front', address: SWITCHED_SERVER } as const
+  return pairFile(ends, far, ['services:', `  web: { ${service} }`])
 }
 
 const COMMON = { tools: {}, taps: true } as const
@@ -84,12 +126,31 @@ export const tapline: Peer = {
   ...COMMON,
   title: 'tapline, one bridge',
   serverAddress: SWITCHED_SERVER,
-  open: (place, settings) => open(place, settings, { network: 'front', address: SWITCHED_SERVER }),
+  inwardAddress: CLIENT,
+  open: (place, settings) =>
+    open(pairFile(place, { network: 'front', address: SWITCHED_SERVER }), place, settings),
 }
 
 export const taplineRoute: Peer = {
   ...COMMON,
   title: 'tapline, routed',
   serverAddress: ROUTED_SERVER,
-  open: (place, settings) => open(place, settings, { network: 'back', address: ROUTED_SERVER }),
+  open: (place, settings) =>
+    open(pairFile(place, { network: 'back', address: ROUTED_SERVER }), place, settings),
+}
+
+export const taplineNat: Peer = {
+  ...COMMON,
+  title: 'tapline, NAT',
+  serverAddress: OUTSIDE,
+  inwardAddress: OUTER_ADDRESS,
+  serverInterface: 'tapline0',
+  open: (place, settings) => open(natFile(place), place, settings),
+}
+
+export const taplineVip: Peer = {
+  ...COMMON,
+  title: 'tapline, VIP',
+  serverAddress: VIP,
+  open: (place, settings) => open(vipFile(place), place, settings),
 }

@@ -1,9 +1,10 @@
 import { CommanderError } from 'commander'
 import { describe, expect, it } from 'vitest'
+import { parse } from 'yaml'
 import { fleetFile } from '../../bench/measure/fleet.ts'
 import { parseOptions } from '../../bench/options.ts'
 import { PEER_NAMES } from '../../bench/peers/peer.ts'
-import { taplineFile } from '../../bench/peers/tapline.ts'
+import { natFile, taplineFile, vipFile } from '../../bench/peers/tapline.ts'
 import { LARGE_FLEET, QUESTION_NAMES } from '../../bench/questions.ts'
 import { parseConfig } from '../../services/config/parse.ts'
 
@@ -63,6 +64,20 @@ describe('files for tapline', () => {
     const { config, faults } = parseConfig(text, 'bench.yaml')
     expect(faults).toEqual([])
     expect(config?.name).toBe('bench')
+  })
+
+  it('have an uplink and a published port, or a service', () => {
+    const ends = { client: 'ns1', server: 'ns2' }
+    const nat = parse(natFile(ends))
+    expect(nat.uplink).toEqual({
+      netns: 'ns2',
+      addresses: ['203.0.113.2/24'],
+      peer_addresses: ['203.0.113.1/24'],
+      gateway: '203.0.113.1',
+    })
+    expect(nat.sandboxes.client.ports).toEqual(['5201:5201'])
+    const { services } = parse(vipFile(ends))
+    expect(services.web).toMatchObject({ vip: '10.77.1.100', backends: ['server'] })
   })
 
   it('spread a fleet evenly', () => {

@@ -172,6 +172,17 @@ describe('chart', () => {
     expect([...svg.matchAll(/<\/(svg|text|title|style)>/g)]).toHaveLength(opened)
   })
 
+  it('draws frames through NAT as a curve over the flows', () => {
+    const results = new Results()
+    const kFrames = { kFrames: 400, kFrames100: 390, kFrames10k: 300, kFrames100k: 200 }
+    results.add('frames-nat', 'tapline-nat', 0, kFrames)
+    const rows = chartPanels(results)[0]!.rows
+    expect(rows.map(({ median }) => median)).toEqual([400, 390, 300, 200])
+    expect(rows.map(({ label }) => label.replace('tapline, NAT, ', ''))).toEqual([
+      ...['1 flow', '100 flows', '10,000 flows', '100,000 flows'],
+    ])
+  })
+
   it('has a panel for each question that was answered', () => {
     const panels = chartPanels(someResults())
     expect(panels.map(({ title }) => title)).toEqual([QUESTIONS.tcp.title])
