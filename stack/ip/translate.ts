@@ -27,12 +27,8 @@ import * as fragment from './fragment_header.ts'
 import * as icmp from './icmp.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
+import { DST, PORTS, Sctp } from './tuple.ts'
 
-/** Where the ports and the protocol are in a tuple (tuple.ts). */
-const PORTS = 8
-/** Word of a tuple where the destination address begins. */
-const DST_WORD = 4
-const SCTP = 132
 const DCCP = 33
 const UDP_LITE = 136
 const SCTP_CRC = 8
@@ -55,22 +51,21 @@ export function putDestination(
 export function putSource(mem: Uint8Array, packet: Packet, ip: number, other: Int32Array): boolean {
   const { csumStart, csumOffset, head, len } = packet
   const partial = csumStart === 0 ? 0 : csumStart + csumOffset
-  return put(mem, ip, head + len, partial, false, other, DST_WORD)
+  return put(mem, ip, head + len, partial, false, other, DST)
 }
 
 /**
- * An ICMP error on its way to `other`'s source: the destination of the error, if `outer`, and the
- * source in its quote. Precondition: an ICMP error with a quote (TupleKind.Error).
+ * An ICMP error on its way to `other`'s source: the destination of the error, and the source in its
+ * quote. Precondition: an ICMP error with a quote (TupleKind.Error).
  */
 export function putErrorDestination(
   mem: Uint8Array,
   packet: Packet,
   ip: number,
   other: Int32Array,
-  outer: boolean,
 ): void {
   putQuote(mem, packet, ip, other, false)
-  if (outer) putDestination(mem, packet, ip, other)
+  putDestination(mem, packet, ip, other)
 }
 
 /** The other half: the source of the error, if `outer`, and the destination in its quote. */
@@ -101,7 +96,7 @@ export function transport(mem: Uint8Array, ip: number, end: number): number {
   return step - ipv6.Next.Fragment + fragment.HEADER_BYTES * 256 + u8(mem, at)
 }
 
-/** `partial`: where a partial checksum lies, or 0. `from`: 0 or {@link DST_WORD} of `words`. */
+/** `partial`: where a partial checksum lies, or 0. `from`: 0 or {@link DST} of `words`. */
 function put(
   mem: Uint8Array,
   ip: number,
@@ -125,7 +120,7 @@ function put(
     if (before !== after) {
       put16(mem, field, after)
       port = (~before & 0xffff) + after
-      if (protocol === SCTP) mendCrc(mem, ip, at, end, (before ^ after) << (destination ? 0 : 16))
+      if (protocol === Sctp) mendCrc(mem, ip, at, end, (before ^ after) << (destination ? 0 : 16))
     }
   }
   if (address === 0 && port === 0) return false
@@ -184,7 +179,7 @@ function portField(
   protocol: number,
   destination: boolean,
 ): number {
-  if (protocol === ipv4.Protocol.Tcp || protocol === ipv4.Protocol.Udp || protocol === SCTP) {
+  if (protocol === ipv4.Protocol.Tcp || protocol === ipv4.Protocol.Udp || protocol === Sctp) {
     if (at + 4 > end) return 0
     return destination ? at + 2 : at
   }
@@ -224,7 +219,7 @@ function putQuote(
   const changed = inner < 0 ? headers : (inner >>> 8) + TRANSPORT_BYTES
   const bytes = Math.min(changed, end - quote)
   const before = sum(mem, quote, bytes)
-  put(mem, quote, end, 0, destination, other, destination ? DST_WORD : 0)
+  put(mem, quote, end, 0, destination, other, destination ? DST : 0)
   if (packet.csumStart === message) return
   mend(mem, message + icmp.CHECKSUM, (~before & 0xffff) + sum(mem, quote, bytes), 0)
 }

@@ -8,6 +8,8 @@ import { sum } from '../../stack/checksum.ts'
 import { VirtualClock } from '../../stack/clock.ts'
 import { DROP_NAMES, type DropName } from '../../stack/drop.ts'
 import { type Mac, parseMac } from '../../stack/eth/mac.ts'
+import type { Fib } from '../../stack/ip/fib.ts'
+import type { Hooks } from '../../stack/ip/hooks.ts'
 import { Router } from '../../stack/ip/router.ts'
 import type { RouterInterface, RouterInterfaceOptions } from '../../stack/ip/router_interface.ts'
 import { type Packet, Pool } from '../../stack/packet.ts'
@@ -35,6 +37,12 @@ export interface Facts {
 export const HOST_MAC: Mac = parseMac('02:00:00:00:00:aa')
 export const INGRESS_PORT = 7
 
+export interface LabOptions {
+  readonly largeCount?: number
+  readonly icmpPerS?: number
+  readonly hooks?: (lab: Lab, fibs: { readonly fib4: Fib; readonly fib6: Fib }) => Hooks
+}
+
 export class Lab {
   readonly pool: Pool
   readonly clock: VirtualClock = new VirtualClock()
@@ -43,13 +51,14 @@ export class Lab {
   /** False: what the router sends is only given back to the pool, without a trace. */
   keep = true
 
-  constructor({ largeCount = 40, icmpPerS }: { largeCount?: number; icmpPerS?: number } = {}) {
+  constructor({ largeCount = 40, icmpPerS, hooks }: LabOptions = {}) {
     this.pool = new Pool({ smallCount: 400, largeCount, checked: true })
     this.router = new Router({
       pool: this.pool,
       clock: this.clock,
       random: new Random(1),
       ...(icmpPerS === undefined ? {} : { icmpPerS }),
+      ...(hooks === undefined ? {} : { hooks: (fibs) => hooks(this, fibs) }),
     })
   }
 

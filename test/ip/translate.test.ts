@@ -53,7 +53,7 @@ function translated(bytes: Uint8Array, other: Int32Array): Uint8Array {
 /** As {@link translated}, of an ICMP error on its way to `other`'s source. */
 function translatedError(bytes: Uint8Array, other: Int32Array, outer = true): Uint8Array {
   const packet = load(bytes)
-  translate.putErrorDestination(pool.mem, packet, packet.head, other, outer)
+  translate.putErrorDestination(pool.mem, packet, packet.head, other)
   translate.putErrorSource(pool.mem, packet, packet.head, other, outer)
   const result = pool.mem.slice(packet.head, packet.head + packet.len)
   pool.free(packet)
@@ -281,7 +281,7 @@ describe('translation of ICMP errors', () => {
     const quote = udp(outside, { from: 6000, to: 53 }, Uint8Array.of(1))
     const other = otherOf({ from: inside.to, to: inside.from }, 53, 5000)
     const packet = load(error(hop, quote))
-    translate.putErrorDestination(pool.mem, packet, packet.head, other, true)
+    translate.putErrorDestination(pool.mem, packet, packet.head, other)
     translate.putErrorSource(pool.mem, packet, packet.head, other, false)
     const result = pool.mem.slice(packet.head, packet.head + packet.len)
     pool.free(packet)
@@ -315,7 +315,7 @@ describe('translation of ICMP errors', () => {
         const { mem } = pool
         const after = mem.slice(packet.head + bytes, packet.slot + packet.slotBytes)
         const ends = whole === four ? outside : six
-        translate.putErrorDestination(mem, packet, packet.head, otherOf(ends, 1, 2), true)
+        translate.putErrorDestination(mem, packet, packet.head, otherOf(ends, 1, 2))
         translate.putErrorSource(mem, packet, packet.head, otherOf(ends, 1, 2), true)
         expect(mem.slice(packet.head + bytes, packet.slot + packet.slotBytes)).toEqual(after)
         pool.free(packet)

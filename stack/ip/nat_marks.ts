@@ -1,0 +1,132 @@
+/**
+ * What address translation keeps with a connection, and gives back when it ends, for whatever
+ * cause: the port it holds, its place at a backend, its being a hairpin.
+ *
+ * ```text
+ *   mark of an entry   | backend 12 | rule 16 | flags 4 |
+ * ```
+ */
+import { type Conntrack, Direction } from './conntrack.ts'
+import * as ipv4 from './ipv4.ts'
+import { type NatRules, RULES_MAX, type Rule } from './nat_rules.ts'
+import type { PortPool } from './port_pool.ts'
+import { PROTOCOL, TUPLE_WORDS } from './tuple.ts'
+
+/**
+ * `Hairpin`: client and target are on one network. `Ruled`: it has a rule and a backend. `Held`: it
+ * holds a mapping of the port pool. `Masqueraded`: its source is an egress address.
+ */
+export const Flag = { Hairpin: 1, Ruled: 2, Held: 4, Masqueraded: 8 } as const
+/** Backends of a service that a mark can tell apart. */
+export const BACKENDS_MAX = 4096
+const RULE_SHIFT = 4
+const RULE_MASK: number = (RULES_MAX - 1) << RULE_SHIFT
+const BACKEND_SHIFT = 20
+const BACKEND_MASK: number = -1 << BACKEND_SHIFT
+
+export interface NatMarksOptions {
+  /** Whose `ended` is taken over. */
+  readonly conntrack: Conntrack
+  readonly rules: NatRules
+  readonly ports: PortPool
+}
+
+export class NatMarks {
+  /** Live connections whose two ends are on one network. */
+  hairpins = 0
+  readonly #conntrack: Conntrack
+  readonly #rules: NatRules
+  readonly #ports: PortPool
+  /** True while connections are ended because of a change, not of what their ends do. */
+  #ending = false
+  readonly #original = new Int32Array(TUPLE_WORDS)
+  readonly #reply = new Int32Array(TUPLE_WORDS)
+
+  constructor({ conntrack, rules, ports }: NatMarksOptions) {
+    this.#conntrack = conntrack
+    this.#rules = rules
+    this.#ports = ports
+    conntrack.ended = (flow) => this.#ended(flow)
+  }
+
+  /** A new connection, through a rule or not. `flags` without `Ruled`. */
+  begin(flow: number, rule: Rule | undefined, backend: number, flags: number): void {
+    let mark = flags
+    if (rule !== undefined) {
+      mark |= Flag.Ruled | (rule.id << RULE_SHIFT) | (backend << BACKEND_SHIFT)
+      rule.flows++
+      rule.service?.balance.opened(backend)
+    }
+    if ((flags & Flag.Hairpin) !== 0) this.hairpins++
+    this.#conntrack.setMark(flow, mark)
+  }
+
+  isRuled(flow: number): boolean {
+    return (this.#conntrack.mark(flow) & Flag.Ruled) !== 0
+  }
+
+  isHairpin(flow: number): boolean {
+    return (this.#conntrack.mark(flow) & Flag.Hairpin) !== 0
+  }
+
+  /** The target of a connection refused it, or did not answer: its balance hears of it. */
+  failed(flow: number): void {
+    const mark = this.#conntrack.mark(flow)
+    if ((mark & Flag.Ruled) === 0) return
+    this.#ruleOf(mark).service?.balance.failed(mark >>> BACKEND_SHIFT)
+  }
+
+  /** Take a rule back; its connections end at once. */
+  remove(rule: Rule | undefined): void {
+    if (rule === undefined) return
+    if (rule.flows > 0) this.#end(Flag.Ruled | (rule.id << RULE_SHIFT), Flag.Ruled | RULE_MASK)
+    this.#rules.remove(rule)
+  }
+
+  /** End the connections of a rule that go to one backend. */
+  endBackend(rule: Rule | undefined, backend: number): void {
+    if (rule === undefined || rule.flows === 0) return
+    const wanted = Flag.Ruled | (rule.id << RULE_SHIFT) | (backend << BACKEND_SHIFT)
+    this.#end(wanted, Flag.Ruled | RULE_MASK | BACKEND_MASK)
+  }
+
+  endMasqueraded(): void {
+    this.#end(Flag.Masqueraded, Flag.Masqueraded)
+  }
+
+  #end(wanted: number, mask: number): void {
+    const conntrack = this.#conntrack
+    this.#ending = true
+    for (let flow = conntrack.nextLive(0); flow >= 0; flow = conntrack.nextLive(flow + 2)) {
+      if ((conntrack.mark(flow) & mask) === wanted) conntrack.remove(flow)
+    }
+    this.#ending = false
+  }
+
+  #ended(flow: number): void {
+    const conntrack = this.#conntrack
+    const mark = conntrack.mark(flow)
+    if ((mark & Flag.Hairpin) !== 0) this.hairpins--
+    if ((mark & Flag.Held) !== 0) {
+      conntrack.loadTuple(flow | Direction.Original, this.#original)
+      conntrack.loadTuple(flow | Direction.Reply, this.#reply)
+      this.#ports.release(this.#original, this.#reply)
+    }
+    if ((mark & Flag.Ruled) === 0) return
+    if (!this.#ending && this.#isUnanswered(flow)) this.failed(flow)
+    const rule = this.#ruleOf(mark)
+    rule.flows--
+    rule.service?.balance.closed(mark >>> BACKEND_SHIFT)
+  }
+
+  /** A TCP connection that waited its time for an answer; UDP may have none to wait for. */
+  #isUnanswered(flow: number): boolean {
+    const conntrack = this.#conntrack
+    if (conntrack.isAnswered(flow) || conntrack.remainingMs(flow) > 0) return false
+    return (conntrack.tupleWord(flow, PROTOCOL) & 0xff) === ipv4.Protocol.Tcp
+  }
+
+  #ruleOf(mark: number): Rule {
+    return this.#rules.rule((mark & RULE_MASK) >>> RULE_SHIFT)
+  }
+}

@@ -1,0 +1,254 @@
+/**
+ * Published ports and virtual services: what makes the router send a new connection elsewhere.
+ *
+ * One sorted list, searched by halving: a published range is one entry however many ports it has.
+ *
+ * ```text
+ *   address (:: or 0.0.0.0 for any own one), protocol, first port
+ *    specific before any: two searches a new connection, none for a known one
+ * ```
+ *
+ * Rules have small numbers that stay while they live, for the marks of connections. Changes copy
+ * nothing but the list of references.
+ */
+import { type Address, formatAddress, MAPPED, sameAddress } from '../address.ts'
+import { StackError } from '../errors.ts'
+import type { Balance } from './balance.ts'
+import { DST, PORTS, PROTOCOL } from './tuple.ts'
+
+/** Ports of the node that lead to one sandbox. */
+export interface PortMapping {
+  /** TCP, UDP or SCTP. */
+  readonly protocol: 6 | 17 | 132
+  /** Left out: every own address of the target's family but virtual ones. */
+  readonly address: Address | undefined
+  readonly port: number
+  /** So many ports from `port` on lead to as many from `targetPort` on. */
+  readonly count: number
+  readonly target: Address
+  readonly targetPort: number
+}
+
+/** An address and port that a balance answers for. */
+export interface VirtualService {
+  readonly protocol: 6 | 17
+  readonly address: Address
+  readonly port: number
+  readonly targetPort: number
+  readonly balance: Balance
+}
+
+interface RuleFields {
+  readonly address: Int32Array
+  readonly any: boolean
+  readonly protocol: number
+  readonly port: number
+  readonly count: number
+  readonly targetPort: number
+  /** Where all connections go, or who decides. */
+  readonly mapping: PortMapping | undefined
+  readonly service: VirtualService | undefined
+}
+
+/** A mapping or a service, in one form. */
+export interface Rule extends RuleFields {
+  /** Its number among the living; used again after its end. */
+  readonly id: number
+  /** Connections through it that live: nat.ts counts. */
+  flows: number
+}
+
+/** As many as the mark of a connection can tell apart (nat_marks.ts). */
+export const RULES_MAX = 65_536
+const PORT_MAX = 65_535
+const NAMES: Readonly<Record<number, string>> = { 6: 'tcp', 17: 'udp', 132: 'sctp' }
+
+export class NatRules {
+  /** By address, protocol and port. */
+  readonly #sorted: Rule[] = []
+  readonly #byId: (Rule | undefined)[] = []
+  readonly #idle: number[] = []
+  /** Scratch: the address that {@link #before} is asked about. */
+  readonly #words = new Int32Array(4)
+
+  get count(): number {
+    return this.#sorted.length
+  }
+
+  /** Precondition: the rule lives. */
+  rule(id: number): Rule {
+    return this.#byId[id]!
+  }
+
+  /**
+   * @throws StackError `exists` if it shares a port with another rule, `bad-argument` for ports
+   * out of range or two families, `exhausted`. Nothing is changed then.
+   */
+  publish(mapping: PortMapping): Rule {
+    const { address, target, port, count, targetPort, protocol } = mapping
+    if (address !== undefined && address.family !== target.family) {
+      const text = `${formatAddress(address)} cannot lead to ${formatAddress(target)}`
+      throw new StackError('bad-argument', `${text}: not of one family`)
+    }
+    return this.#add({
+      address: address?.words ?? anyOf(target),
+      any: address === undefined,
+      protocol,
+      port,
+      count,
+      targetPort,
+      mapping,
+      service: undefined,
+    })
+  }
+
+  /** @throws as {@link publish}. */
+  addService(service: VirtualService): Rule {
+    const { address, protocol, port, targetPort } = service
+    return this.#add({
+      address: address.words,
+      any: false,
+      protocol,
+      port,
+      count: 1,
+      targetPort,
+      mapping: undefined,
+      service,
+    })
+  }
+
+  /** The rule of a mapping (or one equal to it) or of a service; undefined if it is not here. */
+  find(what: PortMapping | VirtualService): Rule | undefined {
+    return this.#sorted.find(({ mapping, service }) =>
+      mapping === undefined ? service === what : mapping === what || isSame(mapping, what),
+    )
+  }
+
+  /** Precondition: the rule lives, and no connection is marked with it. */
+  remove(rule: Rule): void {
+    this.#sorted.splice(this.#sorted.indexOf(rule), 1)
+    this.#byId[rule.id] = undefined
+    this.#idle.push(rule.id)
+  }
+
+  /** The rule of exactly the destination of a tuple, or undefined. */
+  findExact(tuple: Int32Array): Rule | undefined {
+    const words = this.#words
+    for (let i = 0; i < 4; i++) words[i] = tuple[DST + i]!
+    return this.#covering(tuple[PROTOCOL]! & 0xff, tuple[PORTS]! & 0xffff)
+  }
+
+  /** The rule of any own address for the port of a tuple; whether it is one, the caller asks. */
+  findAny(tuple: Int32Array): Rule | undefined {
+    const four = isFour(tuple)
+    const words = this.#words
+    words.fill(0)
+    words[2] = four ? MAPPED : 0
+    return this.#covering(tuple[PROTOCOL]! & 0xff, tuple[PORTS]! & 0xffff)
+  }
+
+  /** True if the destination of a tuple is the address of a virtual service, whatever the port. */
+  isVirtual(tuple: Int32Array): boolean {
+    const words = this.#words
+    for (let i = 0; i < 4; i++) words[i] = tuple[DST + i]!
+    const next = this.#sorted[this.#before(0, 0) + 1]
+    return next?.service !== undefined && compareWords(next.address, words) === 0
+  }
+
+  #add(fields: RuleFields): Rule {
+    check(fields)
+    const other = this.#sorted.find((rule) => isOverlap(rule, fields))
+    if (other !== undefined) {
+      throw new StackError('exists', `${describe(fields)}: ${describe(other)} is taken`)
+    }
+    const id = this.#idle.pop() ?? this.#byId.length
+    if (id >= RULES_MAX) throw new StackError('exhausted', `more than ${RULES_MAX} published ports`)
+    const rule: Rule = { id, flows: 0, ...fields }
+    this.#words.set(rule.address)
+    this.#sorted.splice(this.#before(rule.protocol, rule.port) + 1, 0, rule)
+    this.#byId[id] = rule
+    return rule
+  }
+
+  /** The rule of the address in scratch that has the port. */
+  #covering(protocol: number, port: number): Rule | undefined {
+    const at = this.#before(protocol, port)
+    if (at < 0) return undefined
+    const rule = this.#sorted[at]!
+    if (rule.protocol !== protocol || port >= rule.port + rule.count) return undefined
+    return compareWords(rule.address, this.#words) === 0 ? rule : undefined
+  }
+
+  /** Index of the last rule at or before the address in scratch, protocol and port; or -1. */
+  #before(protocol: number, port: number): number {
+    const sorted = this.#sorted
+    let low = 0
+    let high = sorted.length
+    while (low < high) {
+      const middle = (low + high) >>> 1
+      const rule = sorted[middle]!
+      const difference =
+        compareWords(rule.address, this.#words) || rule.protocol - protocol || rule.port - port
+      if (difference <= 0) low = middle + 1
+      else high = middle
+    }
+    return low - 1
+  }
+}
+
+/** True if the source or destination words of a tuple are IPv4: both are of one family. */
+export function isFour(tuple: Int32Array): boolean {
+  return tuple[0] === 0 && tuple[1] === 0 && tuple[2] === MAPPED
+}
+
+function compareWords(a: Int32Array, b: Int32Array): number {
+  for (let i = 0; i < 4; i++) {
+    if (a[i] !== b[i]) return a[i]! >>> 0 < b[i]! >>> 0 ? -1 : 1
+  }
+  return 0
+}
+
+function anyOf(target: Address): Int32Array {
+  return Int32Array.of(0, 0, target.family === 4 ? MAPPED : 0, 0)
+}
+
+function isOverlap(a: RuleFields, b: RuleFields): boolean {
+  if (a.protocol !== b.protocol) return false
+  if (a.port >= b.port + b.count || b.port >= a.port + a.count) return false
+  if (compareWords(a.address, b.address) === 0) return true
+  // An own address that is virtual is none of "any".
+  if (a.service !== undefined || b.service !== undefined) return false
+  return (a.any || b.any) && isFour(a.address) === isFour(b.address)
+}
+
+function check({ port, count, targetPort }: RuleFields): void {
+  const whole = Number.isInteger(port) && Number.isInteger(count) && Number.isInteger(targetPort)
+  const least = Math.min(port, targetPort, count)
+  if (!whole || least < 1 || Math.max(port, targetPort) + count - 1 > PORT_MAX) {
+    const text = `${count} ports from ${port} to ${targetPort}`
+    throw new StackError('bad-argument', `${text}: ports go from 1 to ${PORT_MAX}`)
+  }
+}
+
+function isSame(a: PortMapping, b: PortMapping | VirtualService): boolean {
+  if (!('target' in b)) return false
+  const address =
+    a.address === undefined || b.address === undefined
+      ? a.address === b.address
+      : sameAddress(a.address, b.address)
+  return (
+    address &&
+    a.protocol === b.protocol &&
+    a.port === b.port &&
+    a.count === b.count &&
+    a.targetPort === b.targetPort &&
+    sameAddress(a.target, b.target)
+  )
+}
+
+function describe({ address, any, protocol, port, count }: RuleFields): string {
+  const family = isFour(address) ? 4 : 6
+  const text = any ? `any IPv${family} address` : formatAddress({ family, words: address })
+  const ports = count === 1 ? `port ${port}` : `ports ${port}-${port + count - 1}`
+  return `${ports}/${NAMES[protocol]} of ${text}`
+}

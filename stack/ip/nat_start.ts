@@ -1,0 +1,234 @@
+/**
+ * The first packet of a connection, before and after routing: where it is sent, whether it may be,
+ * and what its answers will look like.
+ *
+ * ```text
+ *   enter    published port or service? the destination becomes the target
+ *   settle   let in from outside? tracked? masqueraded? a port; then the entry and its mark
+ * ```
+ *
+ * What is known of it in between is kept here, for one packet at a time: each runs to completion.
+ */
+import type { Clock } from '../clock.ts'
+import { DropReason } from '../drop.ts'
+import { NO_FLOW, type Packet, type Pool } from '../packet.ts'
+import type { Conntrack } from './conntrack.ts'
+import type { Fib } from './fib.ts'
+import * as ipv4 from './ipv4.ts'
+import * as ipv6 from './ipv6.ts'
+import { explain, explainEnd } from './nat_explain.ts'
+import { Fate, type NatFragments } from './nat_fragments.ts'
+import type { Masquerade, NatLegs } from './nat_legs.ts'
+import { BACKENDS_MAX, Flag, type NatMarks } from './nat_marks.ts'
+import { isFour, type NatRules, type Rule } from './nat_rules.ts'
+import type { PortPool } from './port_pool.ts'
+import type { RouterInterface } from './router_interface.ts'
+import * as translate from './translate.ts'
+import { DST, invert, PORTS, PROTOCOL, Sctp, SRC, TUPLE_WORDS } from './tuple.ts'
+
+/** `Packet.flow` between the hooks, of the first packet of a connection. */
+export const PENDING = -2
+
+export interface NatStartOptions {
+  readonly pool: Pool
+  readonly clock: Clock
+  readonly conntrack: Conntrack
+  readonly fib4: Fib
+  readonly fib6: Fib
+  readonly legs: NatLegs
+  readonly rules: NatRules
+  readonly marks: NatMarks
+  readonly ports: PortPool
+  readonly fragments: NatFragments
+}
+
+export class NatStart {
+  /** The tuple of the packet as it came; the caller of `enter` reads it. */
+  readonly original: Int32Array = new Int32Array(TUPLE_WORDS)
+  /** The rule that it is translated by. */
+  rule: Rule | undefined = undefined
+  /** The tuple of what will come back. */
+  readonly #reply = new Int32Array(TUPLE_WORDS)
+  #backend = 0
+  /** The entry of its fragments, or -1. */
+  #datagram = -1
+  readonly #options: NatStartOptions
+
+  constructor(options: NatStartOptions) {
+    this.#options = options
+  }
+
+  /**
+   * Before routing, IP header at `ip`. `first`: it is the first of several fragments, whose key was
+   * read. False: dropped.
+   */
+  enter(packet: Packet, ip: number, first: boolean): boolean {
+    const { pool, fragments } = this.#options
+    const reply = this.#reply
+    const rule = ruleOf(this.#options, this.original)
+    this.rule = rule
+    this.#datagram = -1
+    invert(this.original, reply)
+    packet.flow = PENDING
+    if (rule !== undefined) {
+      if (!this.#aim(rule)) {
+        if (packet.traced) explain(pool, 'a virtual service, and no backend may take it')
+        return this.#drop(packet, DropReason.NoBackend)
+      }
+      translate.putDestination(pool.mem, packet, ip, reply)
+      const what = rule.service === undefined ? 'published port' : 'virtual service'
+      if (packet.traced) explainEnd(pool, `a ${what}: destination`, reply, SRC)
+    }
+    if (!first || packet.traced) return true
+    this.#datagram = fragments.begin()
+    if (rule === undefined && isOwn(this.#options, this.original)) {
+      fragments.settle(this.#datagram, Fate.Passed)
+    }
+    return true
+  }
+
+  /** After routing, `head` at the IP header. False: dropped. */
+  settle(from: RouterInterface, out: RouterInterface, packet: Packet): boolean {
+    const { pool, legs, fragments } = this.#options
+    const { rule } = this
+    packet.flow = NO_FLOW
+    if (rule === undefined && legs.isGuarded(from, out)) {
+      if (packet.traced) explain(pool, `new, from outside, to what ${out.name} does not publish`)
+      return this.#drop(packet, DropReason.NotPublished)
+    }
+    if (rule === undefined && !legs.isExternal(from) && !legs.isExternal(out)) {
+      if (this.#datagram >= 0) fragments.settle(this.#datagram, Fate.Passed)
+      return true
+    }
+    const masquerade = legs.masquerade(from, out, isFour(this.original))
+    const reason = this.#chooseSource(packet, out, masquerade)
+    if (reason > 0) return this.#drop(packet, reason)
+    if (packet.traced) {
+      if (translate.putSource(pool.mem, packet, packet.head, this.#reply)) {
+        explainEnd(pool, 'source', this.#reply, DST)
+      }
+      return true
+    }
+    const hairpin = rule !== undefined && out === from && !this.#isOwnTarget()
+    return this.#connect(packet, masquerade !== 'none', hairpin)
+  }
+
+  /** Put the target into `#reply` as source. False: there is none. */
+  #aim(rule: Rule): boolean {
+    const reply = this.#reply
+    const { mapping, service } = rule
+    let port = rule.targetPort
+    let words: Int32Array
+    this.#backend = 0
+    if (service !== undefined) {
+      const { balance } = service
+      const backend = balance.pick(this.original, this.#options.clock.nowMs)
+      if (backend < 0 || backend >= BACKENDS_MAX) return false
+      this.#backend = backend
+      words = balance.addressWords(backend)
+      port = balance.targetPort?.(backend) || port
+    } else {
+      words = mapping!.target.words
+      port += (this.original[PORTS]! & 0xffff) - rule.port
+    }
+    for (let i = 0; i < 4; i++) reply[SRC + i] = words[i]!
+    reply[PORTS] = (port << 16) | (reply[PORTS]! & 0xffff)
+    return true
+  }
+
+  /** Put source and port into `#reply` as destination. 0, or why that cannot be. */
+  #chooseSource(packet: Packet, out: RouterInterface, masquerade: Masquerade): number {
+    const { pool, conntrack, ports } = this.#options
+    const { original } = this
+    const reply = this.#reply
+    if (masquerade !== 'none') {
+      const four = isFour(original)
+      const to = packet.head + (four ? ipv4.DST : ipv6.DST)
+      const address =
+        masquerade === 'interface' ? out.sourceFor(pool.mem, to, four ? 4 : 6) : masquerade
+      if (address === undefined || address === out.linkLocal) {
+        if (packet.traced) explain(pool, `${out.name} has no address of this family`)
+        return DropReason.NatPortsExhausted
+      }
+      for (let i = 0; i < 4; i++) reply[DST + i] = address.words[i]!
+    } else if (this.rule !== undefined && this.#isOwnTarget()) {
+      for (let i = 0; i < 4; i++) reply[DST + i] = original[DST + i]!
+    }
+    if (masquerade === 'none' && !conntrack.isTaken(reply)) return 0
+    let port = -1
+    if (!hasPorts(original)) port = conntrack.isTaken(reply) ? -1 : 0
+    else if (masquerade === 'none') port = ports.chooseShared(original, reply)
+    else port = ports.choose(original, reply)
+    return port < 0 ? DropReason.NatPortsExhausted : 0
+  }
+
+  /** Make the connection, and send its first packet as it says. */
+  #connect(packet: Packet, masqueraded: boolean, hairpin: boolean): boolean {
+    const { pool, conntrack, marks, ports, fragments } = this.#options
+    const flow = conntrack.insert(this.original, this.#reply)
+    if (flow < 0) return this.#drop(packet, DropReason.ConntrackFull)
+    let flags = hairpin ? Flag.Hairpin : 0
+    if (masqueraded) {
+      flags |= Flag.Masqueraded
+      if (hasPorts(this.original) && ports.hold(this.original, this.#reply)) flags |= Flag.Held
+    }
+    marks.begin(flow, this.rule, this.#backend, flags)
+    const reason = conntrack.update(flow, packet, packet.head)
+    if (reason > 0) {
+      conntrack.remove(flow)
+      return this.#drop(packet, reason)
+    }
+    translate.putSource(pool.mem, packet, packet.head, this.#reply)
+    packet.flow = flow
+    if (this.#datagram >= 0) fragments.settle(this.#datagram, flow)
+    return true
+  }
+
+  /** True if the client is where its connection is sent. */
+  #isOwnTarget(): boolean {
+    for (let i = 0; i < 4; i++) {
+      if (this.original[SRC + i] !== this.#reply[SRC + i]) return false
+    }
+    return true
+  }
+
+  #drop(packet: Packet, reason: number): false {
+    this.#options.pool.drop(packet, reason)
+    return false
+  }
+}
+
+type Fibs = Pick<NatStartOptions, 'fib4' | 'fib6'>
+
+/** The rule for the destination of a tuple. */
+export function ruleOf(
+  parts: Fibs & Pick<NatStartOptions, 'rules'>,
+  tuple: Int32Array,
+): Rule | undefined {
+  const { rules } = parts
+  if (rules.count === 0) return undefined
+  const exact = rules.findExact(tuple)
+  if (exact !== undefined) return exact
+  const any = rules.findAny(tuple)
+  if (any === undefined || !isOwn(parts, tuple) || rules.isVirtual(tuple)) return undefined
+  return any
+}
+
+/** True if the destination of a tuple is an address of the router. */
+function isOwn({ fib4, fib6 }: Fibs, tuple: Int32Array): boolean {
+  const fib = isFour(tuple) ? fib4 : fib6
+  const id = fib.lookup(tuple, DST)
+  return id >= 0 && fib.route(id).kind === 'local'
+}
+
+/** True if connections of the tuple's protocol have ports, or identifiers instead. */
+function hasPorts(tuple: Int32Array): boolean {
+  const protocol = tuple[PROTOCOL]! & 0xff
+  return (
+    protocol === ipv4.Protocol.Tcp ||
+    protocol === ipv4.Protocol.Udp ||
+    protocol === Sctp ||
+    protocol === ipv4.Protocol.Icmp ||
+    protocol === ipv4.Protocol.Icmp6
+  )
+}
