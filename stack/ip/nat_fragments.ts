@@ -54,6 +54,8 @@ export class NatFragments {
   readonly #clock: Clock
   readonly #table: Table
   readonly #held: readonly Held[]
+  /** The key while others are removed, which overwrites it. */
+  readonly #wanted = new Int32Array(KEY_WORDS)
   #heldCount = 0
   #timer: Cancel | undefined
 
@@ -150,7 +152,9 @@ export class NatFragments {
       entry = this.#insert()
       this.#table.values[entry] = Fate.Waiting
     }
-    const held = this.#held.find((slot) => slot.packet === undefined)!
+    let slot = 0
+    while (this.#held[slot]!.packet !== undefined) slot++
+    const held = this.#held[slot]!
     held.packet = packet
     held.from = from
     held.entry = entry
@@ -173,7 +177,8 @@ export class NatFragments {
     const { nowMs } = this.#clock
     let entry = table.insert(nowMs)
     if (entry >= 0) return entry
-    const wanted = table.key.slice()
+    const wanted = this.#wanted
+    wanted.set(table.key)
     table.sweep(nowMs - REMEMBERED_MS, SWEEP_BUDGET, this.#forget)
     while (table.count === DATAGRAMS_MAX) table.sweep(Number.POSITIVE_INFINITY, 1, this.#forget)
     table.key.set(wanted)

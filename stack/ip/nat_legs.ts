@@ -58,9 +58,13 @@ export class NatLegs {
     return four ? network.masquerade4 : network.masquerade6
   }
 
-  /** True if a new connection on this way must have been let in by a published port. */
+  /**
+   * True if a new connection on this way must have been let in by a published port. So must one that
+   * goes out again: a node is not the way between two others outside.
+   */
   isGuarded(from: RouterInterface, out: RouterInterface): boolean {
-    return this.isExternal(from) && this.network(out)?.inbound === 'published'
+    if (!this.isExternal(from)) return false
+    return this.isExternal(out) || this.network(out)?.inbound === 'published'
   }
 
   #of(iface: RouterInterface): Leg {
