@@ -6,6 +6,10 @@
  *   GET  /v1/ls                 networks and sandboxes        GET /v1/inspect?name=
  *   GET  /v1/fdb?network=       GET /v1/neigh                 GET /v1/routes
  *   GET  /v1/stats              GET /v1/drops
+ *   GET  /v1/ports              POST /v1/ports/add { spec, sandbox }, /v1/ports/remove { spec }
+ *   GET  /v1/services           POST /v1/services/drain { service, backend }
+ *   GET  /v1/conntrack?...      POST /v1/conntrack/delete?...        (filters: api_outside.ts)
+ *   GET  /v1/conntrack/events?  connections as they come and go, one a line -> until hung up
  *   POST /v1/trace              a described packet            -> its steps and ends
  *   POST /v1/apply              { file, text, dryRun }        -> the steps
  *   GET  /v1/capture?device=&filter=&snaplen=&count=          -> pcapng, until hung up
@@ -16,13 +20,14 @@
  * configuration also has `faults`, a line each. Bodies, heads, connections and what a slow reader
  * leaves unread are bounded. A client that hangs up ends what it started: its capture stops.
  *
- * Not simpler (a REST framework) because eleven paths are a table; and no TCP port, since whoever
- * may open this socket may reconfigure the network.
+ * Not simpler (a REST framework) because some twenty paths are a table; and no TCP port, since
+ * whoever may open this socket may reconfigure the network.
  */
 import { chmodSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type ErrorCode, StackError } from '../stack/errors.ts'
-import { type Streamer, streamCapture, streamEvents } from './api_streams.ts'
+import { OUTSIDE_HANDLERS } from './api_outside.ts'
+import { type Streamer, streamCapture, streamEvents, streamFlows } from './api_streams.ts'
 import {
   type ApiError,
   type ApplyAnswer,
@@ -63,7 +68,7 @@ const STATUS: { readonly [C in ErrorCode]: number } = {
 }
 
 /** Answers with JSON what it returns. */
-type Handler = (served: Served, query: URLSearchParams, body: unknown) => unknown
+export type Handler = (served: Served, query: URLSearchParams, body: unknown) => unknown
 
 const HANDLERS: Readonly<Record<string, Handler>> = {
   'GET /v1/daemon': (served) => served.info(),
@@ -76,11 +81,13 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   'GET /v1/drops': ({ controller }) => controller.drops(),
   'POST /v1/trace': ({ controller }, _, body) => controller.trace(parseTraceRequest(body)),
   'POST /v1/apply': (served, _, body) => served.apply(parseApplyRequest(body)),
+  ...OUTSIDE_HANDLERS,
 }
 
 const STREAMERS: Readonly<Record<string, Streamer>> = {
   'GET /v1/capture': streamCapture,
   'GET /v1/events': streamEvents,
+  'GET /v1/conntrack/events': streamFlows,
 }
 
 export class ApiServer {

@@ -1,12 +1,13 @@
 /**
- * The two answers of the API that go on until somebody hangs up: captures and events.
+ * The answers of the API that go on until somebody hangs up: captures, events, connections.
  *
- * Neither may hold up the daemon, so neither waits for its reader: what a reader leaves unread is
+ * None may hold up the daemon, so none waits for its reader: what a reader leaves unread is
  * bounded, and what goes beyond is left out.
  */
 import type { ServerResponse } from 'node:http'
 import { StackError } from '../stack/errors.ts'
 import type { Served } from './api.ts'
+import { flowFilter } from './api_outside.ts'
 import { parseFilter } from './capture/filter.ts'
 import { CaptureSession } from './capture/session.ts'
 
@@ -47,6 +48,20 @@ export function streamEvents(
 ): void {
   const leave = events.subscribe((line) => {
     if (isOpen(response) && response.writableLength < EVENTS_BACKLOG_BYTES) response.write(line)
+  })
+  response.on('close', leave)
+  response.writeHead(200, { 'content-type': 'application/x-ndjson' })
+  response.flushHeaders()
+}
+
+export function streamFlows(
+  { controller }: Served,
+  query: URLSearchParams,
+  response: ServerResponse,
+): void {
+  const leave = controller.followFlows(flowFilter(query), (event) => {
+    if (!isOpen(response) || response.writableLength >= EVENTS_BACKLOG_BYTES) return
+    response.write(`${JSON.stringify(event)}\n`)
   })
   response.on('close', leave)
   response.writeHead(200, { 'content-type': 'application/x-ndjson' })

@@ -4,7 +4,7 @@
  * nobody does.
  */
 import { StackError } from '../stack/errors.ts'
-import type { CaptureSink } from './edge.ts'
+import type { CaptureSink } from './device_end.ts'
 
 /** A thing that can be watched: see {@link Edge.watch}. */
 interface Watched {

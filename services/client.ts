@@ -33,8 +33,8 @@ export class Client {
   }
 
   /** @throws StackError */
-  async post<T>(path: string, body: unknown): Promise<T> {
-    return JSON.parse(await readText(await this.#send('POST', path, {}, body))) as T
+  async post<T>(path: string, body: unknown, query: Query = {}): Promise<T> {
+    return JSON.parse(await readText(await this.#send('POST', path, query, body))) as T
   }
 
   /** An answer that goes on until one side ends it. @throws StackError */

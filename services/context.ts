@@ -1,6 +1,8 @@
 /** What drivers build with: the parts that a node has one of. */
 import type { Clock } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
+import type { Conntrack } from '../stack/ip/conntrack.ts'
+import type { Nat } from '../stack/ip/nat.ts'
 import type { Router } from '../stack/ip/router.ts'
 import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
@@ -15,6 +17,8 @@ export interface Context {
   readonly links: Links
   readonly log: Log
   readonly router: Router
+  readonly conntrack: Conntrack
+  readonly nat: Nat
   readonly captures: Captures
   readonly tally: Tally
   /** Told of every device that is to be polled, and when it is no more. */

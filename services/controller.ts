@@ -18,14 +18,19 @@
  */
 import { setImmediate } from 'node:timers/promises'
 import { StackError } from '../stack/errors.ts'
+import type { ConntrackRow } from '../stack/ip/conntrack_list.ts'
+import { type Amendment, addPort, drain, removePort } from './amend.ts'
 import type { Config } from './config/model.ts'
+import type { CaptureSink } from './device_end.ts'
 import { diff, reportStep, type Step, type StepReport } from './diff.ts'
-import type { CaptureSink } from './edge.ts'
+import type { FlowEvent } from './flow_events.ts'
 import { buildNode, type Node, type NodeOptions } from './node.ts'
 import { plan } from './plan.ts'
 import { EMPTY, type State } from './state.ts'
 import { type TraceRequest, type TraceResult, trace } from './trace.ts'
 import * as views from './views.ts'
+import * as counters from './views_counters.ts'
+import * as outside from './views_outside.ts'
 
 export interface ApplyReport {
   /** What was done, in order; empty: nothing had changed. */
@@ -37,7 +42,8 @@ export interface ApplyReport {
 
 export class Controller {
   readonly node: Node
-  #name = ''
+  /** In force; undefined before the first. */
+  #config: Config | undefined
   #last: Promise<unknown> = Promise.resolve()
   readonly #closing = new AbortController()
   #closed: Promise<void> | undefined
@@ -48,7 +54,7 @@ export class Controller {
 
   /** Of the configuration in force; empty before the first. */
   get name(): string {
-    return this.#name
+    return this.#config?.name ?? ''
   }
 
   /** What {@link apply} would do now. @throws StackError as `apply` does, if it cannot be had. */
@@ -64,9 +70,22 @@ export class Controller {
    *   was before failed as well; the signal's reason if aborted.
    */
   apply(config: Config, signal?: AbortSignal): Promise<ApplyReport> {
-    const result = this.#last.then(() => this.#apply(config, signal))
-    this.#last = result.catch(() => {})
-    return result
+    return this.#queue(() => this.#apply(config, signal))
+  }
+
+  /** Publish one more port until the next `apply`, written as in a file. @throws StackError. */
+  addPort(written: string, sandbox: string): Promise<ApplyReport> {
+    return this.#amend(addPort(written, sandbox))
+  }
+
+  /** Take a published port away until the next `apply`. @throws StackError. */
+  removePort(written: string): Promise<ApplyReport> {
+    return this.#amend(removePort(written))
+  }
+
+  /** Give a backend of a service nothing new until the next `apply`. @throws StackError. */
+  drain(service: string, backend: string): Promise<ApplyReport> {
+    return this.#amend(drain(service, backend))
   }
 
   /** Take everything away and give everything back; all of it is tried. Idempotent. */
@@ -77,12 +96,12 @@ export class Controller {
   }
 
   ls(): views.Listing {
-    return views.ls(this.node, this.#name)
+    return views.ls(this.node, this.name)
   }
 
   /** One network, sandbox or device by name; without a name, all. @throws StackError. */
   inspect(name?: string): views.Inspection {
-    return views.inspect(this.node, this.#name, name)
+    return views.inspect(this.node, this.name, name)
   }
 
   fdb(network?: string): views.FdbRow[] {
@@ -97,12 +116,38 @@ export class Controller {
     return views.routes(this.node)
   }
 
-  stats(): views.Stats {
-    return views.stats(this.node)
+  stats(): counters.Stats {
+    return counters.stats(this.node)
   }
 
-  drops(): views.DropRow[] {
-    return views.drops(this.node)
+  drops(): counters.DropRow[] {
+    return counters.drops(this.node)
+  }
+
+  ports(): outside.PortRow[] {
+    return outside.ports(this.node)
+  }
+
+  services(): outside.ServiceRow[] {
+    return outside.services(this.node)
+  }
+
+  /** @throws StackError `not-found`. */
+  conntrack(filter: outside.FlowFilter = {}): ConntrackRow[] {
+    return outside.conntrack(this.node, filter)
+  }
+
+  /** Forget connections; how many. @throws StackError `not-found`. */
+  deleteFlows(filter: outside.FlowFilter): number {
+    return outside.deleteFlows(this.node, filter)
+  }
+
+  /** Hear of connections that fit, until the returned function is called. @throws StackError. */
+  followFlows(filter: outside.FlowFilter, listener: (event: FlowEvent) => void): () => void {
+    const test = outside.flowTest(this.node, filter)
+    return this.node.flowEvents.subscribe((event) => {
+      if (test(event)) listener(event)
+    })
   }
 
   /** What would happen to a packet. Nothing is sent and nothing changes. @throws StackError. */
@@ -113,6 +158,19 @@ export class Controller {
   /** See {@link Captures.attach}. */
   attachCapture(devices: readonly string[] | 'all', sink: CaptureSink): () => void {
     return this.node.attachCapture(devices, sink)
+  }
+
+  #queue<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#last.then(work)
+    this.#last = result.catch(() => {})
+    return result
+  }
+
+  #amend(change: Amendment): Promise<ApplyReport> {
+    return this.#queue(async () => {
+      if (this.#config === undefined) throw new StackError('daemon', 'nothing is configured yet')
+      return await this.#apply(change(this.#config, this.node.state), undefined)
+    })
   }
 
   async #apply(config: Config, signal: AbortSignal | undefined): Promise<ApplyReport> {
@@ -129,7 +187,7 @@ export class Controller {
       if (!stop.aborted) await this.#restore(before, error)
       throw error
     }
-    this.#name = config.name
+    this.#config = config
     const report: ApplyReport = {
       steps: steps.map(reportStep),
       unchanged: unchanged(desired, steps),
@@ -211,9 +269,15 @@ function sandboxOf(step: Step): string {
 }
 
 /** Parts of `desired` that no step makes. */
-function unchanged({ networks, sandboxes, endpoints, routes }: State, steps: Step[]): number {
-  const total = networks.size + sandboxes.size + endpoints.size + routes.size
-  const makes = ['create-network', 'create-sandbox', 'join', 'update', 'add-route']
+function unchanged(desired: State, steps: Step[]): number {
+  const { networks, sandboxes, endpoints, routes, ports, services, uplink } = desired
+  const parts = [networks, sandboxes, endpoints, routes, ports, services]
+  const named = parts.reduce((total, { size }) => total + size, 0)
+  const total = uplink === undefined ? named : named + 1
+  const makes = [
+    ...['create-network', 'create-sandbox', 'join', 'update', 'add-route'],
+    ...['open-uplink', 'publish', 'create-service', 'update-service'],
+  ]
   return total - steps.filter(({ action }) => makes.includes(action)).length
 }
 

@@ -3,8 +3,10 @@
  * shows exactly what `apply` does, and what did not change has no step at all.
  *
  * ```text
- *   leave -> delete routes -> delete sandboxes -> delete networks
- *         -> create networks -> add routes -> create sandboxes and join, one after the other
+ *   unpublish, delete services -> leave -> delete routes -> close uplink -> delete sandboxes
+ *     -> delete networks
+ *     -> create networks -> open uplink -> add routes -> create sandboxes and join, one by one
+ *     -> create and update services, publish
  * ```
  *
  * Taking away comes before adding, so that an address or a name that one gives up another can
@@ -13,13 +15,30 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import { formatAddress, formatPrefix } from '../stack/address.ts'
-import type { EndpointState, NetworkState, RouteState, SandboxState, State } from './state.ts'
+import { formatPort } from './ports.ts'
+import {
+  type EndpointState,
+  type NetworkState,
+  type PortState,
+  type RouteState,
+  type SandboxState,
+  type ServiceState,
+  type State,
+  UPLINK_KEY,
+  type UplinkState,
+} from './state.ts'
 
 export type Step =
   | { readonly action: 'create-network' | 'delete-network'; readonly network: NetworkState }
   | { readonly action: 'create-sandbox' | 'delete-sandbox'; readonly sandbox: SandboxState }
   | { readonly action: 'join' | 'leave' | 'update'; readonly endpoint: EndpointState }
   | { readonly action: 'add-route' | 'delete-route'; readonly route: RouteState }
+  | { readonly action: 'open-uplink' | 'close-uplink'; readonly uplink: UplinkState }
+  | { readonly action: 'publish' | 'unpublish'; readonly port: PortState }
+  | {
+      readonly action: 'create-service' | 'update-service' | 'delete-service'
+      readonly service: ServiceState
+    }
 
 /** @param current - what is; `lost` endpoints are joined again. */
 export function diff(current: State, desired: State): Step[] {
@@ -38,10 +57,17 @@ export function diff(current: State, desired: State): Step[] {
     const rests = networks.has(network) || sandboxes.has(sandbox)
     if (rests || !isDeepStrictEqual(unnamed(before), unnamed(after))) endpoints.add(key)
   }
-  return [
-    ...takeAway(current, { networks, sandboxes, endpoints, routes }),
-    ...bring({ current, desired }, { networks, sandboxes, endpoints, routes }),
-  ]
+  const lost = current.lost.has(UPLINK_KEY)
+  const uplink = lost || !isDeepStrictEqual(current.uplink, desired.uplink)
+  const ports = changed(current.ports, desired.ports)
+  const services = new Set<string>()
+  for (const [name, service] of [...current.services, ...desired.services]) {
+    const [before, after] = [current.services.get(name), desired.services.get(name)]
+    const rests = networks.has(service.network) || (uplink && service.ingress.length > 0)
+    if (rests || !isDeepStrictEqual(front(before), front(after))) services.add(name)
+  }
+  const changes = { networks, sandboxes, endpoints, routes, uplink, ports, services }
+  return [...takeAway(current, changes), ...bring({ current, desired }, changes)]
 }
 
 /** Keys of what changes. */
@@ -50,16 +76,27 @@ interface Changes {
   readonly sandboxes: ReadonlySet<string>
   readonly endpoints: ReadonlySet<string>
   readonly routes: ReadonlySet<string>
+  readonly uplink: boolean
+  readonly ports: ReadonlySet<string>
+  readonly services: ReadonlySet<string>
 }
 
 function takeAway(current: State, changes: Changes): Step[] {
   const leaving = pick(current.endpoints, changes.endpoints).reverse()
   const sandboxes = ownersFirst(pick(current.sandboxes, changes.sandboxes)).reverse()
+  const { uplink } = current
   return [
+    ...pick(current.ports, changes.ports).map((port): Step => ({ action: 'unpublish', port })),
+    ...pick(current.services, changes.services).map(
+      (service): Step => ({ action: 'delete-service', service }),
+    ),
     ...leaving.map((endpoint): Step => ({ action: 'leave', endpoint })),
     ...pick(current.routes, changes.routes).map(
       (route): Step => ({ action: 'delete-route', route }),
     ),
+    ...(changes.uplink && uplink !== undefined
+      ? [{ action: 'close-uplink', uplink } as const]
+      : []),
     ...sandboxes.map((sandbox): Step => ({ action: 'delete-sandbox', sandbox })),
     ...pick(current.networks, changes.networks).map(
       (network): Step => ({ action: 'delete-network', network }),
@@ -71,10 +108,12 @@ function bring(
   { current, desired }: { readonly current: State; readonly desired: State },
   changes: Changes,
 ): Step[] {
+  const { uplink } = desired
   const steps: Step[] = [
     ...pick(desired.networks, changes.networks).map(
       (network): Step => ({ action: 'create-network', network }),
     ),
+    ...(changes.uplink && uplink !== undefined ? [{ action: 'open-uplink', uplink } as const] : []),
     ...pick(desired.routes, changes.routes).map((route): Step => ({ action: 'add-route', route })),
   ]
   const bySandbox = new Map<string, [string, EndpointState][]>()
@@ -90,6 +129,12 @@ function bring(
       else if (!isDeepStrictEqual(before, endpoint)) steps.push({ action: 'update', endpoint })
     }
   }
+  for (const [name, service] of desired.services) {
+    const before = current.services.get(name)
+    if (changes.services.has(name)) steps.push({ action: 'create-service', service })
+    else if (!isDeepStrictEqual(before, service)) steps.push({ action: 'update-service', service })
+  }
+  for (const port of pick(desired.ports, changes.ports)) steps.push({ action: 'publish', port })
   return steps
 }
 
@@ -106,6 +151,13 @@ function pick<T>(all: ReadonlyMap<string, T>, keys: ReadonlySet<string>): T[] {
   return [...all].filter(([key]) => keys.has(key)).map(([, value]) => value)
 }
 
+/** What clients see of a service: while it stays, its connections do. */
+function front(service: ServiceState | undefined): Partial<ServiceState> | undefined {
+  if (service === undefined) return undefined
+  const { network, vips, mode, ports, ingress } = service
+  return { network, vips, mode, ports, ingress }
+}
+
 /** Names do not touch the data path. */
 function unnamed(endpoint: EndpointState | undefined): EndpointState | undefined {
   return endpoint && { ...endpoint, aliases: [] }
@@ -120,7 +172,7 @@ function ownersFirst(sandboxes: readonly SandboxState[]): SandboxState[] {
 /** One step for people and for JSON. */
 export interface StepReport {
   readonly action: Step['action']
-  /** Name of the network, sandbox or endpoint (`web1/front`), or the route's destination. */
+  /** Name of the network, sandbox or endpoint (`web1/front`), the route's destination, the port. */
   readonly subject: string
   readonly detail: string
 }
@@ -140,6 +192,21 @@ export function reportStep(step: Step): StepReport {
     const { to, via, network } = step.route
     const detail = via === undefined ? 'blackhole' : `via ${formatAddress(via)} on ${network}`
     return { action, subject: formatPrefix(to), detail }
+  }
+  if ('uplink' in step) {
+    const { netns, interface: name, addresses } = step.uplink
+    const where = name ?? `a TAP in ${netns}`
+    return { action, subject: 'uplink', detail: [where, ...addresses.map(formatPrefix)].join(' ') }
+  }
+  if ('port' in step) {
+    const { port, sandbox, network } = step.port
+    return { action, subject: formatPort(port), detail: `${sandbox} on ${network}` }
+  }
+  if ('service' in step) {
+    const { name, vips, mode, scheduler, backends } = step.service
+    const list = backends.map(({ sandbox, weight }) => `${sandbox}:${weight}`).join(' ')
+    const where = vips.length === 0 ? mode : vips.map(formatAddress).join(' ')
+    return { action, subject: name, detail: `${where} ${scheduler} ${list}`.trim() }
   }
   const { sandbox, network, interfaceName, addresses } = step.endpoint
   const detail = [interfaceName, ...addresses.map(formatPrefix)].join(' ')

@@ -2,12 +2,12 @@
  * One endpoint at work: its device and the elements between it and its network's bridge.
  *
  * ```text
- *   device.output -> [captures] -> arpProxy -> port.input -> bridge
+ *   device.output -> [captures] -> led -> arpProxy -> port.input -> bridge
  *   device        <- sender <- [segmenter] <- [captures] <- port.output <- bridge
  * ```
  *
- * The segmenter is there only if the device lacks an offload; captures only while somebody
- * watches. Replies of the proxy leave by the lower way.
+ * Captures and segmenter are the device's end (device_end.ts). Replies of the proxy leave by the
+ * lower way.
  *
  * A device that is lost from outside takes its edge off the bridge at once, and keeps the edge
  * itself: the endpoint goes on to be listed, as lost, until it leaves or is joined again.
@@ -18,25 +18,18 @@ import { announce } from '../stack/arp/announce.ts'
 import type { Bindings } from '../stack/arp/bindings.ts'
 import { linkLocal } from '../stack/arp/nd_emit.ts'
 import { arpProxy } from '../stack/arp/proxy.ts'
-import { type Device, sender } from '../stack/device.ts'
+import type { Device } from '../stack/device.ts'
 import { DropReason } from '../stack/drop.ts'
 import type { Bridge } from '../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortOptions } from '../stack/eth/bridge_port.ts'
-import type { Mac } from '../stack/eth/mac.ts'
+import { DST } from '../stack/eth/frame.ts'
+import { type Mac, putMac } from '../stack/eth/mac.ts'
 import type { StormLimits } from '../stack/eth/storm.ts'
 import { DEFAULT_PVID, type PortVlanOptions } from '../stack/eth/vlan.ts'
-import { segmenter } from '../stack/ip/segment.ts'
+import type { Nat } from '../stack/ip/nat.ts'
 import type { Output, Packet, Pool } from '../stack/packet.ts'
+import { type CaptureSink, DeviceEnd } from './device_end.ts'
 import type { EndpointState, NetworkState } from './state.ts'
-
-/** Sees a frame; the octets are good until it returns. */
-export type CaptureSink = (
-  device: string,
-  direction: 'in' | 'out',
-  mem: Uint8Array,
-  at: number,
-  bytes: number,
-) => void
 
 export interface EdgeOptions {
   readonly pool: Pool
@@ -46,6 +39,7 @@ export interface EdgeOptions {
   /** Precondition: it has a MAC. */
   readonly endpoint: EndpointState
   readonly device: Device
+  readonly nat: Nat
 }
 
 export class Edge {
@@ -58,8 +52,7 @@ export class Edge {
   readonly #bindings: Bindings
   readonly #mac: Mac
   readonly #port: BridgePort
-  readonly #ingress: Output
-  #sinks: readonly CaptureSink[] = []
+  readonly #end: DeviceEnd
   #attached = true
 
   constructor(o: EdgeOptions) {
@@ -70,9 +63,10 @@ export class Edge {
     this.#bridge = o.bridge
     this.#bindings = o.bindings
     this.#mac = endpoint.mac!
-    const egress = this.#egress()
+    this.#end = new DeviceEnd(pool, device)
+    const egress = this.#end.transmit
     this.#port = o.bridge.addPort(portOptions(o, egress))
-    this.#ingress = arpProxy({
+    const guarded = arpProxy({
       pool,
       bindings: o.bindings,
       name: device.name,
@@ -81,7 +75,7 @@ export class Edge {
       reply: egress,
       next: this.#port.input,
     })
-    device.output = this.#ingress
+    this.#end.connect(led(o, guarded))
   }
 
   /**
@@ -105,16 +99,9 @@ export class Edge {
     }
   }
 
-  /** Who watches from now on; none: nothing is left of it on the data path. */
+  /** Who watches from now on. */
   watch(sinks: readonly CaptureSink[]): void {
-    this.#sinks = sinks
-    this.device.output =
-      sinks.length === 0
-        ? this.#ingress
-        : (packet) => {
-            this.#see('in', packet)
-            this.#ingress(packet)
-          }
+    this.#end.watch(sinks)
   }
 
   /** Take it off the bridge. Idempotent; the device is the caller's. */
@@ -132,29 +119,24 @@ export class Edge {
     return tagged.length === 0 || pvid !== undefined
   }
 
-  #egress(): Output {
-    const { device } = this
-    const pool = this.#pool
-    const { csum, tso, uso } = device.offload
-    const transmit = sender(pool, device)
-    const next = csum && tso && uso ? transmit : segmenter(pool, device, transmit)
-    return (packet) => {
-      if (this.#sinks.length > 0) this.#see('out', packet)
-      next(packet)
-    }
-  }
-
-  #see(direction: 'in' | 'out', packet: Packet): void {
-    if (packet.traced) return
-    for (let i = 0; i < this.#sinks.length; i++) {
-      this.#sinks[i]!(this.device.name, direction, this.#pool.mem, packet.head, packet.len)
-    }
-  }
-
   /** Own addresses, and the link-local one that hosts make of their MAC (RFC 4862 §5.3). */
   addresses(): Address[] {
     const own = this.endpoint.addresses.map(({ address }) => address)
     return own.some(({ family }) => family === 6) ? [...own, linkLocal(this.#mac)] : own
+  }
+}
+
+/**
+ * Answers of a connection that was translated inside its own network: the two ends are neighbors,
+ * but only the router can give the answer the address that was asked, so it is led there.
+ */
+function led({ pool, nat, network }: EdgeOptions, next: Output): Output {
+  const gateway = network.gatewayMac
+  if (gateway === undefined) return next
+  const { mem } = pool
+  return (packet: Packet): void => {
+    if (nat.hairpins > 0 && nat.bypasses(packet)) putMac(mem, packet.head + DST, gateway)
+    next(packet)
   }
 }
 

@@ -32,6 +32,16 @@ export interface LinkRequest {
   readonly offload: boolean
 }
 
+/** An interface that is there already, and stays as it is. */
+export interface BorrowRequest {
+  readonly interfaceName: string
+  /** As in {@link LinkRequest}; left out: the namespace that the process is in. */
+  readonly netns: string | undefined
+  readonly deviceName: string
+  /** The station that we are on it, beside its own. */
+  readonly mac: Mac
+}
+
 export interface Links {
   /** `tap` or `memory`, and the engine in use, for people: `tap (io_uring)`. */
   readonly describe: string
@@ -39,7 +49,9 @@ export interface Links {
   prepare(sandbox: { readonly name: string; readonly netns: string }): void
   /** Make the interface: configured and up on return. @throws StackError, and leaves nothing. */
   attach(request: LinkRequest): Device | Promise<Device>
-  /** Remove one interface: closes the device too. */
+  /** Take part in the traffic of an interface. @throws StackError, `unsupported` in memory. */
+  borrow(request: BorrowRequest): Device
+  /** Remove one interface, or give a borrowed one back: closes the device too. */
   detach(device: Device): void
   /** Remove the sandbox, if `prepare` made it. Idempotent. */
   release(sandbox: { readonly name: string; readonly netns: string }): void

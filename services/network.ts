@@ -25,6 +25,7 @@ import { Bridge, type BridgeStation } from '../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortInfo } from '../stack/eth/bridge_port.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import { DEFAULT_PVID } from '../stack/eth/vlan.ts'
+import type { NatNetwork } from '../stack/ip/nat_legs.ts'
 import type { RouterInterface } from '../stack/ip/router_interface.ts'
 import type { Context } from './context.ts'
 import { Edge } from './edge.ts'
@@ -76,6 +77,7 @@ export class Network {
       this.#bridge.addStatic(mac, this.#gateway)
       for (const address of gatewayAddresses(state, mac)) this.#bindings.set(address, mac, 0)
       this.#leg = this.#openLeg(mac)
+      context.nat.setNetwork(this.#leg, natOf(state))
     } catch (error) {
       this.#bridge.close()
       throw error
@@ -84,7 +86,7 @@ export class Network {
 
   /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
   async attach(endpoint: EndpointState, sandbox: SandboxState): Promise<void> {
-    const { pool, links, captures, onDevice } = this.#context
+    const { pool, links, captures, onDevice, nat } = this.#context
     const device = await links.attach({
       sandbox: sandbox.name,
       netns: sandbox.netns,
@@ -98,7 +100,7 @@ export class Network {
     })
     let edge: Edge | undefined
     try {
-      const parts = { pool, bridge: this.#bridge, bindings: this.#bindings }
+      const parts = { pool, nat, bridge: this.#bridge, bindings: this.#bindings }
       edge = new Edge({ ...parts, network: this.state, endpoint, device })
       edge.register()
     } catch (error) {
@@ -154,6 +156,27 @@ export class Network {
     return this.#leg.index
   }
 
+  /**
+   * One more address of the gateway, such as the virtual one of a service: it answers for it.
+   * @throws StackError `exists`, `exhausted`; leaves nothing.
+   */
+  addAddress(address: Address): void {
+    const { router } = this.#context
+    router.addAddress(this.#leg, address)
+    try {
+      this.#bindings.set(address, this.#leg.mac, 0)
+    } catch (error) {
+      router.removeAddress(this.#leg, address)
+      throw error
+    }
+  }
+
+  /** Take it back. Idempotent. */
+  removeAddress(address: Address): void {
+    this.#bindings.delete(address)
+    this.#context.router.removeAddress(this.#leg, address)
+  }
+
   fdb(): BridgeStation[] {
     return this.#bridge.fdb()
   }
@@ -164,6 +187,7 @@ export class Network {
 
   /** Precondition: no endpoint is attached. */
   close(): void {
+    this.#context.nat.setNetwork(this.#leg, undefined)
     this.#context.router.removeInterface(this.#leg)
     this.#bridge.close()
   }
@@ -220,6 +244,17 @@ export class Network {
 
   #giveBack(device: Device): void {
     this.#context.links.detach(device)
+  }
+}
+
+/** How the network meets the outside; see {@link GatewayMode}. */
+function natOf({ options }: NetworkState): NatNetwork {
+  const { gatewayMode, masquerade, egress4, egress6 } = options
+  const hidden = masquerade && gatewayMode !== 'routed'
+  return {
+    masquerade4: hidden ? (egress4 ?? 'interface') : 'none',
+    masquerade6: hidden ? (egress6 ?? 'interface') : 'none',
+    inbound: gatewayMode === 'nat' ? 'published' : 'open',
   }
 }
 

@@ -12,26 +12,36 @@ import { formatPrefix } from '../stack/address.ts'
 import type { Clock } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import { StackError } from '../stack/errors.ts'
+import { Conntrack } from '../stack/ip/conntrack.ts'
+import type { Fib } from '../stack/ip/fib.ts'
+import { Nat } from '../stack/ip/nat.ts'
+import type { PortMapping } from '../stack/ip/nat_rules.ts'
 import { Router } from '../stack/ip/router.ts'
 import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
 import { Captures } from './captures.ts'
 import type { Context } from './context.ts'
+import type { CaptureSink } from './device_end.ts'
 import type { Step } from './diff.ts'
 import type { NetworkDriver } from './drivers/driver.ts'
 import { type Drivers, makeDrivers } from './drivers/registry.ts'
-import type { CaptureSink, Edge } from './edge.ts'
+import type { Edge } from './edge.ts'
+import { FlowEvents } from './flow_events.ts'
 import type { Links } from './links.ts'
 import type { Log } from './log.ts'
 import type { Network } from './network.ts'
+import { ServiceSet } from './service_set.ts'
 import {
   type EndpointState,
   endpointKey,
   type NetworkState,
+  type PortState,
   type RouteState,
   type SandboxState,
   type State,
+  UPLINK_KEY,
 } from './state.ts'
+import { Uplink } from './uplink.ts'
 
 export interface NodeOptions {
   readonly pool: Pool
@@ -46,37 +56,61 @@ export interface NodeOptions {
 export function buildNode(options: NodeOptions): Node {
   const { pool, clock, random, links, log } = options
   const captures = new Captures()
-  const router = new Router({ pool, clock, random })
+  const conntrack = new Conntrack({ pool, clock, seed: random.bits() })
+  let nat: Nat | undefined
+  const hooks = (fibs: { readonly fib4: Fib; readonly fib6: Fib }): Nat => {
+    nat = new Nat({ pool, clock, random, conntrack, ...fibs })
+    return nat
+  }
+  const router = new Router({ pool, clock, random, hooks })
   const onDevice = options.onDevice ?? ((): void => {})
-  const parts = { pool, clock, random, links, log, router, captures, onDevice }
-  const context: Context = { ...parts, tally: { lostDevices: 0 } }
-  return new Node(context, makeDrivers(context))
+  const parts = { pool, clock, random, links, log, router, captures, onDevice, conntrack }
+  const context: Context = { ...parts, nat: nat!, tally: { lostDevices: 0 } }
+  const services = new ServiceSet(() => {
+    throw new StackError(
+      'unsupported',
+      'this version balances nothing: leave services out, or endpoint_mode: dnsrr',
+    )
+  })
+  return new Node(context, makeDrivers(context), services)
 }
 
 export class Node {
   readonly context: Context
   readonly startedMs: number
+  readonly services: ServiceSet
+  readonly flowEvents: FlowEvents
   readonly #drivers: Drivers
   readonly #networks = new Map<string, NetworkState>()
   readonly #sandboxes = new Map<string, SandboxState>()
   readonly #endpoints = new Map<string, EndpointState>()
   readonly #routes = new Map<string, RouteState>()
+  readonly #ports = new Map<string, PortState>()
+  #uplink: Uplink | undefined
 
-  constructor(context: Context, drivers: Drivers) {
+  constructor(context: Context, drivers: Drivers, services: ServiceSet) {
     this.context = context
     this.startedMs = context.clock.nowMs
     this.#drivers = drivers
+    this.services = services
+    this.flowEvents = new FlowEvents(context.conntrack)
   }
 
   /** What is there. A snapshot: it does not change later. */
   get state(): State {
-    const lost = this.edges().filter((edge) => edge.lost !== undefined)
+    const lost = this.edges()
+      .filter((edge) => edge.lost !== undefined)
+      .map(({ endpoint }) => endpointKey(endpoint))
+    if (this.#uplink?.lost !== undefined) lost.push(UPLINK_KEY)
     return {
       networks: new Map(this.#networks),
       sandboxes: new Map(this.#sandboxes),
       endpoints: new Map(this.#endpoints),
       routes: new Map(this.#routes),
-      lost: new Set(lost.map(({ endpoint }) => endpointKey(endpoint))),
+      uplink: this.#uplink?.state,
+      ports: new Map(this.#ports),
+      services: this.services.states,
+      lost: new Set(lost),
     }
   }
 
@@ -102,6 +136,21 @@ export class Node {
         return this.#addRoute(step.route)
       case 'delete-route':
         return this.#deleteRoute(step.route)
+      case 'open-uplink':
+        this.#uplink = await Uplink.open(this.context, step.uplink)
+        return
+      case 'close-uplink':
+        return this.#closeUplink()
+      case 'publish':
+        return this.#publish(step.port)
+      case 'unpublish':
+        return this.#unpublish(step.port)
+      case 'create-service':
+        return this.services.create(step.service, this.network(step.service.network))
+      case 'update-service':
+        return this.services.update(step.service)
+      case 'delete-service':
+        return this.services.delete(step.service, this.network(step.service.network))
     }
   }
 
@@ -127,9 +176,17 @@ export class Node {
     return this.context.captures.attach(devices, sink)
   }
 
+  /** The leg to the outside, if there is one. */
+  get uplink(): Uplink | undefined {
+    return this.#uplink
+  }
+
   /** Precondition: every step was taken back. Idempotent. */
   close(): void {
-    this.context.router.close()
+    const { router, nat, conntrack } = this.context
+    router.close()
+    nat.close()
+    conntrack.close()
   }
 
   #createNetwork(network: NetworkState): void {
@@ -188,6 +245,32 @@ export class Node {
   #deleteRoute({ to }: RouteState): void {
     this.#routes.delete(formatPrefix(to))
     this.context.router.removeRoute(to)
+  }
+
+  #closeUplink(): void {
+    const uplink = this.#uplink
+    this.#uplink = undefined
+    uplink?.close()
+  }
+
+  #publish(port: PortState): void {
+    const { nat } = this.context
+    const done: PortMapping[] = []
+    try {
+      for (const mapping of port.mappings) {
+        nat.publish(mapping)
+        done.push(mapping)
+      }
+    } catch (error) {
+      for (const mapping of done) nat.unpublish(mapping)
+      throw error
+    }
+    this.#ports.set(port.key, port)
+  }
+
+  #unpublish({ key, mappings }: PortState): void {
+    this.#ports.delete(key)
+    for (const mapping of mappings) this.context.nat.unpublish(mapping)
   }
 
   #driverOf({ network }: EndpointState): NetworkDriver {

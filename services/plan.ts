@@ -8,12 +8,11 @@
  *
  * 1. gateways and auxiliary addresses;
  * 2. addresses that the file names;
- * 3. addresses that endpoints hold now, unless 1 or 2 took them;
- * 4. for the rest, in the order of the file, the lowest free one.
+ * 3. addresses that endpoints and services hold now, unless 1 or 2 took them;
+ * 4. for the rest, in the order of the file, the lowest free one; endpoints before services.
  *
  * On an empty node the result depends on the file alone.
  */
-import { createHash } from 'node:crypto'
 import {
   type Address,
   contains,
@@ -33,9 +32,13 @@ import type {
   RouteConfig,
   SandboxConfig,
   SubnetConfig,
+  UplinkConfig,
 } from './config/model.ts'
 import { defaultGateway, defaultSubnet, Subnet } from './ipam.ts'
 import type { LinkRoute } from './links.ts'
+import { MacPool } from './mac_pool.ts'
+import { planPorts } from './plan_ports.ts'
+import { planServices } from './plan_services.ts'
 import {
   type EndpointState,
   endpointKey,
@@ -44,6 +47,7 @@ import {
   type SandboxState,
   type State,
   type SubnetState,
+  type UplinkState,
 } from './state.ts'
 
 const FAMILIES: readonly Family[] = [4, 6]
@@ -71,10 +75,16 @@ export function plan(config: Config, held: State): State {
   for (const { sandbox, endpoint } of wanted) {
     pools.get(endpoint.network)!.reserve(sandbox.name, endpoint)
   }
+  const virtual = config.services.filter(({ mode }) => mode === 'vip')
+  for (const { name, network, vips } of virtual) pools.get(network)!.reserveVips(name, vips)
   for (const { sandbox, endpoint } of wanted) {
     const key = endpointKey({ sandbox: sandbox.name, network: endpoint.network })
     const current = held.endpoints.get(key)
-    if (current !== undefined) pools.get(endpoint.network)!.keep(sandbox.name, endpoint, current)
+    if (current !== undefined) pools.get(endpoint.network)!.keep(sandbox.name, current)
+  }
+  for (const { name, network } of virtual) {
+    const current = held.services.get(name)
+    if (current?.network === network) pools.get(network)!.keepVips(name, current.vips)
   }
   const sandboxes = new Map<string, SandboxState>()
   const endpoints = new Map<string, EndpointState>()
@@ -88,7 +98,12 @@ export function plan(config: Config, held: State): State {
   for (const route of config.routes) {
     routes.set(formatPrefix(route.to), routeState(route, networks))
   }
-  return { networks, sandboxes, endpoints, routes, lost: new Set() }
+  const ports = planPorts(config, { networks, endpoints }, held)
+  const uplink = uplinkState(config.uplink)
+  const services = planServices(config, { endpoints }, (service, network) =>
+    pools.get(network)!.vips(service),
+  )
+  return { networks, sandboxes, endpoints, routes, uplink, ports, services, lost: new Set() }
 }
 
 /** Subnets of every network: as written; else as they are; else from the default pools. */
@@ -129,7 +144,7 @@ class NetworkPool {
   readonly #pools: readonly Subnet[]
   readonly #gateways: readonly SubnetState[]
   readonly #macs = new MacPool()
-  /** What each endpoint of this network has been given so far, by sandbox and family. */
+  /** What each endpoint and service of this network was given so far, by holder and family. */
   readonly #given = new Map<string, Address>()
 
   constructor(config: NetworkConfig, subnets: readonly SubnetConfig[]) {
@@ -156,39 +171,60 @@ class NetworkPool {
   /** Take what the file names. */
   reserve(sandbox: string, { address4, address6, mac }: EndpointConfig): void {
     for (const address of [address4, address6]) {
-      if (address === undefined) continue
-      this.#poolOf(address)?.reserve(address, `sandbox "${sandbox}"`)
-      this.#given.set(`${sandbox} ${address.family}`, address)
+      if (address !== undefined) this.#give(sandboxHolder(sandbox), address)
     }
     if (mac !== undefined) this.#macs.take(mac)
   }
 
+  reserveVips(service: string, vips: readonly Address[]): void {
+    for (const vip of vips) this.#give(serviceHolder(service), vip)
+  }
+
   /** Keep what an endpoint has now, where the file leaves it open and nobody else was given it. */
-  keep(sandbox: string, endpoint: EndpointConfig, current: EndpointState): void {
-    for (const { address } of current.addresses) {
-      const { family } = address
-      const named = family === 4 ? endpoint.address4 : endpoint.address6
-      const pool = this.#poolOf(address)
-      if (named !== undefined || pool === undefined) continue
-      if (!pool.isHost(address) || pool.holder(address) !== undefined) continue
-      pool.reserve(address, `sandbox "${sandbox}"`)
-      this.#given.set(`${sandbox} ${family}`, address)
-    }
+  keep(sandbox: string, current: EndpointState): void {
+    for (const { address } of current.addresses) this.#keep(sandboxHolder(sandbox), address)
+  }
+
+  keepVips(service: string, vips: readonly Address[]): void {
+    for (const vip of vips) this.#keep(serviceHolder(service), vip)
   }
 
   /** An address of each family that the network has. @throws StackError `exhausted`. */
   addresses(sandbox: string): readonly Prefix[] {
-    const addresses: Prefix[] = []
+    return this.#families(sandboxHolder(sandbox)).map((address) => ({
+      address,
+      bits: this.#poolOf(address)!.subnet.bits,
+    }))
+  }
+
+  /** A virtual address of each family that the network has. @throws StackError `exhausted`. */
+  vips(service: string): readonly Address[] {
+    return this.#families(serviceHolder(service))
+  }
+
+  #families(holder: string): Address[] {
+    const addresses: Address[] = []
     for (const family of FAMILIES) {
       const pools = this.#pools.filter((pool) => pool.family === family)
       if (pools.length === 0) continue
       const roomy = pools.find((pool) => pool.free > 0n) ?? pools.at(-1)!
-      const address =
-        this.#given.get(`${sandbox} ${family}`) ??
-        roomy.allocate(`sandbox "${sandbox}" on network "${this.network.name}"`)
-      addresses.push({ address, bits: this.#poolOf(address)!.subnet.bits })
+      addresses.push(
+        this.#given.get(`${holder} ${family}`) ??
+          roomy.allocate(`${holder} on network "${this.network.name}"`),
+      )
     }
     return addresses
+  }
+
+  #give(holder: string, address: Address): void {
+    this.#poolOf(address)?.reserve(address, holder)
+    this.#given.set(`${holder} ${address.family}`, address)
+  }
+
+  #keep(holder: string, address: Address): void {
+    const pool = this.#poolOf(address)
+    if (pool === undefined || this.#given.has(`${holder} ${address.family}`)) return
+    if (pool.isHost(address) && pool.holder(address) === undefined) this.#give(holder, address)
   }
 
   mac(endpoint: EndpointConfig, addresses: readonly Prefix[]): Mac | undefined {
@@ -205,32 +241,12 @@ class NetworkPool {
   }
 }
 
-/**
- * MAC addresses of one network. As Docker does, 02:42 and the IPv4 address, so that a MAC tells
- * whose it is; where there is no IPv4, 02:42 and a hash of the IPv6 address.
- */
-class MacPool {
-  readonly #taken = new Set<number>()
-
-  take(mac: Mac): void {
-    this.#taken.add(key(mac))
-  }
-
-  derive(address: Address): Mac {
-    const lo =
-      address.family === 4
-        ? address.words[3]! >>> 0
-        : createHash('sha256').update(formatAddress(address)).digest().readUInt32BE(0)
-    let mac: Mac = { hi: 0x0242, lo }
-    while (this.#taken.has(key(mac))) mac = { hi: 0x0242, lo: (mac.lo + 1) >>> 0 }
-    this.take(mac)
-    return mac
-  }
+function sandboxHolder(name: string): string {
+  return `sandbox "${name}"`
 }
 
-/** Both halves as one number, below 2⁴⁸. */
-function key({ hi, lo }: Mac): number {
-  return hi * 0x1_0000_0000 + (lo >>> 0)
+function serviceHolder(name: string): string {
+  return `service "${name}"`
 }
 
 function sandboxState(sandbox: SandboxConfig, config: Config): SandboxState {
@@ -258,7 +274,9 @@ function planEndpoints(
     const routes: LinkRoute[] = []
     for (const { address } of addresses) {
       const via = pool.gatewayOf(address)
-      if (network.internal || via === undefined || routed.has(address.family)) continue
+      // Who is published must be able to answer, also from a network that leads nowhere else.
+      const closed = network.internal && sandbox.ports.length === 0
+      if (closed || via === undefined || routed.has(address.family)) continue
       routed.add(address.family)
       routes.push({ destination: DEFAULT_ROUTE[address.family], via })
     }
@@ -275,6 +293,16 @@ function planEndpoints(
       options: endpoint.options,
     }
   })
+}
+
+function uplinkState(config: UplinkConfig | undefined): UplinkState | undefined {
+  if (config === undefined) return undefined
+  const { mac, interfaceName, ...rest } = config
+  return {
+    ...rest,
+    interface: interfaceName,
+    mac: mac ?? new MacPool().derive(config.addresses[0]!.address),
+  }
 }
 
 function routeState(

@@ -7,8 +7,16 @@
  */
 import type { Address, Prefix } from '../stack/address.ts'
 import type { Mac } from '../stack/eth/mac.ts'
-import type { DriverName, EndpointOptions, NetworkOptions } from './config/model.ts'
+import type { PortMapping } from '../stack/ip/nat_rules.ts'
+import type {
+  DriverName,
+  EndpointOptions,
+  HealthcheckConfig,
+  NetworkOptions,
+  SchedulerName,
+} from './config/model.ts'
 import type { LinkRoute } from './links.ts'
+import type { PortConfig } from './ports.ts'
 
 export interface State {
   /** By name. */
@@ -19,15 +27,27 @@ export interface State {
   readonly endpoints: ReadonlyMap<string, EndpointState>
   /** By destination, as text. */
   readonly routes: ReadonlyMap<string, RouteState>
-  /** Keys of endpoints whose device was lost from outside. Never in desired state. */
+  /** Undefined: nothing leads outside. */
+  readonly uplink: UplinkState | undefined
+  /** By {@link PortState.key}. */
+  readonly ports: ReadonlyMap<string, PortState>
+  /** By name. */
+  readonly services: ReadonlyMap<string, ServiceState>
+  /** Keys of endpoints whose device was lost from outside, or {@link UPLINK_KEY}. */
   readonly lost: ReadonlySet<string>
 }
+
+/** The uplink among what was lost. */
+export const UPLINK_KEY = 'uplink'
 
 export const EMPTY: State = {
   networks: new Map(),
   sandboxes: new Map(),
   endpoints: new Map(),
   routes: new Map(),
+  uplink: undefined,
+  ports: new Map(),
+  services: new Map(),
   lost: new Set(),
 }
 
@@ -77,6 +97,60 @@ export interface RouteState {
   readonly via: Address | undefined
   /** The network that `via` is on. */
   readonly network: string | undefined
+}
+
+/** The router's own leg to the outside; see {@link UplinkConfig}. */
+export interface UplinkState {
+  readonly netns: string | undefined
+  readonly interface: string | undefined
+  readonly mac: Mac
+  readonly mtuBytes: number
+  readonly addresses: readonly Prefix[]
+  readonly peerAddresses: readonly Prefix[]
+  readonly gateways: readonly Address[]
+}
+
+/** One published port, or range of ports. */
+export interface PortState {
+  /** Sandbox and port, as text. */
+  readonly key: string
+  readonly sandbox: string
+  /** The network that it leads to. */
+  readonly network: string
+  /** With the port of the node decided. */
+  readonly port: PortConfig
+  /** One a family. */
+  readonly mappings: readonly PortMapping[]
+}
+
+/** A virtual address with what it stands for; see {@link ServiceConfig}. */
+export interface ServiceState {
+  readonly name: string
+  readonly network: string
+  /** One a family; empty in mode `dnsrr`. */
+  readonly vips: readonly Address[]
+  readonly mode: 'vip' | 'dnsrr'
+  readonly ports: readonly ServicePortState[]
+  /** Addresses of the node where its published ports lead to it. */
+  readonly ingress: readonly Address[]
+  readonly scheduler: SchedulerName
+  readonly backends: readonly BackendState[]
+  readonly healthcheck: HealthcheckConfig | undefined
+  /** 0: clients do not stick to their backends. */
+  readonly affinityMs: number
+}
+
+export interface ServicePortState {
+  readonly target: number
+  readonly published: number | undefined
+  readonly protocol: 6 | 17
+}
+
+export interface BackendState {
+  readonly sandbox: string
+  /** 0: drained. */
+  readonly weight: number
+  readonly addresses: readonly Address[]
 }
 
 /** One endpoint a sandbox and network. */

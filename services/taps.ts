@@ -11,8 +11,10 @@ import { existsSync, writeFileSync } from 'node:fs'
 import type { Device, Offload } from '../stack/device.ts'
 import type { Engine } from '../stack/engine.ts'
 import { StackError } from '../stack/errors.ts'
+import { packetDevice } from '../stack/eth/af_packet.ts'
 import { putMac } from '../stack/eth/mac.ts'
-import { Tap } from '../stack/eth/tap.ts'
+import { tapDevice } from '../stack/eth/tap.ts'
+import type { VnetDevice } from '../stack/eth/vnet_device.ts'
 import { Netlink } from '../stack/native/netlink.ts'
 import {
   addNetns,
@@ -24,7 +26,7 @@ import {
   netnsExists,
 } from '../stack/native/netns.ts'
 import type { Pool } from '../stack/packet.ts'
-import type { LinkRequest, Links } from './links.ts'
+import type { BorrowRequest, LinkRequest, Links } from './links.ts'
 
 /**
  * Frames that the kernel queues towards us. TCP fills a receiver's window (some 6 MB) before it
@@ -76,7 +78,7 @@ export class TapLinks implements Links {
 
   async attach(request: LinkRequest): Promise<Device> {
     const netns = new Netns(request.netns)
-    let tap: Tap | undefined
+    let tap: VnetDevice | undefined
     try {
       if (this.#closed.delete(key(request))) netns.run(() => remove(request))
       tap = await this.#open(request, netns)
@@ -95,10 +97,10 @@ export class TapLinks implements Links {
   }
 
   /** Open a TAP and move it to `netns` under its name. */
-  async #open(request: LinkRequest, netns: Netns): Promise<Tap> {
+  async #open(request: LinkRequest, netns: Netns): Promise<VnetDevice> {
     const born = `tap${this.#bornCount++}`
     const { tap, netlink } = this.#nursery.run(() => {
-      const opened = new Tap({
+      const opened = tapDevice({
         pool: this.#pool,
         engine: this.#engine,
         interfaceName: born,
@@ -119,6 +121,28 @@ export class TapLinks implements Links {
     } finally {
       netlink.close()
     }
+  }
+
+  borrow({ interfaceName, netns, deviceName, mac }: BorrowRequest): Device {
+    const open = (): VnetDevice => {
+      const link = withNetlink((netlink) => netlink.link(interfaceName))
+      const where = netns === undefined ? '' : ` in ${netns}`
+      if (link === undefined) {
+        throw new StackError('not-found', `no interface ${interfaceName}${where}`)
+      }
+      if (!link.up) throw new StackError('bad-argument', `${interfaceName}${where} is down`)
+      return packetDevice({
+        pool: this.#pool,
+        engine: this.#engine,
+        interfaceIndex: link.index,
+        mac,
+        name: deviceName,
+        mtuBytes: link.mtuBytes,
+      })
+    }
+    const device = netns === undefined ? open() : inNetns(netns, open)
+    device.start()
+    return device
   }
 
   detach(device: Device): void {

@@ -6,19 +6,22 @@
  * Nothing here changes anything, and nothing here is on the data path.
  */
 import { formatAddress, formatPrefix } from '../stack/address.ts'
-import { Count } from '../stack/counters.ts'
-import { DROP_COUNT, DROP_HELP, DROP_NAMES, DropReason } from '../stack/drop.ts'
 import { StackError } from '../stack/errors.ts'
 import type { BridgeStation } from '../stack/eth/bridge.ts'
 import type { BridgePortInfo } from '../stack/eth/bridge_port.ts'
 import { formatMac, type Mac } from '../stack/eth/mac.ts'
-import { SMALL_SLOT_BYTES } from '../stack/packet.ts'
 import type { EndpointOptions, NetworkOptions } from './config/model.ts'
 import type { Node } from './node.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
-
-/** The name under which drops of packets are listed that belong to no device. */
-const NODE_DEVICE = '(node)'
+import { UPLINK } from './uplink.ts'
+import {
+  type PortRow,
+  ports,
+  type ServiceRow,
+  services,
+  type UplinkRow,
+  uplink,
+} from './views_outside.ts'
 
 export interface EndpointRow {
   readonly sandbox: string
@@ -58,6 +61,10 @@ export interface Listing {
   readonly name: string
   readonly networks: readonly NetworkRow[]
   readonly sandboxes: readonly SandboxRow[]
+  readonly services: readonly ServiceRow[]
+  readonly ports: readonly PortRow[]
+  /** Null: nothing leads outside. */
+  readonly uplink: UplinkRow | null
 }
 
 export interface NetworkDetail extends NetworkRow {
@@ -84,6 +91,9 @@ export interface Inspection {
   readonly name: string
   readonly networks: readonly NetworkDetail[]
   readonly sandboxes: readonly SandboxDetail[]
+  readonly services: readonly ServiceRow[]
+  readonly ports: readonly PortRow[]
+  readonly uplink: UplinkRow | null
 }
 
 export interface FdbRow extends BridgeStation {
@@ -106,18 +116,10 @@ export interface RouteRow {
   readonly network: string | null
 }
 
-export interface DropRow {
-  /** The device by which the packets came in, or `(node)`. */
-  readonly device: string
-  readonly reason: string
-  readonly count: number
-  readonly help: string
-}
-
 export function ls(node: Node, name: string): Listing {
-  const { networks, sandboxes } = inspect(node, name)
+  const { networks, sandboxes, ...outside } = inspect(node, name)
   return {
-    name,
+    ...outside,
     networks: networks.map(({ gatewayMac: _, options: __, members, ports: ___, ...row }) => ({
       ...row,
       endpoints: members.length,
@@ -129,7 +131,7 @@ export function ls(node: Node, name: string): Listing {
   }
 }
 
-/** @param only - name of one network, sandbox or device. @throws StackError `not-found`. */
+/** @param only - a network, sandbox, service or device. @throws StackError `not-found`. */
 export function inspect(node: Node, name: string, only?: string): Inspection {
   const { networks, sandboxes, endpoints } = node.state
   const details = [...endpoints.values()].map((endpoint) => endpointDetail(node, endpoint))
@@ -142,6 +144,9 @@ export function inspect(node: Node, name: string, only?: string): Inspection {
       stack: sandbox.stack,
       endpoints: details.filter((endpoint) => endpoint.sandbox === sandbox.name),
     })),
+    services: services(node),
+    ports: ports(node),
+    uplink: uplink(node),
   }
   if (only === undefined) return all
   const found: Inspection = {
@@ -150,9 +155,13 @@ export function inspect(node: Node, name: string, only?: string): Inspection {
     sandboxes: all.sandboxes.filter(
       (sandbox) => sandbox.name === only || sandbox.endpoints.some((e) => e.device === only),
     ),
+    services: all.services.filter((service) => service.name === only),
+    ports: all.ports.filter(({ sandbox }) => sandbox === only),
+    uplink: all.uplink?.device === only ? all.uplink : null,
   }
-  if (found.networks.length + found.sandboxes.length > 0) return found
-  throw new StackError('not-found', `no network, sandbox or device "${only}"`)
+  const parts = found.networks.length + found.sandboxes.length + found.services.length
+  if (parts > 0 || found.uplink !== null) return found
+  throw new StackError('not-found', `no network, sandbox, service or device "${only}"`)
 }
 
 function networkDetail(
@@ -232,98 +241,8 @@ export function routes(node: Node): RouteRow[] {
     destination: formatPrefix(prefix),
     kind,
     via: via === undefined ? null : formatAddress(via),
-    network: node.networks().find(({ link: index }) => index === link)?.state.name ?? null,
+    network:
+      node.networks().find(({ link: index }) => index === link)?.state.name ??
+      (link !== undefined && link === node.uplink?.link ? UPLINK : null),
   }))
-}
-
-export interface DeviceRow {
-  readonly device: string
-  readonly kind: string
-  readonly network: string
-  readonly sandbox: string
-  readonly mtu: number
-  readonly rxPackets: number
-  readonly rxBytes: number
-  readonly rxNoBuffer: number
-  readonly txPackets: number
-  readonly txBytes: number
-  readonly txErrors: number
-  /** Packets that came in by it and ended undelivered; see `drops`. */
-  readonly dropped: number
-}
-
-export interface Stats {
-  readonly uptimeMs: number
-  /** What carries the frames: `tap (io_uring)`. */
-  readonly links: string
-  /** Devices lost from outside since the start. */
-  readonly lostDevices: number
-  readonly pool: {
-    readonly smallCount: number
-    readonly smallIdle: number
-    readonly largeCount: number
-    readonly largeIdle: number
-  }
-  readonly devices: readonly DeviceRow[]
-}
-
-export function stats(node: Node): Stats {
-  const { pool, clock, links, tally } = node.context
-  const smallCount = pool.packets.filter((p) => p.slotBytes === SMALL_SLOT_BYTES).length
-  return {
-    uptimeMs: Math.round(clock.nowMs - node.startedMs),
-    links: links.describe,
-    lostDevices: tally.lostDevices,
-    pool: {
-      smallCount,
-      smallIdle: pool.idleSmall,
-      largeCount: pool.packets.length - smallCount,
-      largeIdle: pool.idleLarge,
-    },
-    devices: liveEdges(node).map(({ device, endpoint }) => {
-      const value = (field: number): number => pool.counters.value(device.port, field)
-      return {
-        device: device.name,
-        kind: device.kind,
-        network: endpoint.network,
-        sandbox: endpoint.sandbox,
-        mtu: device.mtuBytes,
-        rxPackets: value(Count.RxPackets),
-        rxBytes: value(Count.RxBytes),
-        rxNoBuffer: value(Count.RxNoBuffer),
-        txPackets: value(Count.TxPackets),
-        txBytes: value(Count.TxBytes),
-        txErrors: value(Count.TxErrors),
-        dropped: dropsOf(node, device.port).reduce((sum, [, count]) => sum + count, 0),
-      }
-    }),
-  }
-}
-
-/** The most frequent first. */
-export function drops(node: Node): DropRow[] {
-  const ports: [string, number][] = liveEdges(node).map(({ device }) => [device.name, device.port])
-  const rows = [[NODE_DEVICE, 0] as const, ...ports].flatMap(([device, port]) =>
-    dropsOf(node, port).map(([reason, count]) => ({
-      device,
-      reason: DROP_NAMES[reason]!,
-      count,
-      help: DROP_HELP[reason]!,
-    })),
-  )
-  return rows.sort((a, b) => b.count - a.count)
-}
-
-/** A lost device has given its counters back. */
-function liveEdges(node: Node): ReturnType<Node['edges']> {
-  return node.edges().filter((edge) => edge.lost === undefined)
-}
-
-/** What the node itself took in is counted with the drops, but is none. */
-function dropsOf(node: Node, port: number): [number, number][] {
-  const { counters } = node.context.pool
-  return Array.from({ length: DROP_COUNT }, (_, reason): [number, number] => [
-    reason,
-    counters.drops(port, reason),
-  ]).filter(([reason, count]) => count > 0 && reason !== DropReason.Delivered)
 }

@@ -44,7 +44,8 @@ export function taplineFile(
     `  ${key}: { driver: bridge, ipam: { config: [ { subnet: ${subnet} } ] } }`
   const sandbox = ({ name: key, netns, network: on, address, ports }: SandboxSpec): string => {
     const published = ports === undefined ? '' : `, ports: ${JSON.stringify(ports)}`
-    return `  ${key}: { netns: ${netns}, networks: { ${on}: { ipv4_address: ${address} } }${published} }`
+    const joined = `networks: { ${on}: { ipv4_address: ${address} } }`
+    return `  ${key}: { netns: ${netns}, ${joined}${published} }`
   }
   const lines = [
     `name: ${name}`,

@@ -39,15 +39,20 @@ ${examples('tapline apply shop.yaml', 'tapline apply shop.yaml --dry-run')}`,
 function check(path: string, { json }: { json?: boolean }): void {
   const source = readConfigText(path)
   const config = toConfig(source)
-  const { networks, sandboxes, routes } = config
+  const { networks, sandboxes, services, routes } = config
   const counts = {
     networks: networks.length,
     sandboxes: sandboxes.length,
     endpoints: sandboxes.reduce((sum, { endpoints }) => sum + endpoints.length, 0),
     routes: routes.length,
+    services: services.length,
+    ports: sandboxes.reduce((sum, { ports }) => sum + ports.length, 0),
   }
   if (json) return printJson({ name: config.name, ...counts })
-  const list = Object.entries(counts).map(([what, count]) => `${count} ${what}`)
+  const always = ['networks', 'sandboxes', 'endpoints', 'routes']
+  const list = Object.entries(counts)
+    .filter(([what, count]) => count > 0 || always.includes(what))
+    .map(([what, count]) => `${count} ${what}`)
   print(`${source.file}: good (${config.name}: ${list.join(', ')})`)
 }
 

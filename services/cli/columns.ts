@@ -1,7 +1,7 @@
 /** Columns of the tables that commands and the demo print, by the rows of ../views.ts. */
+
+import type { ConntrackRow, ConntrackSide } from '../../stack/ip/conntrack_list.ts'
 import type {
-  DeviceRow,
-  DropRow,
   EndpointRow,
   FdbRow,
   NeighborRow,
@@ -9,6 +9,8 @@ import type {
   RouteRow,
   SandboxRow,
 } from '../views.ts'
+import type { DeviceRow, DropRow } from '../views_counters.ts'
+import type { BackendRow, PortRow, ServiceRow, UplinkRow } from '../views_outside.ts'
 import { type Column, duration, grouped, scaled } from './table.ts'
 
 export const NETWORKS: readonly Column<NetworkRow>[] = [
@@ -79,3 +81,73 @@ export const DROPS: readonly Column<DropRow>[] = [
   { title: 'COUNT', cell: ({ count }) => grouped(count), right: true },
   { title: 'WHAT IT MEANS', cell: ({ help }) => help },
 ]
+
+export const UPLINKS: readonly Column<UplinkRow>[] = [
+  { title: 'UPLINK', cell: (row) => row.interface ?? 'tap' },
+  { title: 'NETNS', cell: ({ netns }) => netns },
+  { title: 'ADDRESSES', cell: ({ addresses }) => addresses.join(' ') },
+  { title: 'GATEWAYS', cell: ({ gateways }) => gateways.join(' ') },
+  { title: 'MAC', cell: ({ mac }) => mac },
+  { title: 'MTU', cell: ({ mtu }) => mtu, right: true },
+  { title: 'STATE', cell: ({ state }) => state },
+]
+
+export const PUBLISHED: readonly Column<PortRow>[] = [
+  { title: 'PUBLISHED', cell: ({ published }) => published },
+  { title: 'SANDBOX', cell: ({ sandbox }) => sandbox },
+  { title: 'NETWORK', cell: ({ network }) => network },
+  { title: 'TARGETS', cell: ({ targets }) => targets.join(' ') },
+  { title: 'TARGET PORT', cell: (row) => portSpan(row.targetPort, row.count), right: true },
+]
+
+/** A backend of a service, or a service that has none. */
+export interface ServiceBackend {
+  readonly service: ServiceRow
+  readonly backend?: BackendRow
+}
+
+export const SERVICES: readonly Column<ServiceBackend>[] = [
+  { title: 'SERVICE', cell: ({ service }) => service.name },
+  { title: 'NETWORK', cell: ({ service }) => service.network },
+  { title: 'VIPS', cell: ({ service }) => service.vips.join(' ') || service.mode },
+  { title: 'PORTS', cell: ({ service }) => service.ports.map(servicePort).join(' ') },
+  { title: 'SCHEDULER', cell: ({ service }) => service.scheduler },
+  { title: 'BACKEND', cell: ({ backend }) => backend?.sandbox },
+  { title: 'ADDRESSES', cell: ({ backend }) => backend?.addresses.join(' ') },
+  { title: 'WEIGHT', cell: ({ backend }) => backend?.weight, right: true },
+  { title: 'STATE', cell: ({ backend }) => backend?.state },
+  { title: 'FLOWS', cell: ({ backend }) => backend && grouped(backend.flows), right: true },
+  { title: 'TOTAL', cell: ({ backend }) => backend && grouped(backend.total), right: true },
+]
+
+export const CONNECTIONS: readonly Column<ConntrackRow>[] = [
+  { title: 'PROTO', cell: ({ protocol }) => protocol },
+  { title: 'STATE', cell: ({ state }) => state },
+  { title: 'FROM', cell: ({ original }) => socket(original, 'src') },
+  { title: 'TO', cell: ({ original }) => socket(original, 'dst') },
+  { title: 'ANSWERED BY', cell: ({ reply }) => socket(reply, 'src') },
+  { title: 'TO', cell: ({ reply }) => socket(reply, 'dst') },
+  { title: 'PACKETS', cell: (row) => grouped(packets(row)), right: true },
+  { title: 'OCTETS', cell: (row) => scaled(row.original.bytes + row.reply.bytes), right: true },
+  { title: 'EXPIRES', cell: ({ timeoutS }) => duration(timeoutS * 1000), right: true },
+]
+
+function packets({ original, reply }: ConntrackRow): number {
+  return original.packets + reply.packets
+}
+
+/** `10.1.0.11:80`, `[fd00:1::11]:80`, or the address where there are no ports. */
+export function socket(side: ConntrackSide, end: 'src' | 'dst'): string {
+  const port = end === 'src' ? side.srcPort : side.dstPort
+  const address = side[end]
+  if (port === 0) return address
+  return address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`
+}
+
+function portSpan(first: number, count: number): string {
+  return count === 1 ? `${first}` : `${first}-${first + count - 1}`
+}
+
+function servicePort({ target, published, protocol }: ServiceRow['ports'][number]): string {
+  return published === null ? `${target}/${protocol}` : `${published}:${target}/${protocol}`
+}

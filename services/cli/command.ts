@@ -4,7 +4,7 @@
  * Exit codes are a contract: 0 done, 1 failed, 2 used wrongly (arguments, a filter, a file with
  * faults). Whatever goes wrong is one line on stderr that begins `tapline:`, or the fault lines.
  */
-import { type Command, CommanderError, InvalidArgumentError } from 'commander'
+import { type Command, CommanderError, type CommandOptions, InvalidArgumentError } from 'commander'
 import { StackError } from '../../stack/errors.ts'
 import { ConfigFaults } from '../api_types.ts'
 import { Client } from '../client.ts'
@@ -31,17 +31,27 @@ export class ExitError extends Error {
 }
 
 /** A command that asks a running daemon. */
-export function daemonCommand(program: Command, usage: string, description: string): Command {
+export function daemonCommand(
+  program: Command,
+  usage: string,
+  description: string,
+  options: CommandOptions = {},
+): Command {
   return program
-    .command(usage)
+    .command(usage, options)
     .description(description)
     .option('--name <name>', 'the daemon of this name (default: the only one that runs)')
     .option('--socket <path>', 'the daemon at this socket (default: $TAPLINE_SOCKET)')
 }
 
 /** As {@link daemonCommand}, for those that only read. */
-export function readingCommand(program: Command, usage: string, description: string): Command {
-  return daemonCommand(program, usage, description).option('--json', 'print JSON')
+export function readingCommand(
+  program: Command,
+  usage: string,
+  description: string,
+  options: CommandOptions = {},
+): Command {
+  return daemonCommand(program, usage, description, options).option('--json', 'print JSON')
 }
 
 /**

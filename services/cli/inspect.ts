@@ -1,6 +1,7 @@
 /** `tapline inspect [NAME]`: everything about a network, a sandbox or a device, as a tree. */
 import type { Command } from 'commander'
 import type { EndpointDetail, Inspection, NetworkDetail, SandboxDetail } from '../views.ts'
+import type { PortRow, ServiceRow, UplinkRow } from '../views_outside.ts'
 import { type DaemonOptions, examples, openClient, readingCommand } from './command.ts'
 import { print, printable, printJson, style } from './output.ts'
 
@@ -20,7 +21,13 @@ async function inspect(name: string | undefined, options: DaemonOptions): Promis
   const client = await openClient(options)
   const found = await client.get<Inspection>('inspect', { name })
   if (options.json) return printJson(found)
-  const blocks = [...found.networks.map(networkBlock), ...found.sandboxes.map(sandboxBlock)]
+  const { networks, sandboxes, services, ports, uplink } = found
+  const blocks = [
+    ...networks.map(networkBlock),
+    ...sandboxes.map((sandbox) => sandboxBlock(sandbox, ports)),
+    ...services.map(serviceBlock),
+    ...(uplink === null ? [] : [uplinkBlock(uplink)]),
+  ]
   print(blocks.map((block) => block.join('\n')).join('\n\n'))
 }
 
@@ -48,11 +55,52 @@ function networkBlock(network: NetworkDetail): string[] {
   ]
 }
 
-function sandboxBlock(sandbox: SandboxDetail): string[] {
+function sandboxBlock(sandbox: SandboxDetail, ports: readonly PortRow[]): string[] {
+  const own = ports.filter((port) => port.sandbox === sandbox.name)
   return [
     style('bold', `sandbox ${printable(sandbox.name)}`),
-    ...fields(2, { netns: sandbox.netns, stack: sandbox.stack }),
+    ...fields(2, {
+      netns: sandbox.netns,
+      stack: sandbox.stack,
+      published: own.map(({ published }) => published).join(' '),
+    }),
     ...sandbox.endpoints.flatMap(endpointBlock),
+  ]
+}
+
+function serviceBlock(service: ServiceRow): string[] {
+  return [
+    style('bold', `service ${printable(service.name)}`),
+    ...fields(2, {
+      network: service.network,
+      mode: service.mode,
+      vips: service.vips.join(' '),
+      ports: service.ports
+        .map(({ published, target, protocol }) => `${published ?? '-'}:${target}/${protocol}`)
+        .join(' '),
+      scheduler: service.scheduler,
+      'affinity ms': service.affinityMs || null,
+      healthcheck: service.healthcheck,
+    }),
+    ...service.backends.map(({ sandbox, addresses, weight, state, flows }) => {
+      const name = `  backend ${printable(sandbox)}: ${addresses.join(' ')}`
+      return `${name}, weight ${weight}, ${state}, ${flows} flows`
+    }),
+  ]
+}
+
+function uplinkBlock(uplink: UplinkRow): string[] {
+  return [
+    style('bold', 'uplink'),
+    ...fields(2, {
+      interface: uplink.interface,
+      netns: uplink.netns,
+      state: uplink.lost === null ? uplink.state : `${uplink.state} (${uplink.lost})`,
+      mac: uplink.mac,
+      addresses: uplink.addresses.join(' '),
+      gateways: uplink.gateways.join(' '),
+      mtu: uplink.mtu,
+    }),
   ]
 }
 

@@ -8,8 +8,11 @@ import { addApply, addCheck } from './apply.ts'
 import { addBench } from './bench.ts'
 import { addCapture } from './capture.ts'
 import { examples, report } from './command.ts'
+import { addConntrack } from './conntrack.ts'
 import { addDemo } from './demo.ts'
 import { addEvents } from './events.ts'
+import { addPorts } from './ports.ts'
+import { addServices } from './services.ts'
 import { addTop } from './top.ts'
 import { addTrace } from './trace.ts'
 import { addUp } from './up.ts'
@@ -45,6 +48,8 @@ Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
   for (const add of [addUp, addCheck, addApply, addViews, addTop, addCapture, addTrace]) {
     add(program)
   }
-  for (const add of [addEvents, addDemo, addBench]) add(program)
+  for (const add of [addPorts, addServices, addConntrack, addEvents, addDemo, addBench]) {
+    add(program)
+  }
   return program
 }

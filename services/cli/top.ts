@@ -6,7 +6,7 @@
  */
 import type { Command } from 'commander'
 import type { Client } from '../client.ts'
-import type { DeviceRow, DropRow, Stats } from '../views.ts'
+import type { DeviceRow, DropRow, Stats } from '../views_counters.ts'
 import { type DaemonOptions, examples, integer, openClient, readingCommand } from './command.ts'
 import { print, printJson, style } from './output.ts'
 import { duration, scaled, table } from './table.ts'

@@ -5,7 +5,8 @@
 import type { Command } from 'commander'
 import type { DaemonInfo } from '../api_types.ts'
 import type { Client } from '../client.ts'
-import type { Listing, Stats } from '../views.ts'
+import type { Listing } from '../views.ts'
+import type { Stats } from '../views_counters.ts'
 import {
   DEVICES,
   DROPS,
@@ -14,15 +15,19 @@ import {
   type InterfaceRow,
   NEIGHBORS,
   NETWORKS,
+  PUBLISHED,
   ROUTES,
+  UPLINKS,
 } from './columns.ts'
 import { type DaemonOptions, examples, openClient, readingCommand } from './command.ts'
 import { addInspect } from './inspect.ts'
 import { print, printJson } from './output.ts'
-import { type Column, duration, grouped, table } from './table.ts'
+import { servicesTable } from './services.ts'
+import { show } from './show.ts'
+import { duration, grouped, table } from './table.ts'
 
 export function addViews(program: Command): void {
-  readingCommand(program, 'ls', 'networks and sandboxes of a daemon')
+  readingCommand(program, 'ls', 'networks, sandboxes, services and ports of a daemon')
     .addHelpText('after', examples('tapline ls', 'tapline ls --json | jq .sandboxes[].name'))
     .action(ls)
   addInspect(program)
@@ -45,23 +50,6 @@ export function addViews(program: Command): void {
     .action((options: DaemonOptions) => show(options, { path: 'drops', columns: DROPS }))
 }
 
-interface View<Row> {
-  readonly path: string
-  readonly query?: Readonly<Record<string, string | undefined>>
-  readonly columns: readonly Column<Row>[]
-}
-
-/** A command whose answer is a list of rows. */
-async function show<Row>(
-  options: DaemonOptions,
-  { path, query, columns }: View<Row>,
-): Promise<void> {
-  const client = await openClient(options)
-  const rows = await client.get<Row[]>(path, query)
-  if (options.json) printJson(rows)
-  else print(table(columns, rows))
-}
-
 async function ls(options: DaemonOptions): Promise<void> {
   const client = await openClient(options)
   const listing = await client.get<Listing>('ls')
@@ -74,6 +62,10 @@ async function ls(options: DaemonOptions): Promise<void> {
   print(await daemonLine(client))
   print(['', ...table(NETWORKS, listing.networks)])
   print(['', ...table(INTERFACES, interfaces)])
+  const { uplink, ports, services } = listing
+  if (uplink !== null) print(['', ...table(UPLINKS, [uplink])])
+  if (ports.length > 0) print(['', ...table(PUBLISHED, ports)])
+  if (services.length > 0) print(['', ...servicesTable(services)])
 }
 
 /** Who answered: the first line of `ls`. */

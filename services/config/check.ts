@@ -16,7 +16,9 @@ import {
 } from '../../stack/address.ts'
 import { PORTS_MAX } from '../../stack/counters.ts'
 import { defaultGateway, Subnet } from '../ipam.ts'
+import { checkOutside } from './check_outside.ts'
 import { checkSandboxes } from './check_sandboxes.ts'
+import { checkServices } from './check_services.ts'
 import type { Path } from './faults.ts'
 import { addressKey, Holders, type Located } from './located.ts'
 import type { NetworkConfig, SubnetConfig } from './model.ts'
@@ -41,6 +43,8 @@ export function check(o: Located): void {
   for (const network of o.config.networks) reserveOwn(o, network, held)
   checkSandboxes(o, held)
   checkRoutes(o)
+  checkOutside(o)
+  checkServices(o, held)
   const endpoints = o.config.sandboxes.flatMap((sandbox) => sandbox.endpoints)
   if (endpoints.length >= PORTS_MAX) {
     const message = `${endpoints.length} interfaces; one node has at most ${PORTS_MAX - 1}`

@@ -7,13 +7,90 @@
  */
 import type { Address, Prefix } from '../../stack/address.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
+import type { PortConfig } from '../ports.ts'
 
 export interface Config {
   readonly name: string
   readonly networks: readonly NetworkConfig[]
   readonly sandboxes: readonly SandboxConfig[]
   readonly routes: readonly RouteConfig[]
+  /** Undefined: nothing leads outside. */
+  readonly uplink: UplinkConfig | undefined
+  readonly services: readonly ServiceConfig[]
 }
+
+/** The router's own leg to the outside. */
+export interface UplinkConfig {
+  /** Where the TAP is put, or where the interface is; undefined: the process's own. */
+  readonly netns: string | undefined
+  /** An interface that is there; undefined: a TAP is made. */
+  readonly interfaceName: string | undefined
+  readonly mac: Mac | undefined
+  /** Of the TAP; an interface keeps its own. */
+  readonly mtuBytes: number
+  readonly addresses: readonly Prefix[]
+  /** Of the TAP's far side. */
+  readonly peerAddresses: readonly Prefix[]
+  /** At most one a family. */
+  readonly gateways: readonly Address[]
+}
+
+/** How a service chooses a backend for a new connection. */
+export const SCHEDULERS = ['rr', 'wrr', 'least_conn', 'maglev', 'source_hash'] as const
+export type SchedulerName = (typeof SCHEDULERS)[number]
+
+/** A virtual address that stands for several sandboxes of one network. */
+export interface ServiceConfig {
+  readonly name: string
+  readonly network: string
+  /** At most one a family; a family of the network that has none gets one by IPAM. */
+  readonly vips: readonly Address[]
+  /** `dnsrr`: there is no virtual address; names lead to the backends themselves. */
+  readonly mode: 'vip' | 'dnsrr'
+  readonly ports: readonly ServicePort[]
+  readonly scheduler: SchedulerName
+  readonly backends: readonly BackendConfig[]
+  /** Undefined: backends are taken to work. */
+  readonly healthcheck: HealthcheckConfig | undefined
+  /** How long a client keeps its backend after its last connection; 0: not at all. */
+  readonly affinityMs: number
+}
+
+export interface ServicePort {
+  /** Port of the virtual address and of the backends. */
+  readonly target: number
+  /** Port of the node itself that leads to it too; undefined: none. */
+  readonly published: number | undefined
+  readonly protocol: 'tcp' | 'udp'
+}
+
+export interface BackendConfig {
+  readonly sandbox: string
+  /** Its share beside the others'; 0: drained, it keeps what it has and gets nothing new. */
+  readonly weight: number
+}
+
+export interface HealthcheckConfig {
+  readonly type: 'tcp' | 'http' | 'icmp' | 'udp' | 'dns'
+  /** Of the backend; 0: the type has none. */
+  readonly port: number
+  /** Asked for by `http`. */
+  readonly path: string
+  readonly intervalMs: number
+  readonly timeoutMs: number
+  /** Failures in a row that put a backend out. */
+  readonly retries: number
+  /** Successes in a row that bring it back. */
+  readonly rise: number
+  /** How long a backend that comes back takes to get its whole share. */
+  readonly slowStartMs: number
+}
+
+/**
+ * How a network meets the outside, by Docker's names: translated and closed but for published
+ * ports; translated and open to what is routed in; not translated and open.
+ */
+export type GatewayMode = 'nat' | 'nat-unprotected' | 'routed'
 
 export type DriverName = 'bridge' | 'null' | 'host' | 'container'
 
@@ -56,6 +133,14 @@ export interface NetworkOptions {
   readonly macGuard: boolean
   /** Driver `container`: whose stack its sandboxes share. */
   readonly sandbox: string | undefined
+  /** False: addresses are not translated on the way out, whatever the mode. */
+  readonly masquerade: boolean
+  readonly gatewayMode: GatewayMode
+  /** What sandboxes are seen as outside; undefined: the uplink's address. */
+  readonly egress4: Address | undefined
+  readonly egress6: Address | undefined
+  /** Where ports are published that name no address. */
+  readonly binding4: Address | undefined
 }
 
 export interface SandboxConfig {
@@ -63,6 +148,7 @@ export interface SandboxConfig {
   /** Name under /var/run/netns, `pid:N`, or a path. */
   readonly netns: string
   readonly endpoints: readonly EndpointConfig[]
+  readonly ports: readonly PortConfig[]
 }
 
 export interface EndpointConfig {
@@ -117,4 +203,9 @@ export const NO_NETWORK_OPTIONS: NetworkOptions = {
   offload: true,
   macGuard: true,
   sandbox: undefined,
+  masquerade: true,
+  gatewayMode: 'nat',
+  egress4: undefined,
+  egress6: undefined,
+  binding4: undefined,
 }

@@ -3,10 +3,13 @@
  * option, `tapline.` before the others. Numbers and booleans may also be written without quotes.
  */
 
+import { type Address, type Family, parseAddress } from '../../stack/address.ts'
+import { StackError } from '../../stack/errors.ts'
 import { type Faults, type Path, unknownKey } from './faults.ts'
 import {
   DEFAULT_MTU_BYTES,
   type EndpointOptions,
+  type GatewayMode,
   type NetworkOptions,
   NO_NETWORK_OPTIONS,
 } from './model.ts'
@@ -15,15 +18,22 @@ import { describe } from './schema.ts'
 /** The least that IPv4 asks of a link (RFC 791 §3.2). */
 const MTU_MIN_BYTES = 68
 /** The least that IPv6 asks of a link (RFC 8200 §5). */
-const MTU6_MIN_BYTES = 1280
+export const MTU6_MIN_BYTES = 1280
 /** The most that the kernel's TAP takes: 65,535 less an Ethernet header. */
-const MTU_MAX_BYTES = 65_521
+export const MTU_MAX_BYTES = 65_521
 const VID_MAX = 4094
 /** More frames a second than any port carries: a limit above it is a slip of the pen. */
 const STORM_MAX_PER_S = 100_000_000
 
 const MTU = 'com.docker.network.driver.mtu'
 const ICC = 'com.docker.network.bridge.enable_icc'
+const MASQUERADE = 'com.docker.network.bridge.enable_ip_masquerade'
+const MODE4 = 'com.docker.network.bridge.gateway_mode_ipv4'
+const MODE6 = 'com.docker.network.bridge.gateway_mode_ipv6'
+const EGRESS4 = 'com.docker.network.host_ipv4'
+const EGRESS6 = 'com.docker.network.host_ipv6'
+const BINDING4 = 'com.docker.network.bridge.host_binding_ipv4'
+const MODES: readonly GatewayMode[] = ['nat', 'nat-unprotected', 'routed']
 const NETWORK_KEYS: readonly string[] = [
   MTU,
   ICC,
@@ -32,17 +42,18 @@ const NETWORK_KEYS: readonly string[] = [
   'tapline.offload',
   'tapline.mac_guard',
   'tapline.sandbox',
+  MASQUERADE,
+  MODE4,
+  MODE6,
+  EGRESS4,
+  EGRESS6,
+  BINDING4,
 ]
 const NETWORK_LATER: readonly string[] = [
   'com.docker.network.bridge.name',
   'com.docker.network.bridge.default_bridge',
-  'com.docker.network.bridge.enable_ip_masquerade',
-  'com.docker.network.bridge.gateway_mode_ipv4',
-  'com.docker.network.bridge.gateway_mode_ipv6',
-  'com.docker.network.bridge.host_binding_ipv4',
   'com.docker.network.bridge.inhibit_ipv4',
   'com.docker.network.container_iface_prefix',
-  'com.docker.network.host_ipv4',
   'com.docker.network.driver.overlay.vxlanid_list',
 ]
 const ENDPOINT_KEYS: readonly string[] = [
@@ -79,6 +90,11 @@ export function networkOptions(
     offload: flag(o, 'tapline.offload', NO_NETWORK_OPTIONS.offload),
     macGuard: flag(o, 'tapline.mac_guard', NO_NETWORK_OPTIONS.macGuard),
     sandbox: target(o, network.container),
+    masquerade: flag(o, MASQUERADE, NO_NETWORK_OPTIONS.masquerade),
+    gatewayMode: gatewayMode(o),
+    egress4: address(o, EGRESS4, 4),
+    egress6: address(o, EGRESS6, 6),
+    binding4: address(o, BINDING4, 4),
   }
 }
 
@@ -123,6 +139,34 @@ function target(o: Source, container: boolean): string | undefined {
   } else if (value !== undefined) {
     o.faults.atKey([...o.path, key], `"${key}" goes with driver container only`)
   }
+  return undefined
+}
+
+/** One for both families: what is open in one is no secret in the other. */
+function gatewayMode(o: Source): GatewayMode {
+  const [four, six] = [MODE4, MODE6].map((key) => {
+    const value = o.values[key]
+    const mode = MODES.find((name) => name === value)
+    if (value === undefined || mode !== undefined) return mode
+    o.faults.at([...o.path, key], `expected ${MODES.join(', ')}, got ${describe(value)}`)
+    return undefined
+  })
+  if (four !== undefined && six !== undefined && four !== six) {
+    o.faults.at([...o.path, MODE6], `this version has one mode for both families, here "${four}"`)
+  }
+  return four ?? six ?? NO_NETWORK_OPTIONS.gatewayMode
+}
+
+function address(o: Source, key: string, family: Family): Address | undefined {
+  const value = o.values[key]
+  if (value === undefined) return undefined
+  try {
+    const parsed = parseAddress(String(value))
+    if (parsed.family === family) return parsed
+  } catch (error) {
+    if (!(error instanceof StackError)) throw error
+  }
+  o.faults.at([...o.path, key], `expected an IPv${family} address, got ${describe(value)}`)
   return undefined
 }
 

@@ -20,11 +20,13 @@ import {
   type NetworkConfig,
   NO_ENDPOINT_OPTIONS,
   NO_NETWORK_OPTIONS,
-  type RouteConfig,
   type SandboxConfig,
+  type ServiceConfig,
   type SubnetConfig,
 } from './model.ts'
 import { endpointOptions, networkOptions } from './options.ts'
+import { parsePorts, parseUplink } from './outside.ts'
+import { parseRoutes } from './routes.ts'
 import {
   describe,
   type EndpointEntry,
@@ -34,11 +36,11 @@ import {
   nameFault,
   networkSchema,
   parseEntry,
-  routeSchema,
   type SandboxEntry,
   type SubnetEntry,
   sandboxSchema,
 } from './schema.ts'
+import { parseService } from './services.ts'
 
 /** Larger than any configuration that the limits on devices allow. */
 const TEXT_MAX_BYTES = 8 << 20
@@ -96,6 +98,8 @@ interface Root {
   readonly networks?: unknown
   readonly sandboxes?: unknown
   readonly routes?: unknown
+  readonly uplink?: unknown
+  readonly services?: unknown
 }
 
 /** Reads the entries of one file. */
@@ -121,11 +125,16 @@ class Reader {
     const name = this.#name()
     for (const [key, value] of this.#entries('networks')) this.#network(key, value)
     const sandboxes = [...this.#entries('sandboxes')].map(([key, v]) => this.#sandbox(key, v))
+    const services = [...this.#entries('services')].map(([key, v]) => this.#service(key, v))
     const config: Config = {
       name,
       networks: [...this.#networks.values()],
       sandboxes: sandboxes.filter((sandbox) => sandbox !== undefined),
-      routes: this.#routes(),
+      routes: parseRoutes(this.#root.routes, this.#faults, (route, path) =>
+        this.#paths.set(route, path),
+      ),
+      uplink: parseUplink(this.#root.uplink, this.#faults),
+      services: services.filter((service) => service !== undefined),
     }
     const located: Located = {
       config,
@@ -147,7 +156,7 @@ class Reader {
   }
 
   /** Named entries of a top-level mapping. */
-  *#entries(key: 'networks' | 'sandboxes'): Iterable<[string, unknown]> {
+  *#entries(key: 'networks' | 'sandboxes' | 'services'): Iterable<[string, unknown]> {
     const value = this.#root[key]
     if (value === undefined || value === null) return
     if (typeof value !== 'object' || Array.isArray(value)) {
@@ -216,9 +225,19 @@ class Reader {
       name,
       netns: entry.netns ?? name,
       endpoints: this.#endpoints(entry, path),
+      ports: parsePorts(entry.ports, [...path, 'ports'], this.#faults, (port, at) =>
+        this.#paths.set(port, at),
+      ),
     }
     this.#paths.set(sandbox, path)
     return sandbox
+  }
+
+  #service(name: string, value: unknown): ServiceConfig | undefined {
+    return parseService(name, value, ['services', name], {
+      faults: this.#faults,
+      note: (part, path) => this.#paths.set(part, path),
+    })
   }
 
   #endpoints(entry: SandboxEntry, path: Path): EndpointConfig[] {
@@ -298,25 +317,6 @@ class Reader {
     }
     const entry: EndpointEntry = {}
     return [this.#endpoint({ network: network.name, index: 0, entry, path })]
-  }
-
-  #routes(): RouteConfig[] {
-    const value = this.#root.routes
-    if (value === undefined || value === null) return []
-    if (!Array.isArray(value)) {
-      this.#faults.at(['routes'], `expected a list of routes, got ${describe(value)}`)
-      return []
-    }
-    const routes: RouteConfig[] = []
-    for (const [i, item] of value.entries()) {
-      const path: Path = ['routes', i]
-      const entry = parseEntry(routeSchema, item, path, this.#faults)
-      if (entry === undefined) continue
-      const route = { to: entry.to, via: entry.via, blackhole: entry.blackhole ?? false }
-      this.#paths.set(route, path)
-      routes.push(route)
-    }
-    return routes
   }
 }
 

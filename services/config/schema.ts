@@ -30,7 +30,7 @@ export function nameFault(name: string): string | undefined {
 }
 
 /** A string that `read` turns into a value or refuses with a StackError. */
-function text<T>(read: (written: string) => T): z.ZodType<T> {
+export function text<T>(read: (written: string) => T): z.ZodType<T> {
   return z.string().transform((written, context) => {
     try {
       return read(written)
@@ -94,10 +94,12 @@ function readInterfaceName(written: string): string {
 const address = text(parseAddress)
 const networkPrefix = text(readNetworkPrefix)
 const name = text(readName)
+export const netnsName: z.ZodType<string> = text(readNetns)
+export const macAddress: z.ZodType<Mac> = text(readMac)
 const options = z.record(z.string(), z.unknown()).nullish()
 
 /** A mapping with these keys; `later` are keys of the format that this version cannot do. */
-function mapping<S extends z.ZodRawShape>(
+export function mapping<S extends z.ZodRawShape>(
   shape: S,
   later: readonly string[] = [],
 ): z.ZodObject<S, z.core.$strict> {
@@ -110,10 +112,15 @@ function mapping<S extends z.ZodRawShape>(
   })
 }
 
-const FILE_KEYS: readonly string[] = ['name', 'networks', 'sandboxes', 'routes']
-const FILE_LATER: readonly string[] = [
+const FILE_KEYS: readonly string[] = [
+  'name',
+  'networks',
+  'sandboxes',
   'services',
+  'routes',
   'uplink',
+]
+const FILE_LATER: readonly string[] = [
   'node',
   'dns',
   'ports',
@@ -171,24 +178,26 @@ export interface NetworkEntry {
 
 export const sandboxSchema: z.ZodType<SandboxEntry> = mapping(
   {
-    netns: text(readNetns).optional(),
+    netns: netnsName.optional(),
     networks: z.unknown().optional(),
     network_mode: z.string().optional(),
+    ports: z.unknown().optional(),
   },
-  ['ports', 'dns', 'dns_search', 'dns_opt', 'extra_hosts', 'hostname', 'sysctls', 'expose'],
+  ['dns', 'dns_search', 'dns_opt', 'extra_hosts', 'hostname', 'sysctls', 'expose'],
 )
 
 export interface SandboxEntry {
   netns?: string | undefined
   networks?: unknown
   network_mode?: string | undefined
+  ports?: unknown
 }
 
 export const endpointSchema: z.ZodType<EndpointEntry> = mapping(
   {
     ipv4_address: text(readAddress(4)).optional(),
     ipv6_address: text(readAddress(6)).optional(),
-    mac_address: text(readMac).optional(),
+    mac_address: macAddress.optional(),
     aliases: z.array(name).optional(),
     interface_name: text(readInterfaceName).optional(),
     driver_opts: options,

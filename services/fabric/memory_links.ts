@@ -12,7 +12,7 @@ import { StackError } from '../../stack/errors.ts'
 import { Cable } from '../../stack/eth/memory.ts'
 import type { Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
-import type { LinkRequest, Links } from '../links.ts'
+import type { BorrowRequest, LinkRequest, Links } from '../links.ts'
 import type { Driver } from './driver.ts'
 import { Host } from './host.ts'
 
@@ -72,6 +72,10 @@ export class MemoryLinks implements Links {
     host.attach(cable.b, request)
     this.#driver.add(cable.b)
     return cable.a
+  }
+
+  borrow({ interfaceName }: BorrowRequest): Device {
+    throw new StackError('unsupported', `no interface ${interfaceName} in memory`)
   }
 
   detach(device: Device): void {

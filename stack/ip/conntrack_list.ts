@@ -89,7 +89,8 @@ export function describeFlow(table: FlowTable, flow: number): ConntrackRow {
   }
 }
 
-function fits(
+/** True if a connection is as the filter says. */
+export function fits(
   { protocol, state, original, reply }: ConntrackRow,
   filter: ConntrackFilter,
 ): boolean {

@@ -11,8 +11,9 @@
  * ```
  *
  * All that translation needs to know of a connection is its two tuples (conntrack.ts): a packet of
- * one becomes the inverse of the other. The mark of an entry says what must end with it. Connections
- * that are not translated are tracked if they cross an external leg, so that answers may return;
+ * one becomes the inverse of the other. The mark of an entry says what must end with it.
+ * Connections that are not translated are tracked if they cross an external leg, so that answers
+ * may return;
  * between networks of the node packets are only looked up.
  *
  * A client and a target on one network would answer each other directly, without the translation

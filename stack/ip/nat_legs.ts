@@ -59,8 +59,8 @@ export class NatLegs {
   }
 
   /**
-   * True if a new connection on this way must have been let in by a published port. So must one that
-   * goes out again: a node is not the way between two others outside.
+   * True if a new connection on this way must have been let in by a published port. So must one
+   * that goes out again: a node is not the way between two others outside.
    */
   isGuarded(from: RouterInterface, out: RouterInterface): boolean {
     if (!this.isExternal(from)) return false

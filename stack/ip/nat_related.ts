@@ -3,8 +3,8 @@
  * (RFC 5508 §4), and later fragments of them.
  *
  * An error is known by what it quotes, and goes the other way. Its destination and the quote become
- * what the sender of the quoted packet knows. The source stays if it is a router on the way, so that
- * traceroute shows it; behind a translation it becomes the address that is known outside
+ * what the sender of the quoted packet knows. The source stays if it is a router on the way, so
+ * that traceroute shows it; behind a translation it becomes the address that is known outside
  * (RFC 5508 REQ-5).
  */
 import { loadWords } from '../address.ts'
@@ -113,8 +113,8 @@ export class NatRelated {
   }
 
   /**
-   * After routing, `head` at the IP header: the other half of what {@link enterError} did. False: it
-   * is no error, and untouched.
+   * After routing, `head` at the IP header: the other half of what {@link enterError} did. False:
+   * it is no error, and untouched.
    */
   leaveError(packet: Packet, flow: number): boolean {
     const { mem } = this.#pool

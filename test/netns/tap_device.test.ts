@@ -2,7 +2,7 @@
 import { writeFileSync } from 'node:fs'
 import { NO_OFFLOAD, type Offload } from '../../stack/device.ts'
 import type { Engine } from '../../stack/engine.ts'
-import { Tap } from '../../stack/eth/tap.ts'
+import { tapDevice } from '../../stack/eth/tap.ts'
 import { Netlink } from '../../stack/native/netlink.ts'
 import { inScratchNetns } from '../../stack/native/netns.ts'
 import { PollEngine } from '../../stack/native/poll_engine.ts'
@@ -10,8 +10,9 @@ import { probeOffload } from '../../stack/native/probe.ts'
 import { mapSlab } from '../../stack/native/slab.ts'
 import { UringEngine } from '../../stack/native/uring_engine.ts'
 import { Pool, poolBytes } from '../../stack/packet.ts'
-import { type DeviceFixture, deviceSuite, type FrameFacts } from '../conformance/device.ts'
+import { type DeviceFixture, deviceSuite } from '../conformance/device.ts'
 import { PacketSocket } from './packet_socket.ts'
+import { factsOf, vnetOf } from './vnet.ts'
 
 interface Variant {
   readonly mtuBytes: number
@@ -25,7 +26,7 @@ function make({ mtuBytes, offload, openEngine }: Variant): DeviceFixture {
   const engine = openEngine(pool)
   const { tap, socket } = inScratchNetns(() => {
     const options = { pool, engine, interfaceName: 'eth0', name: 'tap', mtuBytes, offload }
-    const opened = new Tap(options)
+    const opened = tapDevice(options)
     writeFileSync('/proc/sys/net/ipv6/conf/eth0/disable_ipv6', '1')
     const netlink = new Netlink()
     const { index } = netlink.link('eth0')!
@@ -49,31 +50,6 @@ function make({ mtuBytes, offload, openEngine }: Variant): DeviceFixture {
       socket.close()
       engine.close()
     },
-  }
-}
-
-function vnetOf(frame: Uint8Array, facts: FrameFacts): Uint8Array {
-  const vnet = new Uint8Array(10)
-  if (facts.csumStart === 0) return vnet
-  const view = new DataView(vnet.buffer)
-  vnet[0] = 1
-  vnet[1] = facts.gsoType
-  const header = facts.csumOffset === 16 ? (frame[facts.csumStart + 12]! >> 4) * 4 : 8
-  view.setUint16(2, facts.csumStart + header, true)
-  view.setUint16(4, facts.gsoSize, true)
-  view.setUint16(6, facts.csumStart, true)
-  view.setUint16(8, facts.csumOffset, true)
-  return vnet
-}
-
-function factsOf(vnet: Uint8Array): FrameFacts {
-  const view = new DataView(vnet.buffer, vnet.byteOffset)
-  const partial = (vnet[0]! & 1) === 1
-  return {
-    gsoType: vnet[1]!,
-    gsoSize: vnet[1] === 0 ? 0 : view.getUint16(4, true),
-    csumStart: partial ? view.getUint16(6, true) : 0,
-    csumOffset: partial ? view.getUint16(8, true) : 0,
   }
 }
 

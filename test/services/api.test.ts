@@ -8,7 +8,8 @@ import { BODY_BYTES_MAX } from '../../services/api.ts'
 import type { ApplyAnswer, DaemonInfo } from '../../services/api_types.ts'
 import { Client } from '../../services/client.ts'
 import type { TraceResult } from '../../services/trace.ts'
-import type { FdbRow, Inspection, Listing, RouteRow, Stats } from '../../services/views.ts'
+import type { FdbRow, Inspection, Listing, RouteRow } from '../../services/views.ts'
+import type { Stats } from '../../services/views_counters.ts'
 import { type CapturedFrame, PcapngReader } from '../../stack/eth/pcapng_reader.ts'
 import { BIGGER, DaemonLab, eventually, SHOP } from './daemon_lab.ts'
 
@@ -95,7 +96,7 @@ describe('refusing', () => {
   it('names the error of the daemon', async () => {
     await expect(lab.client.get('inspect', { name: 'nobody' })).rejects.toMatchObject({
       code: 'not-found',
-      message: 'no network, sandbox or device "nobody"',
+      message: 'no network, sandbox, service or device "nobody"',
     })
   })
 

@@ -119,7 +119,7 @@ describe('exit codes', () => {
   })
 
   it.each([
-    [1, ['inspect', 'nobody'], /no network, sandbox or device "nobody"/],
+    [1, ['inspect', 'nobody'], /no network, sandbox, service or device "nobody"/],
     [1, ['fdb', 'nowhere'], /no network "nowhere"/],
     [1, ['capture', '-i', 'eth9'], /no device "eth9"; there are: web1\/eth0/],
     [2, ['trace', '--from', 'web1', '--to', 'mars'], /"mars" is not an IPv4 or IPv6 address/],

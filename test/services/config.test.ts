@@ -236,27 +236,27 @@ describe('YAML', () => {
 })
 
 describe('keys', () => {
-  it.each(['services', 'uplink', 'node', 'dns', 'ports'])('of later versions: %s', (key) => {
+  it.each(['node', 'dns', 'ports'])('of later versions: %s', (key) => {
     expect(faults(`name: t\n${key}: {}`)).toEqual([
       `f.yaml:2:1: "${key}" is not supported by this version of tapline`,
     ])
   })
 
   it('of later versions in a sandbox, a network and an endpoint', () => {
-    const rest = 'sandboxes: { s: { ports: [], dns: [] } }'
+    const rest = 'sandboxes: { s: { dns: [] } }'
     expect(inNetwork('attachable: true', rest)).toEqual([
       'f.yaml:4:5: "attachable" is not supported by this version of tapline',
-      'f.yaml:5:19: "ports" is not supported by this version of tapline',
-      'f.yaml:5:30: "dns" is not supported by this version of tapline',
+      'f.yaml:5:19: "dns" is not supported by this version of tapline',
     ])
     expect(inEndpoint('gw_priority: 1')[0]).toMatch(/not supported by this version/)
-    const masquerade = '{ com.docker.network.bridge.enable_ip_masquerade: "true" }'
-    expect(inNetwork(`driver_opts: ${masquerade}`)[0]).toMatch(/not supported by this version/)
+    const later = '{ com.docker.network.bridge.inhibit_ipv4: "true" }'
+    expect(inNetwork(`driver_opts: ${later}`)[0]).toMatch(/not supported by this version/)
   })
 
   it('that are unknown, with what is known', () => {
     expect(faults('name: t\nzzz: 1')[0]).toBe(
-      'f.yaml:2:1: unknown key "zzz"; known here: name, networks, sandboxes, routes',
+      'f.yaml:2:1: unknown key "zzz"; known here: ' +
+        'name, networks, sandboxes, services, routes, uplink',
     )
     expect(faults('name: t\nsandboxs: {}')[0]).toMatch(/did you mean "sandboxes"/)
   })

@@ -177,7 +177,14 @@ describe('failing', () => {
     rig.failing.add('attach db/eth0')
     await expect(rig.apply(SHOP)).rejects.toThrow(/db\/eth0 failed/)
     expect(rig.devices()).toEqual([])
-    expect(rig.controller.ls()).toEqual({ name: '', networks: [], sandboxes: [] })
+    expect(rig.controller.ls()).toEqual({
+      name: '',
+      networks: [],
+      sandboxes: [],
+      services: [],
+      ports: [],
+      uplink: null,
+    })
     rig.balance()
     await rig.finish()
   })

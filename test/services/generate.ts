@@ -4,7 +4,14 @@ import type { Config } from '../../services/config/model.ts'
 import { parseConfig } from '../../services/config/parse.ts'
 import type { Step } from '../../services/diff.ts'
 import { plan } from '../../services/plan.ts'
-import { EMPTY, type EndpointState, endpointKey, type State } from '../../services/state.ts'
+import {
+  EMPTY,
+  type EndpointState,
+  endpointKey,
+  type PortState,
+  type ServiceState,
+  type State,
+} from '../../services/state.ts'
 import { formatAddress, formatPrefix } from '../../stack/address.ts'
 import { formatMac } from '../../stack/eth/mac.ts'
 
@@ -100,7 +107,14 @@ export class Model {
   readonly endpoints: Map<string, EndpointState>
   readonly routes: Map<string, State['routes'] extends ReadonlyMap<string, infer R> ? R : never>
 
+  readonly ports: Map<string, PortState>
+  readonly services: Map<string, ServiceState>
+  uplink: State['uplink']
+
   constructor(state: State) {
+    this.ports = new Map(state.ports)
+    this.services = new Map(state.services)
+    this.uplink = state.uplink
     this.networks = new Map(state.networks)
     this.sandboxes = new Map(state.sandboxes)
     this.endpoints = new Map(state.endpoints)
@@ -113,6 +127,27 @@ export class Model {
 
   run(step: Step): void {
     switch (step.action) {
+      case 'open-uplink':
+        refuse(this.uplink !== undefined, 'there is an uplink')
+        this.uplink = step.uplink
+        return
+      case 'close-uplink':
+        refuse(this.uplink === undefined, 'no uplink')
+        this.uplink = undefined
+        return
+      case 'publish':
+        refuse(!this.networks.has(step.port.network), 'no network')
+        return put(this.ports, step.port.key, step.port)
+      case 'unpublish':
+        return take(this.ports, step.port.key)
+      case 'create-service':
+        refuse(!this.networks.has(step.service.network), 'no network')
+        return put(this.services, step.service.name, step.service)
+      case 'update-service':
+        take(this.services, step.service.name)
+        return put(this.services, step.service.name, step.service)
+      case 'delete-service':
+        return take(this.services, step.service.name)
       case 'create-network':
         return put(this.networks, step.network.name, step.network)
       case 'delete-network': {
@@ -120,6 +155,10 @@ export class Model {
         refuse(
           [...this.endpoints.values()].some((e) => e.network === name),
           'network in use',
+        )
+        refuse(
+          [...this.services.values()].some((s) => s.network === name),
+          'network has services',
         )
         refuse(
           [...this.routes.values()].some((r) => r.network === name),

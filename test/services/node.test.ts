@@ -349,7 +349,9 @@ describe('views', () => {
       'web/eth0',
       'db/eth0',
     ])
-    expect(() => controller.inspect('nosuch')).toThrow('no network, sandbox or device "nosuch"')
+    expect(() => controller.inspect('nosuch')).toThrow(
+      'no network, sandbox, service or device "nosuch"',
+    )
     expect(() => controller.fdb('nosuch')).toThrow('no network "nosuch"')
     await rig.finish()
   })

@@ -56,6 +56,10 @@ export class Rig implements Links {
     return steps.map(({ action, subject }) => `${action} ${subject}`)
   }
 
+  borrow(): Device {
+    throw new Error('no interface to borrow')
+  }
+
   prepare({ name }: { readonly name: string }): void {
     this.#call(`prepare ${name}`)
   }

@@ -1,0 +1,111 @@
+/**
+ * Changes of a configuration in force, asked for while it runs: what `tapline ports add`, `ports
+ * rm` and `drain` do. Each makes another configuration, which is then applied like a file; so that
+ * nothing else is touched, and the next file that is applied has the last word.
+ */
+import { sameAddress } from '../stack/address.ts'
+import { StackError } from '../stack/errors.ts'
+import { publication } from './config/check_services.ts'
+import type { Config, SandboxConfig } from './config/model.ts'
+import { formatPort, formatPublished, type PortConfig, parsePort, portsClash } from './ports.ts'
+import type { PortState, State } from './state.ts'
+
+/** Another configuration for a node in this state. @throws StackError; nothing is changed then. */
+export type Amendment = (config: Config, state: State) => Config
+
+/** Publish one more port, written as in a file. @throws StackError `exists` if it is taken. */
+export function addPort(written: string, sandbox: string): Amendment {
+  return (config, state) => {
+    const port = parsePort(written)
+    const owner = find(config, sandbox)
+    const bridges = config.networks.filter(({ driver }) => driver === 'bridge')
+    if (!owner.endpoints.some(({ network }) => bridges.some(({ name }) => name === network))) {
+      const message = `sandbox "${sandbox}" is on no network of driver "bridge"`
+      throw new StackError('bad-argument', message)
+    }
+    refuseTaken(config, state, port)
+    return withPorts(config, sandbox, [...owner.ports, port])
+  }
+}
+
+/**
+ * Take a published port away: `8080`, `8080/tcp`, `203.0.113.2:53/udp` as listed, or as it was
+ * added. @throws StackError `not-found`.
+ */
+export function removePort(written: string): Amendment {
+  return (config, state) => {
+    const names = ({ port }: PortState): string[] => [formatPublished(port), formatPort(port)]
+    const [wanted, withTcp] = [written, `${written}/tcp`]
+    const found = [...state.ports.values()].find((held) =>
+      names(held).some((name) => name === wanted || name === withTcp),
+    )
+    if (found === undefined) {
+      throw new StackError(
+        'not-found',
+        `no published port "${written}"; "tapline ports" lists them`,
+      )
+    }
+    const { ports } = find(config, found.sandbox)
+    const index = ports.findIndex((port) => isSource(port, found.port))
+    return withPorts(config, found.sandbox, ports.toSpliced(index, 1))
+  }
+}
+
+/** Give a backend no new connections; it keeps those that it has. @throws `not-found`. */
+export function drain(service: string, sandbox: string): Amendment {
+  return (config) => {
+    const known = config.services.find(({ name }) => name === service)
+    if (known === undefined) throw new StackError('not-found', `no service "${service}"`)
+    if (!known.backends.some((backend) => backend.sandbox === sandbox)) {
+      throw new StackError('not-found', `service "${service}" has no backend "${sandbox}"`)
+    }
+    const backends = known.backends.map((backend) =>
+      backend.sandbox === sandbox ? { ...backend, weight: 0 } : backend,
+    )
+    const services = config.services.map((other) =>
+      other === known ? { ...known, backends } : other,
+    )
+    return { ...config, services }
+  }
+}
+
+function find(config: Config, name: string): SandboxConfig {
+  const sandbox = config.sandboxes.find((candidate) => candidate.name === name)
+  if (sandbox !== undefined) return sandbox
+  throw new StackError('not-found', `no sandbox "${name}"`)
+}
+
+function withPorts(config: Config, name: string, ports: readonly PortConfig[]): Config {
+  const sandboxes = config.sandboxes.map((sandbox) =>
+    sandbox.name === name ? { ...sandbox, ports } : sandbox,
+  )
+  return { ...config, sandboxes }
+}
+
+/** Ports that were chosen count too: who has one keeps it. */
+function refuseTaken(config: Config, state: State, port: PortConfig): void {
+  const held = [...state.ports.values()].map((other) => ({
+    who: `sandbox "${other.sandbox}"`,
+    port: other.port,
+  }))
+  const services = config.services.flatMap(({ name, ports }) =>
+    ports.map((own) => ({ who: `service "${name}"`, port: publication(own) })),
+  )
+  for (const { who, port: other } of [...held, ...services]) {
+    if (other === undefined || !portsClash(port, other)) continue
+    const message = `${formatPort(port)} overlaps ${formatPort(other)} of ${who}`
+    throw new StackError('exists', message)
+  }
+}
+
+/** True if a port in use may have come of this entry. */
+function isSource(port: PortConfig, used: PortConfig): boolean {
+  return (
+    port.protocol === used.protocol &&
+    port.count === used.count &&
+    port.targetPort === used.targetPort &&
+    (port.port === undefined || port.port === used.port) &&
+    (port.address === undefined ||
+      (used.address !== undefined && sameAddress(port.address, used.address)))
+  )
+}

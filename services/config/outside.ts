@@ -1,0 +1,115 @@
+/** The parts of a file that are about the outside: `uplink`, and `ports` of sandboxes. */
+import { z } from 'zod'
+import { type Address, type Prefix, parseAddress, parsePrefix } from '../../stack/address.ts'
+import { StackError } from '../../stack/errors.ts'
+import type { Mac } from '../../stack/eth/mac.ts'
+import { longPort, type PortConfig, parsePort } from '../ports.ts'
+import type { Faults, Path } from './faults.ts'
+import { DEFAULT_MTU_BYTES, type UplinkConfig } from './model.ts'
+import { MTU_MAX_BYTES, MTU6_MIN_BYTES } from './options.ts'
+import { describe, macAddress, mapping, netnsName, parseEntry, text } from './schema.ts'
+
+const address = text(parseAddress)
+const prefix = text(parsePrefix)
+
+const uplinkSchema: z.ZodType<UplinkEntry> = mapping({
+  netns: netnsName.optional(),
+  interface: z.string().min(1).optional(),
+  addresses: z.array(prefix).optional(),
+  peer_addresses: z.array(prefix).optional(),
+  gateway: z.union([address, z.array(address)]).optional(),
+  mac_address: macAddress.optional(),
+  mtu: z.number().int().min(MTU6_MIN_BYTES).max(MTU_MAX_BYTES).optional(),
+})
+
+interface UplinkEntry {
+  netns?: string | undefined
+  interface?: string | undefined
+  addresses?: Prefix[] | undefined
+  peer_addresses?: Prefix[] | undefined
+  gateway?: Address | Address[] | undefined
+  mac_address?: Mac | undefined
+  mtu?: number | undefined
+}
+
+/** Undefined: there is none, or it has faults, which were told. */
+export function parseUplink(value: unknown, faults: Faults): UplinkConfig | undefined {
+  const path: Path = ['uplink']
+  if (value === undefined || value === null) return undefined
+  const entry = parseEntry(uplinkSchema, value, path, faults)
+  if (entry === undefined) return undefined
+  const { gateway = [] } = entry
+  const uplink: UplinkConfig = {
+    netns: entry.netns,
+    interfaceName: entry.interface,
+    mac: entry.mac_address,
+    mtuBytes: entry.mtu ?? DEFAULT_MTU_BYTES,
+    addresses: entry.addresses ?? [],
+    peerAddresses: entry.peer_addresses ?? [],
+    gateways: Array.isArray(gateway) ? gateway : [gateway],
+  }
+  if (uplink.netns === undefined && uplink.interfaceName === undefined) {
+    faults.at(path, 'an uplink needs "netns" (a TAP is put there) or "interface"')
+  }
+  if (uplink.interfaceName !== undefined && uplink.peerAddresses.length > 0) {
+    const message = '"peer_addresses" goes with a TAP only; an interface keeps what it has'
+    faults.atKey([...path, 'peer_addresses'], message)
+  }
+  return uplink
+}
+
+export const portSchema: z.ZodType<PortEntry> = mapping(
+  {
+    target: z.union([z.number(), z.string()]),
+    published: z.union([z.number(), z.string()]).optional(),
+    host_ip: z.string().optional(),
+    protocol: z.string().optional(),
+    mode: z.enum(['host', 'ingress']).optional(),
+    name: z.string().optional(),
+  },
+  ['app_protocol'],
+)
+
+export interface PortEntry {
+  target: number | string
+  published?: number | string | undefined
+  host_ip?: string | undefined
+  protocol?: string | undefined
+  mode?: 'host' | 'ingress' | undefined
+  name?: string | undefined
+}
+
+/** Entries without faults; `note` is told where each was written. */
+export function parsePorts(
+  value: unknown,
+  path: Path,
+  faults: Faults,
+  note: (port: PortConfig, path: Path) => void,
+): PortConfig[] {
+  if (value === undefined || value === null) return []
+  if (!Array.isArray(value)) {
+    faults.at(path, `expected a list of published ports, got ${describe(value)}`)
+    return []
+  }
+  const ports: PortConfig[] = []
+  for (const [i, item] of value.entries()) {
+    const at: Path = [...path, i]
+    const port = parseOne(item, at, faults)
+    if (port === undefined) continue
+    note(port, at)
+    ports.push(port)
+  }
+  return ports
+}
+
+function parseOne(item: unknown, path: Path, faults: Faults): PortConfig | undefined {
+  try {
+    if (typeof item === 'string' || typeof item === 'number') return parsePort(String(item))
+    const entry = parseEntry(portSchema, item, path, faults)
+    return entry && longPort(entry)
+  } catch (error) {
+    if (!(error instanceof StackError)) throw error
+    faults.at(path, error.message)
+    return undefined
+  }
+}

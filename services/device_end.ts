@@ -1,0 +1,71 @@
+/**
+ * Our end of a device: where frames can be watched, and cut for a device that cannot take them
+ * whole. What lies behind it is an edge of a network (edge.ts) or a leg of the router (uplink.ts).
+ *
+ * ```text
+ *   device.output -> [captures] -> next
+ *   device        <- sender <- [segmenter] <- [captures] <- transmit
+ * ```
+ *
+ * The segmenter is there only if the device lacks an offload; captures only while somebody watches.
+ */
+import { type Device, sender } from '../stack/device.ts'
+import { segmenter } from '../stack/ip/segment.ts'
+import type { Output, Packet, Pool } from '../stack/packet.ts'
+
+/** Sees a frame; the octets are good until it returns. */
+export type CaptureSink = (
+  device: string,
+  direction: 'in' | 'out',
+  mem: Uint8Array,
+  at: number,
+  bytes: number,
+) => void
+
+export class DeviceEnd {
+  readonly device: Device
+  /** Towards the device. Takes ownership. */
+  readonly transmit: Output
+  readonly #pool: Pool
+  #next: Output
+  #sinks: readonly CaptureSink[] = []
+
+  constructor(pool: Pool, device: Device) {
+    this.device = device
+    this.#pool = pool
+    this.#next = device.output
+    const { csum, tso, uso } = device.offload
+    const transmit = sender(pool, device)
+    const next = csum && tso && uso ? transmit : segmenter(pool, device, transmit)
+    this.transmit = (packet) => {
+      if (this.#sinks.length > 0) this.#see('out', packet)
+      next(packet)
+    }
+  }
+
+  /** Where frames from the device go from now on. */
+  connect(next: Output): void {
+    this.#next = next
+    this.watch(this.#sinks)
+  }
+
+  /** Who watches from now on; none: nothing is left of it on the way in. */
+  watch(sinks: readonly CaptureSink[]): void {
+    this.#sinks = sinks
+    const next = this.#next
+    this.device.output =
+      sinks.length === 0
+        ? next
+        : (packet) => {
+            this.#see('in', packet)
+            next(packet)
+          }
+  }
+
+  #see(direction: 'in' | 'out', packet: Packet): void {
+    if (packet.traced) return
+    for (let i = 0; i < this.#sinks.length; i++) {
+      this.#sinks[i]!(this.device.name, direction, this.#pool.mem, packet.head, packet.len)
+    }
+  }
+}

@@ -1,0 +1,31 @@
+/**
+ * MAC addresses of one network. As Docker does, 02:42 and the IPv4 address, so that a MAC tells
+ * whose it is; where there is no IPv4, 02:42 and a hash of the IPv6 address.
+ */
+import { createHash } from 'node:crypto'
+import { type Address, formatAddress } from '../stack/address.ts'
+import type { Mac } from '../stack/eth/mac.ts'
+
+export class MacPool {
+  readonly #taken = new Set<number>()
+
+  take(mac: Mac): void {
+    this.#taken.add(key(mac))
+  }
+
+  derive(address: Address): Mac {
+    const lo =
+      address.family === 4
+        ? address.words[3]! >>> 0
+        : createHash('sha256').update(formatAddress(address)).digest().readUInt32BE(0)
+    let mac: Mac = { hi: 0x0242, lo }
+    while (this.#taken.has(key(mac))) mac = { hi: 0x0242, lo: (mac.lo + 1) >>> 0 }
+    this.take(mac)
+    return mac
+  }
+}
+
+/** Both halves as one number, below 2⁴⁸. */
+function key({ hi, lo }: Mac): number {
+  return hi * 0x1_0000_0000 + (lo >>> 0)
+}

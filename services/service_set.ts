@@ -1,0 +1,91 @@
+/**
+ * The services of a node at work: virtual addresses on their networks, and who balances them.
+ *
+ * A service is made on a network that is there, and goes before it. While it is updated its
+ * connections stay; only what is behind it changes.
+ */
+import type { Address } from '../stack/address.ts'
+import { StackError } from '../stack/errors.ts'
+import type { Network } from './network.ts'
+import type { ServiceState } from './state.ts'
+
+/** What a balancer tells of one backend. */
+export interface BalancerRow {
+  readonly sandbox: string
+  /** `up`, `down`, `draining`, or `unchecked` where nothing asks it. */
+  readonly state: string
+  /** Connections that it has now. */
+  readonly flows: number
+  /** Connections that it was given since the service was made. */
+  readonly total: number
+}
+
+/** Spreads the connections of one service. */
+export interface RunningBalancer {
+  update(service: ServiceState): void
+  stats(): readonly BalancerRow[]
+  close(): void
+}
+
+/** @throws StackError; leaves nothing. */
+export type OpenBalancer = (service: ServiceState) => RunningBalancer
+
+interface Running {
+  state: ServiceState
+  /** Undefined: its mode is `dnsrr`, and names do all of it. */
+  readonly balancer: RunningBalancer | undefined
+}
+
+export class ServiceSet {
+  readonly #open: OpenBalancer
+  readonly #running = new Map<string, Running>()
+
+  constructor(open: OpenBalancer) {
+    this.#open = open
+  }
+
+  get states(): Map<string, ServiceState> {
+    return new Map([...this.#running].map(([name, { state }]) => [name, state]))
+  }
+
+  /** What is known of its backends; empty: nobody balances it. */
+  stats(name: string): readonly BalancerRow[] {
+    return this.#running.get(name)?.balancer?.stats() ?? []
+  }
+
+  /** @throws StackError; leaves nothing. */
+  create(state: ServiceState, network: Network | undefined): void {
+    if (network === undefined) throw new StackError('not-found', `no network ${state.network}`)
+    if (state.mode === 'dnsrr') {
+      this.#running.set(state.name, { state, balancer: undefined })
+      return
+    }
+    const added: Address[] = []
+    try {
+      for (const vip of state.vips) {
+        network.addAddress(vip)
+        added.push(vip)
+      }
+      this.#running.set(state.name, { state, balancer: this.#open(state) })
+    } catch (error) {
+      for (const vip of added) network.removeAddress(vip)
+      throw error
+    }
+  }
+
+  /** Precondition: it is there. */
+  update(state: ServiceState): void {
+    const running = this.#running.get(state.name)!
+    running.balancer?.update(state)
+    running.state = state
+  }
+
+  /** Its connections end. Harmless if it is not there. */
+  delete({ name, vips }: ServiceState, network: Network | undefined): void {
+    const running = this.#running.get(name)
+    if (running === undefined) return
+    this.#running.delete(name)
+    running.balancer?.close()
+    for (const vip of vips) network?.removeAddress(vip)
+  }
+}

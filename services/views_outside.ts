@@ -1,0 +1,170 @@
+/**
+ * What a node shows of its connections to the outside: uplink, published ports, services, and the
+ * connections themselves. As in views.ts, names of fields are a contract.
+ */
+import { formatAddress, formatPrefix } from '../stack/address.ts'
+import { StackError } from '../stack/errors.ts'
+import { formatMac } from '../stack/eth/mac.ts'
+import { type ConntrackFilter, type ConntrackRow, fits } from '../stack/ip/conntrack_list.ts'
+import type { Node } from './node.ts'
+import { formatPublished, PORT_PROTOCOLS } from './ports.ts'
+import type { ServicePortState } from './state.ts'
+
+export interface UplinkRow {
+  /** Of the node, for captures and traces. */
+  readonly device: string
+  /** An interface that was there; null: a TAP in `netns`. */
+  readonly interface: string | null
+  readonly netns: string | null
+  readonly mac: string
+  readonly mtu: number
+  readonly addresses: readonly string[]
+  readonly gateways: readonly string[]
+  readonly state: 'up' | 'lost'
+  /** Why it is lost. */
+  readonly lost: string | null
+}
+
+export interface PortRow {
+  /** `8080/tcp`, `203.0.113.2:9000-9010/udp`. */
+  readonly published: string
+  readonly protocol: string
+  /** Null: every address of the node. */
+  readonly address: string | null
+  /** First port of the node. */
+  readonly port: number
+  readonly count: number
+  /** First port of the sandbox. */
+  readonly targetPort: number
+  readonly sandbox: string
+  readonly network: string
+  /** Addresses of the sandbox, one a family. */
+  readonly targets: readonly string[]
+}
+
+export interface BackendRow {
+  readonly sandbox: string
+  readonly addresses: readonly string[]
+  readonly weight: number
+  /** `up`, `down`, `draining`; `unchecked` where nothing asks it. */
+  readonly state: string
+  readonly flows: number
+  readonly total: number
+}
+
+export interface ServiceRow {
+  readonly name: string
+  readonly network: string
+  readonly mode: string
+  readonly vips: readonly string[]
+  readonly ports: readonly {
+    readonly target: number
+    readonly published: number | null
+    readonly protocol: string
+  }[]
+  readonly scheduler: string
+  /** 0: clients do not stick. */
+  readonly affinityMs: number
+  /** Its type; null: backends are not checked. */
+  readonly healthcheck: string | null
+  readonly backends: readonly BackendRow[]
+}
+
+/** Null: nothing leads outside. */
+export function uplink({ uplink: open }: Node): UplinkRow | null {
+  if (open === undefined) return null
+  const { state, device, lost } = open
+  return {
+    device: device.name,
+    interface: state.interface ?? null,
+    netns: state.netns ?? null,
+    mac: formatMac(state.mac),
+    mtu: device.mtuBytes,
+    addresses: state.addresses.map(formatPrefix),
+    gateways: state.gateways.map(formatAddress),
+    state: lost === undefined ? 'up' : 'lost',
+    lost: lost ?? null,
+  }
+}
+
+export function ports(node: Node): PortRow[] {
+  return [...node.state.ports.values()].map(({ port, sandbox, network, mappings }) => ({
+    published: formatPublished(port),
+    protocol: port.protocol,
+    address: port.address === undefined ? null : formatAddress(port.address),
+    port: port.port!,
+    count: port.count,
+    targetPort: port.targetPort,
+    sandbox,
+    network,
+    targets: mappings.map(({ target }) => formatAddress(target)),
+  }))
+}
+
+export function services(node: Node): ServiceRow[] {
+  return [...node.state.services.values()].map((service) => {
+    const stats = node.services.stats(service.name)
+    return {
+      name: service.name,
+      network: service.network,
+      mode: service.mode,
+      vips: service.vips.map(formatAddress),
+      ports: service.ports.map(portRow),
+      scheduler: service.scheduler,
+      affinityMs: service.affinityMs,
+      healthcheck: service.healthcheck?.type ?? null,
+      backends: service.backends.map(({ sandbox, addresses, weight }): BackendRow => {
+        const known = stats.find((row) => row.sandbox === sandbox)
+        return {
+          sandbox,
+          addresses: addresses.map(formatAddress),
+          weight,
+          state: known?.state ?? 'unchecked',
+          flows: known?.flows ?? 0,
+          total: known?.total ?? 0,
+        }
+      }),
+    }
+  })
+}
+
+function portRow({ target, published, protocol }: ServicePortState): ServiceRow['ports'][number] {
+  const name = protocol === PORT_PROTOCOLS.tcp ? 'tcp' : 'udp'
+  return { target, published: published ?? null, protocol: name }
+}
+
+/** Which connections: those of the tracker's filter, and of one sandbox. */
+export interface FlowFilter extends ConntrackFilter {
+  readonly sandbox?: string
+}
+
+/** @throws StackError `not-found`: no such sandbox. */
+export function conntrack(node: Node, filter: FlowFilter): ConntrackRow[] {
+  return node.context.conntrack.list().filter(flowTest(node, filter))
+}
+
+/** Forget connections; how many. @throws StackError `not-found`: no such sandbox. */
+export function deleteFlows(node: Node, { sandbox, ...filter }: FlowFilter): number {
+  const table = node.context.conntrack
+  if (sandbox === undefined) return table.delete(filter)
+  const one = filter.address
+  const own = addressesOf(node, sandbox).filter((address) => one === undefined || one === address)
+  return own.reduce((sum, address) => sum + table.delete({ ...filter, address }), 0)
+}
+
+/** Whether a connection is meant. @throws StackError `not-found`: no such sandbox. */
+export function flowTest(
+  node: Node,
+  { sandbox, ...filter }: FlowFilter,
+): (row: ConntrackRow) => boolean {
+  if (sandbox === undefined) return (row) => fits(row, filter)
+  const own = addressesOf(node, sandbox)
+  return (row) => fits(row, filter) && own.some((address) => fits(row, { address }))
+}
+
+function addressesOf({ state }: Node, sandbox: string): string[] {
+  if (!state.sandboxes.has(sandbox)) throw new StackError('not-found', `no sandbox "${sandbox}"`)
+  return [...state.endpoints.values()]
+    .filter((endpoint) => endpoint.sandbox === sandbox)
+    .flatMap(({ addresses }) => addresses.map(({ address }) => formatAddress(address)))
+}
