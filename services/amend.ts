@@ -7,6 +7,7 @@ import { sameAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import { publication } from './config/check_services.ts'
 import type { Config, SandboxConfig } from './config/model.ts'
+import { boundPort, publishingNetwork } from './config/publishing.ts'
 import { formatPort, formatPublished, type PortConfig, parsePort, portsClash } from './ports.ts'
 import type { PortState, State } from './state.ts'
 
@@ -18,12 +19,12 @@ export function addPort(written: string, sandbox: string): Amendment {
   return (config, state) => {
     const port = parsePort(written)
     const owner = find(config, sandbox)
-    const bridges = config.networks.filter(({ driver }) => driver === 'bridge')
-    if (!owner.endpoints.some(({ network }) => bridges.some(({ name }) => name === network))) {
+    const network = publishingNetwork(owner, config.networks)
+    if (network === undefined) {
       const message = `sandbox "${sandbox}" is on no network of driver "bridge"`
       throw new StackError('bad-argument', message)
     }
-    refuseTaken(config, state, port)
+    refuseTaken(config, state, boundPort(port, network))
     return withPorts(config, sandbox, [...owner.ports, port])
   }
 }

@@ -45,9 +45,12 @@ export function diff(current: State, desired: State): Step[] {
   const networks = changed(current.networks, desired.networks)
   const sandboxes = changed(current.sandboxes, desired.sandboxes)
   const routes = changed(current.routes, desired.routes)
+  const lost = current.lost.has(UPLINK_KEY)
+  const uplink = lost || !isDeepStrictEqual(current.uplink, desired.uplink)
   for (const states of [current, desired]) {
     for (const [key, { network }] of states.routes) {
-      if (network !== undefined && networks.has(network)) routes.add(key)
+      if (network === undefined) continue
+      if (network === UPLINK_KEY ? uplink : networks.has(network)) routes.add(key)
     }
   }
   const endpoints = new Set<string>(current.lost)
@@ -57,8 +60,6 @@ export function diff(current: State, desired: State): Step[] {
     const rests = networks.has(network) || sandboxes.has(sandbox)
     if (rests || !isDeepStrictEqual(unnamed(before), unnamed(after))) endpoints.add(key)
   }
-  const lost = current.lost.has(UPLINK_KEY)
-  const uplink = lost || !isDeepStrictEqual(current.uplink, desired.uplink)
   const ports = changed(current.ports, desired.ports)
   const services = new Set<string>()
   for (const [name, service] of [...current.services, ...desired.services]) {

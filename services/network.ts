@@ -250,11 +250,12 @@ export class Network {
 /** How the network meets the outside; see {@link GatewayMode}. */
 function natOf({ options }: NetworkState): NatNetwork {
   const { gatewayMode, masquerade, egress4, egress6 } = options
-  const hidden = masquerade && gatewayMode !== 'routed'
+  const hidden = masquerade && (gatewayMode === 'nat' || gatewayMode === 'nat-unprotected')
+  const open = gatewayMode === 'nat-unprotected' || gatewayMode === 'routed'
   return {
     masquerade4: hidden ? (egress4 ?? 'interface') : 'none',
     masquerade6: hidden ? (egress6 ?? 'interface') : 'none',
-    inbound: gatewayMode === 'nat' ? 'published' : 'open',
+    inbound: open ? 'open' : 'published',
   }
 }
 

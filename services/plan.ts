@@ -34,6 +34,7 @@ import type {
   SubnetConfig,
   UplinkConfig,
 } from './config/model.ts'
+import { publishingNetwork } from './config/publishing.ts'
 import { defaultGateway, defaultSubnet, Subnet } from './ipam.ts'
 import type { LinkRoute } from './links.ts'
 import { MacPool } from './mac_pool.ts'
@@ -47,6 +48,7 @@ import {
   type SandboxState,
   type State,
   type SubnetState,
+  UPLINK_KEY,
   type UplinkState,
 } from './state.ts'
 
@@ -90,15 +92,17 @@ export function plan(config: Config, held: State): State {
   const endpoints = new Map<string, EndpointState>()
   for (const sandbox of config.sandboxes) {
     sandboxes.set(sandbox.name, sandboxState(sandbox, config))
-    for (const endpoint of planEndpoints(sandbox, pools)) {
+    const { length } = sandbox.ports
+    const published = length > 0 ? publishingNetwork(sandbox, config.networks) : undefined
+    for (const endpoint of planEndpoints(sandbox, pools, published)) {
       endpoints.set(endpointKey(endpoint), endpoint)
     }
   }
   const routes = new Map<string, RouteState>()
   for (const route of config.routes) {
-    routes.set(formatPrefix(route.to), routeState(route, networks))
+    routes.set(formatPrefix(route.to), routeState(route, networks, config.uplink))
   }
-  const ports = planPorts(config, { networks, endpoints }, held)
+  const ports = planPorts(config, { endpoints }, held)
   const uplink = uplinkState(config.uplink)
   const services = planServices(config, { endpoints }, (service, network) =>
     pools.get(network)!.vips(service),
@@ -260,11 +264,13 @@ function sandboxState(sandbox: SandboxConfig, config: Config): SandboxState {
 
 /**
  * Endpoints of one sandbox. The default route of each family goes by the first network that has
- * the family and is not internal.
+ * the family and is not internal. Who is published must be able to answer, also from an internal
+ * network that leads nowhere else.
  */
 function planEndpoints(
   sandbox: SandboxConfig,
   pools: ReadonlyMap<string, NetworkPool>,
+  published: NetworkConfig | undefined,
 ): EndpointState[] {
   const routed = new Set<Family>()
   return sandbox.endpoints.map((endpoint) => {
@@ -274,8 +280,7 @@ function planEndpoints(
     const routes: LinkRoute[] = []
     for (const { address } of addresses) {
       const via = pool.gatewayOf(address)
-      // Who is published must be able to answer, also from a network that leads nowhere else.
-      const closed = network.internal && sandbox.ports.length === 0
+      const closed = network.internal && network.name !== published?.name
       if (closed || via === undefined || routed.has(address.family)) continue
       routed.add(address.family)
       routes.push({ destination: DEFAULT_ROUTE[address.family], via })
@@ -308,6 +313,7 @@ function uplinkState(config: UplinkConfig | undefined): UplinkState | undefined 
 function routeState(
   { to, via }: RouteConfig,
   networks: ReadonlyMap<string, NetworkState>,
+  uplink: UplinkConfig | undefined,
 ): RouteState {
   if (via === undefined) return { to, via, network: undefined }
   for (const network of networks.values()) {
@@ -315,6 +321,7 @@ function routeState(
       return { to, via, network: network.name }
     }
   }
+  if (uplink?.addresses.some((own) => contains(own, via))) return { to, via, network: UPLINK_KEY }
   const message = `route to ${formatPrefix(to)}: ${formatAddress(via)} is not on any network`
   throw new StackError('bad-config', message)
 }

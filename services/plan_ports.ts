@@ -8,6 +8,7 @@ import { StackError } from '../stack/errors.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
 import { publication } from './config/check_services.ts'
 import type { Config } from './config/model.ts'
+import { boundPort, publishingNetwork } from './config/publishing.ts'
 import {
   AUTOMATIC_FIRST,
   formatPort,
@@ -18,47 +19,37 @@ import {
   portFamilies,
   portsClash,
 } from './ports.ts'
-import type { EndpointState, PortState, State } from './state.ts'
+import { type EndpointState, endpointKey, type PortState, type State } from './state.ts'
 
 /** @throws StackError `bad-config` if the target has no address of the family, `exhausted`. */
 export function planPorts(
   config: Config,
-  planned: Pick<State, 'networks' | 'endpoints'>,
+  { endpoints }: Pick<State, 'endpoints'>,
   held: State,
 ): Map<string, PortState> {
-  const wanted = config.sandboxes.flatMap(({ name, ports }) =>
-    ports.map((port) => ({ sandbox: name, port })),
+  const wanted = config.sandboxes.flatMap((sandbox) =>
+    sandbox.ports.map((port) => {
+      const network = publishingNetwork(sandbox, config.networks)!
+      return { sandbox: sandbox.name, network: network.name, port: boundPort(port, network) }
+    }),
   )
   const services = config.services.flatMap((service) => service.ports.map(publication))
   const taken = [...wanted.map(({ port }) => port), ...services].filter(
     (port) => port?.port !== undefined,
   ) as PortConfig[]
   const states = new Map<string, PortState>()
-  for (const { sandbox, port } of wanted) {
-    const endpoint = targetOf(sandbox, planned)
-    const network = planned.networks.get(endpoint.network)!
-    const bound = port.address === undefined ? { ...port, address: network.options.binding4 } : port
-    const chosen = bound.port === undefined ? choose(sandbox, bound, taken, held) : bound
-    if (bound.port === undefined) taken.push(chosen)
+  for (const { sandbox, network, port } of wanted) {
+    const chosen = port.port === undefined ? choose(sandbox, port, taken, held) : port
+    if (port.port === undefined) taken.push(chosen)
     const key = `${sandbox} ${formatPort(chosen)}`
-    const mappings = mappingsOf(chosen, endpoint)
+    const mappings = mappingsOf(chosen, endpoints.get(endpointKey({ sandbox, network }))!)
     if (mappings.length === 0) {
       const what = `${formatPort(port)} of sandbox "${sandbox}"`
       throw new StackError('bad-config', `${what}: it has no address of that family`)
     }
-    states.set(key, { key, sandbox, network: network.name, port: chosen, mappings })
+    states.set(key, { key, sandbox, network, port: chosen, mappings })
   }
   return states
-}
-
-function targetOf(
-  sandbox: string,
-  { networks, endpoints }: Pick<State, 'networks' | 'endpoints'>,
-): EndpointState {
-  const own = [...endpoints.values()].filter((endpoint) => endpoint.sandbox === sandbox)
-  const bridged = own.filter(({ network }) => networks.get(network)?.driver === 'bridge')
-  const open = bridged.find(({ network }) => !networks.get(network)!.internal)
-  return (open ?? bridged[0])!
 }
 
 /** What the sandbox has now for this target, if nobody else wants it; else the lowest free one. */

@@ -37,7 +37,7 @@ export interface State {
   readonly lost: ReadonlySet<string>
 }
 
-/** The uplink among what was lost. */
+/** The uplink among what was lost, and where routes lead; no network has its name. */
 export const UPLINK_KEY = 'uplink'
 
 export const EMPTY: State = {
@@ -95,7 +95,7 @@ export interface RouteState {
   readonly to: Prefix
   /** Undefined: what is sent there is discarded. */
   readonly via: Address | undefined
-  /** The network that `via` is on. */
+  /** The network that `via` is on, or {@link UPLINK_KEY}. */
   readonly network: string | undefined
 }
 

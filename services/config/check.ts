@@ -16,6 +16,7 @@ import {
 } from '../../stack/address.ts'
 import { PORTS_MAX } from '../../stack/counters.ts'
 import { defaultGateway, Subnet } from '../ipam.ts'
+import { UPLINK_KEY } from '../state.ts'
 import { checkOutside } from './check_outside.ts'
 import { checkSandboxes } from './check_sandboxes.ts'
 import { checkServices } from './check_services.ts'
@@ -34,8 +35,8 @@ const SPECIAL: readonly (readonly [Prefix, string])[] = [
   [parsePrefix('ff00::/8'), 'is multicast'],
 ]
 
-/** Names that `network_mode` uses. */
-const RESERVED: readonly string[] = ['host', 'none']
+/** Names that `network_mode` uses, and that of the way out. */
+const RESERVED: readonly string[] = ['host', 'none', UPLINK_KEY]
 
 export function check(o: Located): void {
   checkNetworks(o)
@@ -57,7 +58,12 @@ function checkNetworks(o: Located): void {
   for (const network of o.config.networks) {
     const path = o.path(network)
     if (path[0] === 'networks' && RESERVED.includes(network.name)) {
-      o.faults.atKey(path, `"${network.name}" is reserved for network_mode: ${network.name}`)
+      o.faults.atKey(
+        path,
+        network.name === UPLINK_KEY
+          ? `"${network.name}" is reserved for the way out`
+          : `"${network.name}" is reserved for network_mode: ${network.name}`,
+      )
     }
     if (network.driver === 'bridge') checkFamilies(o, network)
     else if (network.subnets.length > 0 || network.ipv6) {
@@ -144,6 +150,10 @@ function checkRoutes(o: Located): void {
     const text = formatPrefix(route.to)
     if (seen.has(text)) o.faults.at([...path, 'to'], `there is already a route to ${text}`)
     seen.add(text)
+    const { gateways = [] } = o.config.uplink ?? {}
+    if (route.to.bits === 0 && gateways.some(({ family }) => family === route.to.address.family)) {
+      o.faults.at([...path, 'to'], 'the gateway of the uplink is the way there already')
+    }
     if ((route.via !== undefined) === route.blackhole) {
       o.faults.at(path, 'a route has either "via: ADDRESS" or "blackhole: true"')
       continue
@@ -174,6 +184,11 @@ function checkVia(
     return o.faults.at(path, `${text} is not an IPv${to.address.family} address`)
   }
   const on = bridges.find((n) => n.subnets.some((s) => contains(s.subnet, via)))
+  const uplink = o.config.uplink?.addresses.filter((own) => contains(own, via)) ?? []
+  if (on === undefined && uplink.length > 0) {
+    if (!uplink.some((own) => sameAddress(own.address, via))) return
+    return o.faults.at(path, `${text} is the router's own address`)
+  }
   // A network whose subnet IPAM will choose may turn out to hold it: asked again in plan.ts.
   const open =
     o.broken.size > 0 ||

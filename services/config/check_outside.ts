@@ -1,23 +1,52 @@
 /** The part of check.ts about the outside: the uplink's addresses, and who publishes what. */
-import { contains, formatAddress, formatPrefix, overlaps } from '../../stack/address.ts'
+import {
+  contains,
+  formatAddress,
+  formatPrefix,
+  overlaps,
+  sameAddress,
+} from '../../stack/address.ts'
 import { formatPort, type PortConfig, portsClash } from '../ports.ts'
 import type { Located } from './located.ts'
-import type { SandboxConfig, UplinkConfig } from './model.ts'
+import type { NetworkConfig, SandboxConfig, UplinkConfig } from './model.ts'
+import { boundPort, publishingNetwork } from './publishing.ts'
 
 export function checkOutside(o: Located): void {
   if (o.config.uplink !== undefined) checkUplink(o, o.config.uplink)
   const before: { readonly sandbox: SandboxConfig; readonly port: PortConfig }[] = []
   for (const sandbox of o.config.sandboxes) {
-    if (sandbox.ports.length > 0) checkReachable(o, sandbox)
+    const network = publishingNetwork(sandbox, o.config.networks)
+    if (network === undefined) checkReachable(o, sandbox)
     for (const port of sandbox.ports) {
-      const other = before.find((earlier) => portsClash(earlier.port, port))
+      const bound = network === undefined ? port : boundPort(port, network)
+      const other = before.find((earlier) => portsClash(earlier.port, bound))
       if (other !== undefined) {
         const whose = `${formatPort(other.port)} of sandbox "${other.sandbox.name}"`
-        o.faults.at(o.path(port), `${formatPort(port)} overlaps ${whose}`)
+        o.faults.at(o.path(port), `${formatPort(bound)} overlaps ${whose}`)
       }
-      before.push({ sandbox, port })
+      before.push({ sandbox, port: bound })
+      if (network !== undefined) checkHost(o, { port, bound, network })
     }
   }
+}
+
+/** The address that a port is published on: one that can be reached, of a family that can answer. */
+function checkHost(
+  o: Located,
+  p: { readonly port: PortConfig; readonly bound: PortConfig; readonly network: NetworkConfig },
+): void {
+  const { address } = p.bound
+  if (address === undefined) return
+  const path = o.path(p.port)
+  const text = formatAddress(address)
+  const { name, ipv4, ipv6 } = p.network
+  if (!(address.family === 6 ? ipv6 : ipv4)) {
+    return o.faults.at(path, `${text}: network "${name}" has no IPv${address.family}`)
+  }
+  const { addresses = [] } = o.config.uplink ?? {}
+  const near = addresses.find((own) => contains(own, address))
+  if (near === undefined || addresses.some((own) => sameAddress(own.address, address))) return
+  o.faults.at(path, `${text} is another machine's: the uplink has ${formatPrefix(near)}`)
 }
 
 function checkUplink(o: Located, uplink: UplinkConfig): void {
@@ -31,6 +60,11 @@ function checkUplink(o: Located, uplink: UplinkConfig): void {
     const message = `${formatPrefix(own)} overlaps network "${network.name}"`
     o.faults.at(['uplink', 'addresses', i], message)
   }
+  for (const [i, peer] of uplink.peerAddresses.entries()) {
+    if (!addresses.some((own) => sameAddress(own.address, peer.address))) continue
+    const message = `${formatAddress(peer.address)} is the uplink's own address`
+    o.faults.at(['uplink', 'peer_addresses', i], message)
+  }
   const families = new Set<number>()
   for (const gateway of gateways) {
     const text = formatAddress(gateway)
@@ -38,8 +72,11 @@ function checkUplink(o: Located, uplink: UplinkConfig): void {
       o.faults.at(['uplink', 'gateway'], `${text}: a second gateway of IPv${gateway.family}`)
     }
     families.add(gateway.family)
-    if (addresses.some((own) => contains(own, gateway))) continue
-    o.faults.at(['uplink', 'gateway'], `${text} is on no network of "addresses"`)
+    if (addresses.some((own) => sameAddress(own.address, gateway))) {
+      o.faults.at(['uplink', 'gateway'], `${text} is the uplink's own address`)
+    } else if (!addresses.some((own) => contains(own, gateway))) {
+      o.faults.at(['uplink', 'gateway'], `${text} is on no network of "addresses"`)
+    }
   }
   const sandbox = o.config.sandboxes.find((candidate) => candidate.netns === netns)
   if (interfaceName === undefined && sandbox !== undefined) {
@@ -49,12 +86,8 @@ function checkUplink(o: Located, uplink: UplinkConfig): void {
 }
 
 function checkReachable(o: Located, sandbox: SandboxConfig): void {
-  const on = sandbox.endpoints.some(
-    ({ network }) =>
-      o.broken.has(network) ||
-      o.config.networks.some(({ name, driver }) => name === network && driver === 'bridge'),
-  )
-  if (on) return
+  if (sandbox.ports.length === 0) return
+  if (sandbox.endpoints.some(({ network }) => o.broken.has(network))) return
   const message = 'publishing needs a network of driver "bridge" that the sandbox is on'
   o.faults.atKey([...o.path(sandbox), 'ports'], message)
 }

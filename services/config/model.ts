@@ -88,9 +88,9 @@ export interface HealthcheckConfig {
 
 /**
  * How a network meets the outside, by Docker's names: translated and closed but for published
- * ports; translated and open to what is routed in; not translated and open.
+ * ports; translated and open to what is routed in; not translated and open; of an internal network.
  */
-export type GatewayMode = 'nat' | 'nat-unprotected' | 'routed'
+export type GatewayMode = 'nat' | 'nat-unprotected' | 'routed' | 'isolated'
 
 export type DriverName = 'bridge' | 'null' | 'host' | 'container'
 

@@ -33,7 +33,7 @@ const MODE6 = 'com.docker.network.bridge.gateway_mode_ipv6'
 const EGRESS4 = 'com.docker.network.host_ipv4'
 const EGRESS6 = 'com.docker.network.host_ipv6'
 const BINDING4 = 'com.docker.network.bridge.host_binding_ipv4'
-const MODES: readonly GatewayMode[] = ['nat', 'nat-unprotected', 'routed']
+const MODES: readonly GatewayMode[] = ['nat', 'nat-unprotected', 'routed', 'isolated']
 const NETWORK_KEYS: readonly string[] = [
   MTU,
   ICC,
@@ -75,7 +75,7 @@ interface Source {
 
 export function networkOptions(
   o: Source,
-  network: { readonly ipv6: boolean; readonly container: boolean },
+  network: { readonly ipv6: boolean; readonly internal: boolean; readonly container: boolean },
 ): NetworkOptions {
   unknown(o, NETWORK_KEYS, NETWORK_LATER)
   const least = network.ipv6 ? MTU6_MIN_BYTES : MTU_MIN_BYTES
@@ -91,7 +91,7 @@ export function networkOptions(
     macGuard: flag(o, 'tapline.mac_guard', NO_NETWORK_OPTIONS.macGuard),
     sandbox: target(o, network.container),
     masquerade: flag(o, MASQUERADE, NO_NETWORK_OPTIONS.masquerade),
-    gatewayMode: gatewayMode(o),
+    gatewayMode: gatewayMode(o, network.internal),
     egress4: address(o, EGRESS4, 4),
     egress6: address(o, EGRESS6, 6),
     binding4: address(o, BINDING4, 4),
@@ -143,7 +143,7 @@ function target(o: Source, container: boolean): string | undefined {
 }
 
 /** One for both families: what is open in one is no secret in the other. */
-function gatewayMode(o: Source): GatewayMode {
+function gatewayMode(o: Source, internal: boolean): GatewayMode {
   const [four, six] = [MODE4, MODE6].map((key) => {
     const value = o.values[key]
     const mode = MODES.find((name) => name === value)
@@ -154,7 +154,12 @@ function gatewayMode(o: Source): GatewayMode {
   if (four !== undefined && six !== undefined && four !== six) {
     o.faults.at([...o.path, MODE6], `this version has one mode for both families, here "${four}"`)
   }
-  return four ?? six ?? NO_NETWORK_OPTIONS.gatewayMode
+  const mode = four ?? six ?? NO_NETWORK_OPTIONS.gatewayMode
+  if (mode === 'isolated' && !internal) {
+    const at = [...o.path, four === undefined ? MODE6 : MODE4]
+    o.faults.at(at, 'mode "isolated" is for networks with "internal: true"')
+  }
+  return mode
 }
 
 function address(o: Source, key: string, family: Family): Address | undefined {

@@ -55,6 +55,9 @@ export function parseUplink(value: unknown, faults: Faults): UplinkConfig | unde
     const message = '"peer_addresses" goes with a TAP only; an interface keeps what it has'
     faults.atKey([...path, 'peer_addresses'], message)
   }
+  if (uplink.interfaceName !== undefined && entry.mtu !== undefined) {
+    faults.atKey([...path, 'mtu'], '"mtu" goes with a TAP only; an interface keeps its own')
+  }
   return uplink
 }
 

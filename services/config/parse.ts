@@ -194,7 +194,7 @@ class Reader {
       ),
       options: networkOptions(
         { values, path: [...path, 'driver_opts'], faults: this.#faults },
-        { ipv6, container: driver === 'container' },
+        { ipv6, internal: entry.internal ?? false, container: driver === 'container' },
       ),
     }
     this.#paths.set(network, path)

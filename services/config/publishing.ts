@@ -1,0 +1,27 @@
+/** Where a sandbox's published ports lead, and by which address they are reached. */
+import { isAny, type PortConfig } from '../ports.ts'
+import type { NetworkConfig, SandboxConfig } from './model.ts'
+
+/**
+ * The first of its networks that is not internal, else the first; of those with a bridge.
+ * Undefined: it has none, and cannot publish.
+ */
+export function publishingNetwork(
+  { endpoints }: SandboxConfig,
+  networks: readonly NetworkConfig[],
+): NetworkConfig | undefined {
+  const own = endpoints
+    .map(({ network }) => networks.find(({ name }) => name === network))
+    .filter((network) => network?.driver === 'bridge')
+  return own.find((network) => !network!.internal) ?? own[0]
+}
+
+/**
+ * A port that names no address is on the one that its network binds to; 0.0.0.0 there means every
+ * address, of both families, as in Docker.
+ */
+export function boundPort(port: PortConfig, network: NetworkConfig): PortConfig {
+  const { binding4 } = network.options
+  if (port.address !== undefined || binding4 === undefined || isAny(binding4)) return port
+  return { ...port, address: binding4 }
+}
