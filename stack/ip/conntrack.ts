@@ -9,36 +9,39 @@
  * differ from each other's inverse where addresses are translated (nat.ts). A **flow** is an entry
  * seen in one direction, `entry * 2 + direction`; `flow ^ 1` is the other.
  *
- * All in typed arrays, {@link ENTRY_BYTES} an entry. The memory is taken at construction but
- * touched only as entries come. Time is kept in tenths of a second.
+ * All in typed arrays, {@link ENTRY_BYTES} an entry. The memory is asked for at construction, but
+ * the system gives pages of it only as entries come. Time is kept in tenths of a second.
  *
- * Full: a new connection takes the place of one nearby that nobody answered yet, else it is
- * refused. So a flood of SYNs from invented sources replaces itself, and established connections
- * stay. Expired entries go by a sweep that runs only while there are entries.
+ * Full: a new connection takes the place of one that is not assured (nobody answered, or nobody
+ * took up the answer) or is over, the first of {@link EARLY_DROP_MAX} places; else it is refused.
+ * So a flood of packets from invented sources replaces itself, and assured connections stay.
+ * Expired entries go by a sweep that runs only while there are entries.
  */
 import type { Cancel, Clock } from '../clock.ts'
 import { DropReason } from '../drop.ts'
 import { StackError } from '../errors.ts'
 import type { Packet, Pool } from '../packet.ts'
 import { type ConntrackFilter, type ConntrackRow, listFlows } from './conntrack_list.ts'
-import { IGNORE, INVALID, nextState, TcpState, Windows } from './conntrack_tcp.ts'
-import { DEFAULT_TIMEOUTS, type Timeouts } from './conntrack_timeouts.ts'
+import { isOver, Step, TcpState, TcpTracker } from './conntrack_tcp.ts'
+import { DEFAULT_TIMEOUTS, idleMs, type Timeouts, tcpTimeoutsMs } from './conntrack_timeouts.ts'
 import * as ipv4 from './ipv4.ts'
-import * as tcp from './tcp.ts'
-import { kindOf, PROTOCOL, readTuple, TUPLE_WORDS, TupleKind, transportOf } from './tuple.ts'
+import { findTransport, PROTOCOL } from './tuple.ts'
 import { TupleIndex } from './tuple_index.ts'
 
 export const Direction = { Original: 0, Reply: 1 } as const
-/** Connections at most, unless told: what Linux takes on a machine of 16 GB. */
+/** Connections at most, unless told: what Linux takes with more than 4 GB of memory. */
 export const ENTRIES_MAX = 262_144
-/** Octets an entry with both directions: index 96, windows 26, counters 24, the rest 14. */
-export const ENTRY_BYTES = 160
+/** Octets an entry with both directions: index 96, windows 26, counters 24, the rest 10. */
+export const ENTRY_BYTES = 156
 
 const TICK_MS = 100
-/** Whole table in a second. */
-const SWEEPS = 10
+/** The sweep looks at every entry once in this time, so many at a time. */
+const SWEEP_MS = 1000
+const SWEEP_BUDGET = 4096
 /** Entries looked at for one to give up when the table is full. */
-const EARLY_DROP_MAX = 64
+export const EARLY_DROP_MAX = 64
+/** Those lie apart by this part of the table, so that no long row of assured ones is in the way. */
+const GOLDEN = 0.618034
 
 const Status = { Live: 1, Answered: 2, Assured: 4 } as const
 
@@ -62,25 +65,24 @@ export class Conntrack {
   readonly #pool: Pool
   readonly #clock: Clock
   readonly #timeouts: Timeouts
-  readonly #tcpTimeouts: readonly number[]
+  readonly #tcpTimeoutsMs: readonly number[]
   readonly #index: TupleIndex
-  /** Entry + 1 of the free one after a free one; 0: none. */
-  readonly #nextFree: Int32Array
   readonly #status: Uint8Array
-  readonly #state: Uint8Array
-  /** Tick in which it ends. */
+  /** Tick in which it ends; of a free entry: the next free one + 1, 0 if none. */
   readonly #expires: Int32Array
   readonly #marks: Int32Array
   readonly #packets: Uint32Array
   readonly #octets: Float64Array
-  readonly #windows: Windows
-  readonly #scratch = new Int32Array(TUPLE_WORDS)
+  readonly #tcp: TcpTracker
   /** Entries below it were used once. */
   #fresh = 0
   /** Entry + 1 of the first free one below it; 0: none. */
   #free = 0
   #count = 0
+  /** Where the sweep goes on, and where the search for one to give up does. */
   #hand = 0
+  #victim = 0
+  readonly #stride: number
   #sweep: Cancel | undefined
 
   constructor({ pool, clock, seed, entriesMax = ENTRIES_MAX, timeouts = {} }: ConntrackOptions) {
@@ -90,16 +92,15 @@ export class Conntrack {
     this.#clock = clock
     const t = { ...DEFAULT_TIMEOUTS, ...timeouts }
     this.#timeouts = t
-    this.#tcpTimeouts = tcpTimeouts(t)
+    this.#tcpTimeoutsMs = tcpTimeoutsMs(t)
+    this.#stride = strideOf(entriesMax)
     this.#index = new TupleIndex({ entriesMax, seed })
-    this.#nextFree = new Int32Array(entriesMax)
     this.#status = new Uint8Array(entriesMax)
-    this.#state = new Uint8Array(entriesMax)
     this.#expires = new Int32Array(entriesMax)
     this.#marks = new Int32Array(entriesMax)
     this.#packets = new Uint32Array(entriesMax * 2)
     this.#octets = new Float64Array(entriesMax * 2)
-    this.#windows = new Windows(entriesMax)
+    this.#tcp = new TcpTracker(entriesMax)
   }
 
   get count(): number {
@@ -108,10 +109,14 @@ export class Conntrack {
 
   /** Octets of memory that a full table takes. */
   get bytes(): number {
-    const own = [this.#nextFree, this.#status, this.#state, this.#expires, this.#marks]
-    const counters = this.#packets.byteLength + this.#octets.byteLength
-    const rest = own.reduce((total, { byteLength }) => total + byteLength, counters)
-    return this.#index.bytes + this.#windows.bytes + rest
+    const own = [this.#status, this.#expires, this.#marks, this.#packets, this.#octets]
+    const parts = this.#index.bytes + this.#tcp.bytes
+    return own.reduce((total, { byteLength }) => total + byteLength, parts)
+  }
+
+  /** Octets an entry of it, both directions. */
+  get entryBytes(): number {
+    return this.bytes / this.entriesMax
   }
 
   /** The flow with this tuple, or -1. */
@@ -133,73 +138,64 @@ export class Conntrack {
     if (entry < 0) return -1
     this.#index.add(entry, original, reply)
     this.#status[entry] = Status.Live
-    this.#state[entry] = TcpState.None
     this.#marks[entry] = 0
     this.#packets.fill(0, entry * 2, entry * 2 + 2)
     this.#octets.fill(0, entry * 2, entry * 2 + 2)
-    this.#windows.reset(entry)
+    this.#tcp.reset(entry)
     this.#count++
-    this.#expires[entry] = this.#now() + this.#ticks(this.#timeouts.genericMs)
-    this.#sweep ??= this.#clock.after(TICK_MS, () => this.#tick())
+    this.#expire(entry, this.#timeouts.genericMs)
+    this.#sweep ??= this.#clock.after(SWEEP_MS, this.#tick)
     this.changed?.(entry * 2, 'new')
     return entry * 2
   }
 
   /**
    * A packet of `flow`, its IP header at `ip`, before it is translated; also the first one. Returns
-   * 0 if it may pass, else a drop reason; what may not pass changes nothing.
+   * 0 if it may pass, else a drop reason; what may not pass changes nothing. Preconditions: its
+   * tuple is that of `flow`; it ends where its IP header says, padding cut off.
    */
   update(flow: number, packet: Packet, ip: number): number {
     const entry = flow >>> 1
-    const reply = (flow & 1) === 1
     const end = packet.head + packet.len
-    const { mem } = this.#pool
-    const result = readTuple(mem, ip, end, this.#scratch)
     const protocol = this.#index.word(flow, PROTOCOL) & 0xff
-    if (protocol === ipv4.Protocol.Tcp && kindOf(result) === TupleKind.Flow) {
-      const at = ip + transportOf(result)
-      if (!this.#updateTcp(flow, at, end)) return DropReason.ConntrackInvalid
+    if (protocol === ipv4.Protocol.Tcp) {
+      if (!this.#updateTcp(flow, ip, end)) return DropReason.ConntrackInvalid
     } else {
-      if (reply) this.#status[entry]! |= Status.Answered
-      else if ((this.#status[entry]! & Status.Answered) !== 0) {
-        this.#status[entry]! |= Status.Assured
-      }
-      this.#expires[entry] = this.#now() + this.#ticks(this.#idleMs(entry, protocol))
+      const answered = (this.#status[entry]! & Status.Answered) !== 0
+      const icmp = protocol === ipv4.Protocol.Icmp || protocol === ipv4.Protocol.Icmp6
+      if ((flow & 1) === Direction.Reply) this.#status[entry]! |= Status.Answered
+      else if (answered && !icmp) this.#status[entry]! |= Status.Assured
+      this.#expire(entry, idleMs(this.#timeouts, protocol, this.isAssured(flow)))
     }
     this.#packets[flow]!++
     this.#octets[flow]! += end - ip
     return 0
   }
 
-  #updateTcp(flow: number, at: number, end: number): boolean {
+  #updateTcp(flow: number, ip: number, end: number): boolean {
     const { mem } = this.#pool
     const entry = flow >>> 1
-    if (!tcp.isHeader(mem, at, end - at)) return false
-    const state = this.#state[entry]!
-    const flags = tcp.flags(mem, at)
-    const next = nextState(state, flags, (flow & 1) === 1)
-    if (next === INVALID) return false
-    const anew = next === TcpState.SynSent && state >= TcpState.TimeWait
-    if (anew) this.#windows.reset(entry)
-    if (!this.#windows.admits(flow, mem, at, end - at - tcp.headerBytes(mem, at))) return false
-    if (next === IGNORE) return true
-    if ((flow & 1) === 1) this.#status[entry]! |= Status.Answered
-    if (next >= TcpState.Established && next !== TcpState.SynSent2 && next !== TcpState.Close) {
-      this.#status[entry]! |= Status.Assured
-    }
-    this.#state[entry] = next
-    this.#expires[entry] = this.#now() + this.#tcpTimeouts[next]!
-    if (next !== state) this.changed?.(flow & ~1, 'update')
+    const before = this.#tcp.state(entry)
+    const offset = findTransport(mem, ip, end)
+    const step = this.#tcp.step(flow, mem, ip + Math.abs(offset), end, offset > 0)
+    if (step <= Step.Ignored) return step === Step.Ignored
+    const state = this.#tcp.state(entry)
+    let status = step === Step.Anew ? Status.Live : this.#status[entry]!
+    if ((flow & 1) === Direction.Reply) status |= Status.Answered
+    // After a handshake, or an answer in a connection that was picked up in its middle.
+    const open = before === TcpState.SynRecv || before === TcpState.Established
+    const stays = open && state === TcpState.Established
+    if (stays && (status & Status.Answered) !== 0) status |= Status.Assured
+    this.#status[entry] = status
+    this.#expire(entry, this.#tcpMs(entry, state))
+    if (state !== before) this.changed?.(flow & ~1, 'update')
     return true
   }
 
-  #idleMs(entry: number, protocol: number): number {
-    const t = this.#timeouts
-    if (protocol === ipv4.Protocol.Udp) {
-      return (this.#status[entry]! & Status.Assured) !== 0 ? t.udpStreamMs : t.udpMs
-    }
-    const icmp = protocol === ipv4.Protocol.Icmp || protocol === ipv4.Protocol.Icmp6
-    return icmp ? t.icmpMs : t.genericMs
+  #tcpMs(entry: number, state: number): number {
+    const stateMs = this.#tcpTimeoutsMs[state]!
+    const leastMs = this.#timeouts.tcpUnacknowledgedMs
+    return stateMs > leastMs && this.#tcp.isUnacknowledged(entry) ? leastMs : stateMs
   }
 
   tupleWord(flow: number, i: number): number {
@@ -233,7 +229,7 @@ export class Conntrack {
 
   /** A {@link TcpState}; 0 for other protocols. */
   state(flow: number): number {
-    return this.#state[flow >>> 1]!
+    return this.#tcp.state(flow >>> 1)
   }
 
   /** Packets and octets seen of this direction. */
@@ -270,16 +266,22 @@ export class Conntrack {
     return all.length
   }
 
-  /** Forget a connection. Precondition: it is live. */
+  /** Forget a connection. Idempotent. */
   remove(flow: number): void {
     const entry = flow >>> 1
+    if (!this.isLive(flow)) return
+    // No more from here on: whoever hears of its end may want to end it too.
+    this.#status[entry]! &= ~Status.Live
     this.ended(entry * 2)
     this.changed?.(entry * 2, 'destroy')
     this.#index.remove(entry)
-    this.#status[entry] = 0
-    this.#nextFree[entry] = this.#free
+    this.#expires[entry] = this.#free
     this.#free = entry + 1
     this.#count--
+    if (this.#count > 0) return
+    this.#free = 0
+    this.#fresh = 0
+    this.#hand = 0
   }
 
   /** Forget everything; no timer is left. */
@@ -290,60 +292,53 @@ export class Conntrack {
   }
 
   #take(): number {
-    if (this.#free === 0 && this.#fresh === this.entriesMax) this.#dropEarly()
+    if (this.#count === this.entriesMax) this.#dropEarly()
     if (this.#free > 0) {
       const entry = this.#free - 1
-      this.#free = this.#nextFree[entry]!
+      this.#free = this.#expires[entry]!
       return entry
     }
     return this.#fresh < this.entriesMax ? this.#fresh++ : -1
   }
 
-  /** Forget one connection that was never answered, or is over, if there is one near the hand. */
+  /** Forget one connection that is not assured, or is over, if one is found soon. */
   #dropEarly(): void {
-    const now = this.#now()
     for (let i = 0; i < Math.min(EARLY_DROP_MAX, this.entriesMax); i++) {
-      const entry = this.#hand
-      this.#hand = entry + 1 < this.#fresh ? entry + 1 : 0
-      const unassured = (this.#status[entry]! & Status.Assured) === 0
-      if (unassured || this.#expires[entry]! <= now) return this.remove(entry * 2)
+      const entry = this.#victim
+      this.#victim = (entry + this.#stride) % this.entriesMax
+      const assured = (this.#status[entry]! & Status.Assured) !== 0
+      const over = isOver(this.#tcp.state(entry)) || this.#expires[entry]! <= this.#now()
+      if (!assured || over) return this.remove(entry * 2)
     }
   }
 
-  #tick(): void {
+  readonly #tick = (): void => {
     const now = this.#now()
-    const budget = Math.ceil(this.#fresh / SWEEPS)
-    for (let i = 0; i < budget; i++) {
+    for (let i = Math.min(this.#fresh, SWEEP_BUDGET); i > 0 && this.#count > 0; i--) {
       const entry = this.#hand
       this.#hand = entry + 1 < this.#fresh ? entry + 1 : 0
-      if ((this.#status[entry]! & Status.Live) !== 0 && this.#expires[entry]! <= now) {
-        this.remove(entry * 2)
-      }
+      if (this.isLive(entry * 2) && this.#expires[entry]! <= now) this.remove(entry * 2)
     }
-    this.#sweep = this.#count > 0 ? this.#clock.after(TICK_MS, () => this.#tick()) : undefined
+    const rounds = Math.ceil(this.#fresh / SWEEP_BUDGET)
+    this.#sweep = this.#count > 0 ? this.#clock.after(SWEEP_MS / rounds, this.#tick) : undefined
+  }
+
+  #expire(entry: number, afterMs: number): void {
+    this.#expires[entry] = this.#now() + Math.ceil(afterMs / TICK_MS)
   }
 
   #now(): number {
     return Math.floor(this.#clock.nowMs / TICK_MS)
   }
-
-  #ticks(durationMs: number): number {
-    return Math.ceil(durationMs / TICK_MS)
-  }
 }
 
-/** Ticks by {@link TcpState}. */
-function tcpTimeouts(t: Timeouts): number[] {
-  return [
-    t.tcpSynSentMs,
-    t.tcpSynSentMs,
-    t.tcpSynRecvMs,
-    t.tcpEstablishedMs,
-    t.tcpFinWaitMs,
-    t.tcpCloseWaitMs,
-    t.tcpLastAckMs,
-    t.tcpTimeWaitMs,
-    t.tcpCloseMs,
-    t.tcpSynSentMs,
-  ].map((durationMs) => Math.ceil(durationMs / TICK_MS))
+/** About the golden part of the table, and without a common divisor, so as to come everywhere. */
+function strideOf(entriesMax: number): number {
+  let stride = Math.max(1, Math.round(entriesMax * GOLDEN))
+  while (divisor(stride, entriesMax) > 1) stride++
+  return stride
+}
+
+function divisor(a: number, b: number): number {
+  return b === 0 ? a : divisor(b, a % b)
 }

@@ -11,6 +11,7 @@ import { u8 } from '../bytes.ts'
 export const SEQ = 4
 export const ACK = 8
 export const FLAGS = 13
+export const WINDOW = 14
 export const CHECKSUM = 16
 export const HEADER_BYTES = 20
 export const Flag = { Fin: 0x01, Syn: 0x02, Rst: 0x04, Psh: 0x08, Ack: 0x10, Cwr: 0x80 } as const

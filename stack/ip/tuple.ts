@@ -82,6 +82,20 @@ export function readTuple(
   return transport(mem, ip, end, words, nested ? -offset : offset)
 }
 
+/**
+ * Where the transport header of the IP packet at `ip` is, from there; negative if the packet is a
+ * fragment. Precondition: {@link readTuple} says that it is of a flow.
+ */
+export function findTransport(mem: Uint8Array, ip: number, end: number): number {
+  if (u8(mem, ip) >>> 4 === 4) {
+    const offset = ipv4.headerBytes(mem, ip)
+    return ipv4.isFragment(mem, ip) ? -offset : offset
+  }
+  const step = extension.walk(mem, ip, end)
+  const offset = step >>> 8
+  return (step & 0xff) === ipv6.Next.Fragment ? -(offset + fragment.HEADER_BYTES) : offset
+}
+
 function fragmentOf(words: Int32Array, protocol: number, offset: number): number {
   words[PORTS] = 0
   words[PROTOCOL] = protocol

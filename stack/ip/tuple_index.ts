@@ -17,7 +17,8 @@ export class TupleIndex {
   readonly #seed: number
 
   constructor({ entriesMax, seed }: { readonly entriesMax: number; readonly seed: number }) {
-    const buckets = 1 << (32 - Math.clz32(Math.max(1, entriesMax * 2 - 1)))
+    // As many as tuples, or down to half as many, so that the octets an entry stay bounded.
+    const buckets = 1 << (31 - Math.clz32(entriesMax * 2))
     this.#tuples = new Int32Array(entriesMax * 2 * TUPLE_WORDS)
     this.#next = new Int32Array(entriesMax * 2)
     this.#heads = new Int32Array(buckets)
