@@ -78,7 +78,16 @@ function cpuDefaults(cpuCount: number): { client: string; server: string; system
 }
 
 /** A quick run takes every way of measuring once, and is done within a minute. */
-const QUICK_ONLY = ['tcp', 'tcp-plain', 'frames', 'rtt', 'fleet', 'micro'] as const
+const QUICK_ONLY = [
+  'tcp',
+  'tcp-plain',
+  'frames',
+  'rtt',
+  'nat',
+  'publish',
+  'fleet',
+  'micro',
+] as const
 const QUICK = { rounds: 1, seconds: 1, warmUpSeconds: 0 } as const
 const WHOLE = { rounds: 5, seconds: 5, warmUpSeconds: 1 } as const
 

@@ -68,6 +68,8 @@ describe('files for tapline', () => {
 
   it('have an uplink and a published port, or a service', () => {
     const ends = { client: 'ns1', server: 'ns2' }
+    expect(parseConfig(natFile(ends), 'nat.yaml').faults).toEqual([])
+    expect(parseConfig(vipFile(ends), 'vip.yaml').faults).toEqual([])
     const nat = parse(natFile(ends))
     expect(nat.uplink).toEqual({
       netns: 'ns2',
