@@ -34,10 +34,10 @@ export const AUTOMATIC_FIRST = 49_153
 export const PORT_MAX = 65_535
 
 function refuse(message: string): never {
-  throw new StackError('bad-config', message)
+  throw new StackError('bad-argument', message)
 }
 
-/** @throws StackError `bad-config` that says what is wrong and what would be right. */
+/** @throws StackError `bad-argument` that says what is wrong and what would be right. */
 export function parsePort(written: string): PortConfig {
   const [, body = '', name = 'tcp'] = /^(.*?)(?:\/(.*))?$/.exec(written.trim())!
   const parts = /^(?:(\[[^\]]*\]|[^:]*):)??(?:([^:]*):)?([^:]*)$/.exec(body)
@@ -57,7 +57,7 @@ export function parsePort(written: string): PortConfig {
   })
 }
 
-/** The same from Compose's long form. @throws StackError `bad-config`. */
+/** The same from Compose's long form. @throws StackError `bad-argument`. */
 export function longPort(entry: {
   readonly target: number | string
   readonly published?: number | string | undefined

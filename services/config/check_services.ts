@@ -35,10 +35,7 @@ function unknownNetwork(o: Located, { network, ...service }: ServiceConfig): voi
 
 function checkMode(o: Located, { name, mode, vips, ports }: ServiceConfig): void {
   const path = ['services', name]
-  if (mode === 'vip') {
-    if (ports.length > 0) return
-    return o.faults.at(path, 'a service needs "ports": those of its virtual address')
-  }
+  if (mode === 'vip') return
   if (vips.length > 0) {
     o.faults.at([...path, 'vip'], 'endpoint_mode dnsrr has no virtual address; leave this out')
   }

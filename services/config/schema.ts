@@ -235,16 +235,24 @@ export function parseEntry<T>(
 ): T | undefined {
   const result = schema.safeParse(value ?? {}, { reportInput: true })
   if (result.success) return result.data
-  for (const issue of result.error.issues) {
-    const at: Path = [...path, ...issue.path.map((step) => step as string | number)]
-    if (issue.code === 'unrecognized_keys') {
-      const messages = issue.message.split('\n')
-      for (const [i, key] of issue.keys.entries()) faults.atKey([...at, key], messages[i]!)
-    } else {
-      faults.at(at, explain(issue))
-    }
-  }
+  for (const issue of result.error.issues) tell(issue, path, faults)
   return undefined
+}
+
+function tell(issue: z.core.$ZodIssue, path: Path, faults: Faults): void {
+  const at: Path = [...path, ...issue.path.map((step) => step as string | number)]
+  if (issue.code === 'unrecognized_keys') {
+    const messages = issue.message.split('\n')
+    for (const [i, key] of issue.keys.entries()) faults.atKey([...at, key], messages[i]!)
+    return
+  }
+  // Of several forms, the one that was meant is the one whose type is right.
+  const meant =
+    issue.code === 'invalid_union'
+      ? issue.errors.find(([first]) => first?.code !== 'invalid_type' || first.path.length > 0)
+      : undefined
+  if (meant === undefined) return faults.at(at, explain(issue))
+  for (const inner of meant) tell(inner, at, faults)
 }
 
 function explain(issue: z.core.$ZodIssue): string {
@@ -255,6 +263,19 @@ function explain(issue: z.core.$ZodIssue): string {
       const hint = issue.expected === 'string' ? '; put it in quotes' : ''
       return `expected ${noun(issue.expected)}, got ${describe(issue.input)}${hint}`
     }
+    case 'invalid_union': {
+      if (issue.input === undefined) return `"${key}" is missing`
+      const kinds = issue.errors
+        .flat()
+        .flatMap((e) => (e.code === 'invalid_type' ? e.expected : []))
+      return `expected ${kinds.map(noun).join(' or ')}, got ${describe(issue.input)}`
+    }
+    case 'too_small': {
+      if (issue.origin === 'string') return `"${key}" is empty`
+      return `expected at least ${issue.minimum}, got ${describe(issue.input)}`
+    }
+    case 'too_big':
+      return `expected at most ${issue.maximum}, got ${describe(issue.input)}`
     case 'invalid_value': {
       const values = issue.values.map(String)
       if (issue.input === null && values.includes('null')) {

@@ -126,6 +126,10 @@ export function parseService(
     healthcheck: parseHealthcheck(entry.healthcheck, ports, [...path, 'healthcheck'], o.faults),
     affinityMs: entry.affinity === 'client_ip' ? (entry.affinity_timeout ?? AFFINITY_MS) : 0,
   }
+  const none = entry.ports === undefined || entry.ports === null
+  if (mode === 'vip' && (none || (Array.isArray(entry.ports) && entry.ports.length === 0))) {
+    o.faults.at(path, 'a service needs "ports": those of its virtual address')
+  }
   if (entry.affinity_timeout !== undefined && entry.affinity !== 'client_ip') {
     const message = '"affinity_timeout" has no effect without "affinity: client_ip"'
     o.faults.atKey([...path, 'affinity_timeout'], message)
