@@ -3,7 +3,7 @@
  * that is not internal, else on the first; one mapping a family. Ports that the file leaves open
  * are those that the sandbox has now, else the lowest free ones.
  */
-import type { Address } from '../stack/address.ts'
+import { type Address, formatAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
 import { publication } from './config/check_services.ts'
@@ -37,10 +37,12 @@ export function planPorts(
   const taken = [...wanted.map(({ port }) => port), ...services].filter(
     (port) => port?.port !== undefined,
   ) as PortConfig[]
+  const kept = new Set<PortState>()
+  const decided = wanted.map((wish) => ({ ...wish, chosen: keep(wish, { taken, kept, held }) }))
   const states = new Map<string, PortState>()
-  for (const { sandbox, network, port } of wanted) {
-    const chosen = port.port === undefined ? choose(sandbox, port, taken, held) : port
-    if (port.port === undefined) taken.push(chosen)
+  const starts = new Map<string, number>()
+  for (const { sandbox, network, port, chosen: given } of decided) {
+    const chosen = given ?? choose(sandbox, port, taken, starts)
     const key = `${sandbox} ${formatPort(chosen)}`
     const mappings = mappingsOf(chosen, endpoints.get(endpointKey({ sandbox, network }))!)
     if (mappings.length === 0) {
@@ -52,27 +54,51 @@ export function planPorts(
   return states
 }
 
-/** What the sandbox has now for this target, if nobody else wants it; else the lowest free one. */
+/** As written; else what the sandbox has now for this target, if nobody wants it; else undefined. */
+function keep(
+  { sandbox, port }: { readonly sandbox: string; readonly port: PortConfig },
+  o: { readonly taken: PortConfig[]; readonly kept: Set<PortState>; readonly held: State },
+): PortConfig | undefined {
+  if (port.port !== undefined) return port
+  for (const state of o.held.ports.values()) {
+    const { port: had } = state
+    const same = had.targetPort === port.targetPort && had.count === port.count
+    if (state.sandbox !== sandbox || !same || had.protocol !== port.protocol) continue
+    const candidate = { ...port, port: had.port }
+    if (o.kept.has(state) || o.taken.some((other) => portsClash(other, candidate))) continue
+    o.kept.add(state)
+    o.taken.push(candidate)
+    return candidate
+  }
+  return undefined
+}
+
+/**
+ * The lowest free ones. @param starts - where to begin, by what is looked for: nothing below is
+ * free, as ports are only taken while a state is made.
+ */
 function choose(
   sandbox: string,
   port: PortConfig,
-  taken: readonly PortConfig[],
-  held: State,
+  taken: PortConfig[],
+  starts: Map<string, number>,
 ): PortConfig {
-  const isFree = (candidate: PortConfig): boolean =>
-    !taken.some((other) => portsClash(other, candidate))
-  for (const { sandbox: holder, port: had } of held.ports.values()) {
-    const same = had.targetPort === port.targetPort && had.count === port.count
-    if (holder !== sandbox || !same || had.protocol !== port.protocol) continue
-    const candidate = { ...port, port: had.port }
-    if (isFree(candidate)) return candidate
-  }
-  for (let first = AUTOMATIC_FIRST; first + port.count - 1 <= PORT_MAX; first++) {
+  const { count, protocol, address } = port
+  const key = `${protocol} ${count} ${address === undefined ? '' : formatAddress(address)}`
+  let first = starts.get(key) ?? AUTOMATIC_FIRST
+  while (first + count - 1 <= PORT_MAX) {
     const candidate = { ...port, port: first }
-    if (isFree(candidate)) return candidate
+    const other = taken.find((one) => portsClash(one, candidate))
+    if (other === undefined) {
+      starts.set(key, first + count)
+      taken.push(candidate)
+      return candidate
+    }
+    first = other.port! + other.count
   }
   const span = `${AUTOMATIC_FIRST}-${PORT_MAX}`
-  throw new StackError('exhausted', `no ${port.count} free ports in ${span} for "${sandbox}"`)
+  const what = count === 1 ? 'port' : `${count} ports in a row`
+  throw new StackError('exhausted', `no free ${what} in ${span} for sandbox "${sandbox}"`)
 }
 
 function mappingsOf(port: PortConfig, endpoint: EndpointState): PortMapping[] {
