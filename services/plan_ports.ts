@@ -54,7 +54,7 @@ export function planPorts(
   return states
 }
 
-/** As written; else what the sandbox has now for this target, if nobody wants it; else undefined. */
+/** As written; else what the sandbox has now for this target, if nobody wants it; or nothing. */
 function keep(
   { sandbox, port }: { readonly sandbox: string; readonly port: PortConfig },
   o: { readonly taken: PortConfig[]; readonly kept: Set<PortState>; readonly held: State },

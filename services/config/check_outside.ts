@@ -30,7 +30,7 @@ export function checkOutside(o: Located): void {
   }
 }
 
-/** The address that a port is published on: one that can be reached, of a family that can answer. */
+/** The address that a port is published on: one that is reached, of a family that can answer. */
 function checkHost(
   o: Located,
   p: { readonly port: PortConfig; readonly bound: PortConfig; readonly network: NetworkConfig },

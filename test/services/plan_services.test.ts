@@ -200,7 +200,7 @@ describe('services', () => {
 })
 
 describe('the uplink', () => {
-  it('has a MAC of its address, and is made anew with the routes through it when it changes', () => {
+  it('has a MAC of its address, and is made anew with its routes when it changes', () => {
     const routes = [{ to: '192.0.2.0/24', via: '203.0.113.9' }]
     const of = (uplink: object): State => desired({ ...file({ uplink }), routes })
     const first = of(UPLINK)
