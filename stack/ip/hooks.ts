@@ -25,6 +25,8 @@ export interface Hooks {
   admits(packet: Packet): boolean
   /** Give a packet that must be refused the addresses it came with, so that it is quoted so. */
   restore(packet: Packet): void
+  /** True if this tuple's destination, an own address, leads elsewhere. Left out: none does. */
+  reserves?(tuple: Int32Array): boolean
 }
 
 /** A router that keeps no state. */

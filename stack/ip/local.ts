@@ -3,9 +3,9 @@
  *
  * ```text
  *  receive -> fragment? reassemble -> ICMP  echo: the packet becomes the reply
- *                                          errors and the rest: heard, and that is all
- *                                  -> UDP   a bound service, else port unreachable
- *                                  -> TCP   reset
+ *                                          errors and the rest: the prober's, or just heard
+ *                                  -> UDP   a bound service, the prober's, else port unreachable
+ *                                  -> TCP   the prober's, else reset
  *                                  -> other protocol unreachable
  * ```
  *
@@ -26,6 +26,7 @@ import * as icmp from './icmp.ts'
 import type { IcmpErrors } from './icmp_errors.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
+import type { Prober } from './prober.ts'
 import { Problems } from './problems.ts'
 import { reset } from './reset.ts'
 import type { RouterInterface } from './router_interface.ts'
@@ -46,6 +47,8 @@ export interface LocalOptions {
   readonly clock: Clock
   readonly egress: Egress
   readonly errors: IcmpErrors
+  /** Takes what answers its probes. */
+  readonly prober: Prober
 }
 
 export class Local {
@@ -53,13 +56,15 @@ export class Local {
   readonly #clock: Clock
   readonly #egress: Egress
   readonly #errors: IcmpErrors
+  readonly #prober: Prober
   readonly #receivers = new Map<number, UdpReceiver>()
 
-  constructor({ pool, clock, egress, errors }: LocalOptions) {
+  constructor({ pool, clock, egress, errors, prober }: LocalOptions) {
     this.#pool = pool
     this.#clock = clock
     this.#egress = egress
     this.#errors = errors
+    this.#prober = prober
   }
 
   /** Take the datagrams to a port, of all own addresses. False if another does. */
@@ -130,7 +135,10 @@ export class Local {
     if (bytes < icmp.HEADER_BYTES || (!partial && sum(mem, at, bytes) !== 0xffff)) {
       return pool.drop(packet, DropReason.IcmpMalformed)
     }
-    if (u8(mem, at) !== icmp.Type4.Echo) return consume(pool, packet, 'ICMP, heard')
+    if (u8(mem, at) !== icmp.Type4.Echo) {
+      if (this.#prober.hears(from, packet)) return
+      return consume(pool, packet, 'ICMP, heard')
+    }
     if (group) return this.#deaf(packet)
     if (packet.traced) return consume(pool, packet, 'would answer the echo request')
     pull(packet, eth.HEADER_BYTES)
@@ -146,7 +154,10 @@ export class Local {
     if (bytes < icmp.HEADER_BYTES || !this.#isIntact6(packet, ip, at, bytes, ipv4.Protocol.Icmp6)) {
       return pool.drop(packet, DropReason.IcmpMalformed)
     }
-    if (u8(mem, at) !== icmp.Type6.Echo) return consume(pool, packet, 'ICMPv6, heard')
+    if (u8(mem, at) !== icmp.Type6.Echo) {
+      if (this.#prober.hears(from, packet)) return
+      return consume(pool, packet, 'ICMPv6, heard')
+    }
     if (packet.traced) return consume(pool, packet, 'would answer the echo request')
     const source = group ? from.sourceFor(mem, ip + ipv6.SRC, 6) : undefined
     if (group && source === undefined) return this.#deaf(packet)
@@ -186,6 +197,7 @@ export class Local {
     const receive = this.#receivers.get(port)
     if (receive === undefined) {
       if (group) return this.#deaf(packet)
+      if (this.#prober.hears(from, packet)) return
       pull(packet, eth.HEADER_BYTES)
       return this.#errors.refuse(packet, Problems.Port, 0, from)
     }
@@ -221,6 +233,7 @@ export class Local {
         ? this.#isIntact4(packet, ip, at, bytes, ipv4.Protocol.Tcp)
         : this.#isIntact6(packet, ip, at, bytes, ipv4.Protocol.Tcp))
     if (!whole) return pool.drop(packet, DropReason.TransportMalformed)
+    if (this.#prober.hears(from, packet)) return
     const told = (tcp.flags(mem, at) & tcp.Flag.Rst) === 0
     if (packet.traced) {
       if (told) pool.trace?.step('router', 'would answer with a TCP reset')

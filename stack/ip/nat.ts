@@ -70,6 +70,7 @@ export class Nat implements Hooks {
   readonly #fragments: NatFragments
   readonly #start: NatStart
   readonly #related: NatRelated
+  readonly #parts: Parameters<typeof ruleOf>[0]
   readonly #other = new Int32Array(TUPLE_WORDS)
   readonly #scratch = new Int32Array(TUPLE_WORDS)
 
@@ -93,6 +94,7 @@ export class Nat implements Hooks {
     this.#ports = ports
     this.#marks = marks
     this.#fragments = fragments
+    this.#parts = parts
     this.#start = new NatStart(parts)
     this.#related = new NatRelated(parts)
   }
@@ -197,6 +199,10 @@ export class Nat implements Hooks {
     invert(came, this.#other)
     translate.putDestination(mem, packet, head, this.#other)
     translate.putSource(mem, packet, head, this.#other)
+  }
+
+  reserves(tuple: Int32Array): boolean {
+    return ruleOf(this.#parts, tuple) !== undefined
   }
 
   /**

@@ -73,6 +73,7 @@ export class NatStart {
     if (rule !== undefined) {
       if (!this.#aim(rule)) {
         if (packet.traced) explain(pool, 'a virtual service, and no backend may take it')
+        else rule.service?.balance.refused?.()
         return this.#drop(packet, DropReason.NoBackend)
       }
       translate.putDestination(pool.mem, packet, ip, reply)

@@ -34,6 +34,7 @@ import { type Hooks, NO_HOOKS } from './hooks.ts'
 import { IcmpErrors } from './icmp_errors.ts'
 import { Ingress } from './ingress.ts'
 import { Local, type UdpReceiver } from './local.ts'
+import { Prober } from './prober.ts'
 import { Problems } from './problems.ts'
 import { Reassembly } from './reassembly.ts'
 import { RouterInterface, type RouterInterfaceOptions } from './router_interface.ts'
@@ -58,6 +59,8 @@ export class Router {
   readonly neighbors: Neighbors
   readonly fib4: Fib
   readonly fib6: Fib
+  /** Asks stations whether they are there. */
+  readonly prober: Prober
   readonly #options: RouterOptions
   readonly #routing = new Routing()
   readonly #interfaces: (RouterInterface | undefined)[] = []
@@ -86,7 +89,9 @@ export class Router {
     const egress = new Egress({ pool, random, fib4, fib6, neighbors, interfaces })
     const errors = new IcmpErrors({ pool, clock, egress, hooks })
     const forward = new Forward({ pool, egress, errors, hooks })
-    const local = new Local({ pool, clock, egress, errors })
+    const isReserved = (tuple: Int32Array): boolean => hooks.reserves?.(tuple) ?? false
+    const prober = new Prober({ pool, clock, random, egress, isReserved })
+    const local = new Local({ pool, clock, egress, errors, prober })
     const reassembly = new Reassembly({
       pool,
       clock,
@@ -95,6 +100,7 @@ export class Router {
     })
     const delivery = new Delivery({ pool, local, reassembly, errors })
     this.neighbors = neighbors
+    this.prober = prober
     this.#egress = egress
     this.#local = local
     this.#reassembly = reassembly
@@ -212,6 +218,7 @@ export class Router {
   close(): void {
     for (const iface of this.interfaces()) this.removeInterface(iface)
     this.#reassembly.forget()
+    this.prober.close()
     this.neighbors.close()
   }
 }
