@@ -35,7 +35,7 @@ export function addConntrack(program: Command): void {
     .addHelpText(
       'after',
       examples(
-        'tapline conntrack --proto tcp --state ESTABLISHED',
+        'tapline conntrack --proto tcp --state established',
         'tapline conntrack delete --sandbox web1',
         'tapline conntrack events --port 53',
       ),
@@ -60,7 +60,7 @@ function filters(command: Command): Command {
     .option('--dst <address>', 'whom that was sent to, before translation')
     .option('--address <address>', 'an address of either side')
     .option('--port <port>', 'a port of either side', integer(1, PORT_MAX))
-    .option('--state <state>', 'of TCP such as ESTABLISHED; else unreplied, replied, assured')
+    .option('--state <state>', 'of TCP such as established; else unreplied, replied, assured')
     .option('--sandbox <name>', 'an address of this sandbox is on either side')
 }
 
@@ -89,7 +89,7 @@ async function follow(options: ConntrackOptions): Promise<void> {
   }
 }
 
-/** `12:34:56 new     tcp SYN_SENT 203.0.113.1:4711 > 203.0.113.2:8080, answered by 10.1.0.11:80` */
+/** `12:34:56 new     tcp syn_sent 203.0.113.1:4711 > 203.0.113.2:8080, answered by 10.1.0.11:80` */
 function eventLine({ change, protocol, state, original, reply }: FlowEvent): string {
   const what = `${timeOfDay(new Date())} ${change.padEnd(7)} ${protocol} ${state}`
   const way = `${socket(original, 'src')} > ${socket(original, 'dst')}`
