@@ -8,9 +8,7 @@ import { formatConfig } from './config_text.ts'
 /** Lines 1 to 10; what is under test begins at line 11. */
 const BASE = `name: t
 networks:
-  front:
-    enable_ipv6: true
-    ipam: { config: [ { subnet: 10.1.0.0/24 }, { subnet: "fd00::/64" } ] }
+  front: { enable_ipv6: true, ipam: { config: [{ subnet: 10.1.0.0/24 }, { subnet: "fd00::/64" }] } }
   back: { ipam: { config: [ { subnet: 10.2.0.0/24 } ] } }
   vault: { internal: true }
 sandboxes:
@@ -70,8 +68,7 @@ describe('services', () => {
     ports: [ "8081:80", { target: 53, published: 53, protocol: udp, mode: ingress } ]
     scheduler: least_conn
     backends: { web1: { weight: 3 }, web2: }
-    healthcheck:
-      { type: http, interval: 1m30s, timeout: 500ms, retries: 5, rise: 2, slow_start: 1s }
+    healthcheck: {type: http, interval: 1m30s, timeout: 500ms, retries: 5, rise: 2, slow_start: 1s}
     affinity: client_ip
     affinity_timeout: 10m
 `).services
@@ -107,8 +104,8 @@ describe('services', () => {
     const ports = '[ { target: 53, protocol: udp }, 80 ]'
     const of = (check: string): unknown =>
       good(
-        `services: { s: { network: front, backends: [ web1 ], ports: ${ports},
-           healthcheck: ${check} } }`,
+        `services: { s: { network: front, backends: [ web1 ], ports: ${ports}, ` +
+          `healthcheck: ${check} } }`,
       ).services[0]?.healthcheck?.port
     expect(of('{}')).toBe(80)
     expect(of('{ type: http }')).toBe(80)
