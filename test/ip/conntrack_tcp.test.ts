@@ -186,6 +186,17 @@ describe('windows', () => {
     expect(lab.tcp('>', ACK, { seq: 101, ack: 501, bytes: 1000 })).toBe(INVALID)
   })
 
+  it('refuses an acknowledgement of what was acknowledged long ago', () => {
+    lab.handshake(SCALE_7)
+    expect(lab.tcp('<', ACK, { seq: 501, ack: 101 })).toBe(0)
+    for (let seq = 101; seq < 200_101; seq += 50_000) {
+      expect(lab.tcp('>', ACK, { seq, ack: 501, bytes: 50_000 })).toBe(0)
+      expect(lab.tcp('<', ACK, { seq: 501, ack: seq + 50_000 })).toBe(0)
+    }
+    expect(lab.tcp('<', ACK, { seq: 501, ack: 100_101, bytes: 10 })).toBe(0)
+    expect(lab.tcp('<', ACK, { seq: 501, ack: 101, bytes: 10 })).toBe(INVALID)
+  })
+
   it('reads windows with the scale that both ends agreed on', () => {
     lab.handshake(SCALE_7)
     expect(lab.tcp('<', ACK, { seq: 501, ack: 101 })).toBe(0)
@@ -249,6 +260,15 @@ describe('windows', () => {
     expect(lab.tcp('<', ACK, { seq: 501, ack: 201, bytes: 100 })).toBe(0)
     expect(lab.tcp('<', SYN | ACK, { seq: 7_000, ack: 3_000_000_001 })).toBe(0)
     expect(lab.tcp('>', ACK, { seq: 201, ack: 601, bytes: 100 })).toBe(0)
+  })
+
+  it('still asks for windows when an opening was sent twice', () => {
+    lab.tcp('>', SYN, { seq: 100 })
+    lab.tcp('<', SYN | ACK, { seq: 500, ack: 101 })
+    expect(lab.tcp('>', SYN, { seq: 100 })).toBe(0)
+    expect(lab.tcp('<', SYN | ACK, { seq: 500, ack: 101 })).toBe(0)
+    expect(lab.tcp('>', ACK, { seq: 101, ack: 501 })).toBe(0)
+    expect(lab.tcp('>', ACK, { seq: 80_000, ack: 501, bytes: 10 })).toBe(INVALID)
   })
 
   it('follows when both ends begin anew and it did not see the end', () => {
