@@ -8,12 +8,12 @@
 import type { Address, Prefix } from '../stack/address.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
+import type { SchedulerName } from '../stack/ip/schedulers.ts'
 import type {
   DriverName,
   EndpointOptions,
   HealthcheckConfig,
   NetworkOptions,
-  SchedulerName,
 } from './config/model.ts'
 import type { LinkRoute } from './links.ts'
 import type { PortConfig } from './ports.ts'

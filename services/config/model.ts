@@ -7,6 +7,7 @@
  */
 import type { Address, Prefix } from '../../stack/address.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
+import type { SchedulerName } from '../../stack/ip/schedulers.ts'
 import type { PortConfig } from '../ports.ts'
 
 export interface Config {
@@ -36,8 +37,13 @@ export interface UplinkConfig {
 }
 
 /** How a service chooses a backend for a new connection. */
-export const SCHEDULERS = ['rr', 'wrr', 'least_conn', 'maglev', 'source_hash'] as const
-export type SchedulerName = (typeof SCHEDULERS)[number]
+export const SCHEDULERS: readonly SchedulerName[] = [
+  'rr',
+  'wrr',
+  'least_conn',
+  'maglev',
+  'source_hash',
+]
 
 /** A virtual address that stands for several sandboxes of one network. */
 export interface ServiceConfig {

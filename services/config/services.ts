@@ -5,6 +5,7 @@
 import { z } from 'zod'
 import { type Address, parseAddress } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
+import type { SchedulerName } from '../../stack/ip/schedulers.ts'
 import { longPort, PORT_MAX, type PortConfig, parsePort } from '../ports.ts'
 import { parseDuration } from './duration.ts'
 import type { Faults, Path } from './faults.ts'
@@ -12,7 +13,6 @@ import {
   type BackendConfig,
   type HealthcheckConfig,
   SCHEDULERS,
-  type SchedulerName,
   type ServiceConfig,
   type ServicePort,
 } from './model.ts'
