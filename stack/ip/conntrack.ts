@@ -9,8 +9,9 @@
  * differ from each other's inverse where addresses are translated (nat.ts). A **flow** is an entry
  * seen in one direction, `entry * 2 + direction`; `flow ^ 1` is the other.
  *
- * All in typed arrays, {@link ENTRY_BYTES} an entry. The memory is asked for at construction, but
- * the system gives pages of it only as entries come. Time is kept in tenths of a second.
+ * All in typed arrays, at most {@link ENTRY_BYTES} octets an entry. The memory is asked for at
+ * construction, but the system gives pages of it only as entries come. Time is kept in tenths of a
+ * second.
  *
  * Full: a new connection takes the place of one that is not assured (nobody answered, or nobody
  * took up the answer) or is over, the first of {@link EARLY_DROP_MAX} places; else it is refused.
@@ -31,8 +32,8 @@ import { TupleIndex } from './tuple_index.ts'
 export const Direction = { Original: 0, Reply: 1 } as const
 /** Connections at most, unless told: what Linux takes with more than 4 GB of memory. */
 export const ENTRIES_MAX = 262_144
-/** Octets an entry with both directions: index 96, windows 26, counters 24, the rest 10. */
-export const ENTRY_BYTES = 156
+/** Octets an entry at most, both directions: index 100, windows 26, counters 24, the rest 10. */
+export const ENTRY_BYTES = 160
 
 const TICK_MS = 100
 /** The sweep looks at every entry once in this time, so many at a time. */

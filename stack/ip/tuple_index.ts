@@ -17,8 +17,8 @@ export class TupleIndex {
   readonly #seed: number
 
   constructor({ entriesMax, seed }: { readonly entriesMax: number; readonly seed: number }) {
-    // As many as tuples, or down to half as many, so that the octets an entry stay bounded.
-    const buckets = 1 << (31 - Math.clz32(entriesMax * 2))
+    // For two tuples an entry 1.5 to 3 buckets, a power of two: short chains, 12 octets at most.
+    const buckets = 1 << (31 - Math.clz32(entriesMax * 3))
     this.#tuples = new Int32Array(entriesMax * 2 * TUPLE_WORDS)
     this.#next = new Int32Array(entriesMax * 2)
     this.#heads = new Int32Array(buckets)
