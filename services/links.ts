@@ -53,6 +53,11 @@ export interface Links {
   borrow(request: BorrowRequest): Device
   /** Remove one interface, or give a borrowed one back: closes the device too. */
   detach(device: Device): void
+  /**
+   * Descriptor of a new TCP socket in a sandbox's stack, not connected; the caller closes it. Left
+   * out: there are no kernel stacks. @throws StackError.
+   */
+  openSocket?(netns: string, family: 4 | 6): number
   /** Remove the sandbox, if `prepare` made it. Idempotent. */
   release(sandbox: { readonly name: string; readonly netns: string }): void
   /** Give everything back that is left. */

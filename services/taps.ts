@@ -25,6 +25,7 @@ import {
   Netns,
   netnsExists,
 } from '../stack/native/netns.ts'
+import { tcpSocket } from '../stack/native/tcp_socket.ts'
 import type { Pool } from '../stack/packet.ts'
 import type { BorrowRequest, LinkRequest, Links } from './links.ts'
 
@@ -150,6 +151,10 @@ export class TapLinks implements Links {
     if (place !== undefined) this.#closed.add(key(place))
     this.#attached.delete(device)
     device.close()
+  }
+
+  openSocket(netns: string, family: 4 | 6): number {
+    return netns === '' ? tcpSocket(family) : inNetns(netns, () => tcpSocket(family))
   }
 
   release({ netns }: SandboxName): void {
