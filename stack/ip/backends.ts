@@ -226,7 +226,8 @@ export class Backends implements Balance {
   failed(index: number): void {
     const backend = this.#backends[index]!
     backend.failures++
-    backend.unsettled++
+    // A connection may fail more than once: each datagram to a closed port is refused.
+    backend.unsettled = Math.min(backend.unsettled + 1, this.#field.active[index]!)
     backend.streak++
     if (backend.streak >= FAILURES_MAX) this.#eject(backend)
   }

@@ -283,6 +283,20 @@ describe('ejection', () => {
     expect(lab.backends.counts(0).status).toBe('up')
   })
 
+  it('counts each refusal, but a connection ends only once', () => {
+    const lab = new BalanceLab({ scheduler: 'rr' })
+    lab.addAll([1, 1])
+    lab.backends.opened(0)
+    for (let i = 0; i < FAILURES_MAX - 1; i++) lab.backends.failed(0)
+    lab.backends.closed(0)
+    lab.backends.opened(0)
+    lab.backends.closed(0)
+    lab.fail(0, FAILURES_MAX - 1)
+    expect(lab.backends.counts(0).status, 'a success came between').toBe('up')
+    lab.fail(0, 1)
+    expect(lab.backends.counts(0).status).toBe('ejected')
+  })
+
   it('at most half, and never the only one', () => {
     const lab = new BalanceLab({ scheduler: 'rr' })
     lab.add(1)
