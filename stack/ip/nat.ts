@@ -13,8 +13,7 @@
  * All that translation needs to know of a connection is its two tuples (conntrack.ts): a packet of
  * one becomes the inverse of the other. The mark of an entry says what must end with it.
  * Connections that are not translated are tracked if they cross an external leg, so that answers
- * may return;
- * between networks of the node packets are only looked up.
+ * may return; between networks of the node packets are only looked up.
  *
  * A client and a target on one network would answer each other directly, without the translation
  * back: such connections are hairpins, and `bypasses` finds their answers for the network's edge.

@@ -134,7 +134,7 @@ describe('port pool', () => {
     bed.end()
   })
 
-  it('fills all 64,512 ports of one destination, and twice as many of two', () => {
+  it('fills all 64,512 ports of one destination, and shares them with another', () => {
     const bed = new Bed()
     const ports = new Set<number>()
     let failed = 0
