@@ -76,6 +76,8 @@ export class Backends implements Balance {
   #affinity: Affinity | undefined
   /** When `ready` is to be found anew: now, or when time alone changes it. */
   #staleMs = LONG_AGO
+  /** True if the scheduler is to be told that others take part: once for many changes. */
+  #isOther = false
   /** The last pick, for whom, and whether the scheduler made it. */
   #picked = -1
   #scheduled = false
@@ -94,7 +96,7 @@ export class Backends implements Balance {
     const { scheduler, affinityMs } = settings
     if (scheduler !== this.#settings.scheduler) {
       this.#scheduler = newScheduler(scheduler)
-      this.#scheduler.changed(this.#field)
+      this.#isOther = true
     }
     if (affinityMs === 0) this.#affinity = undefined
     else {
@@ -273,6 +275,8 @@ export class Backends implements Balance {
   /** Find who is ready, and until when that stays. */
   #refresh(nowMs: number): void {
     const field = this.#field
+    if (this.#isOther) this.#scheduler.changed(field)
+    this.#isOther = false
     this.#staleMs = Number.POSITIVE_INFINITY
     this.#gather(nowMs, false)
     if (field.readyCount === 0) this.#gather(nowMs, true)
@@ -304,7 +308,7 @@ export class Backends implements Balance {
 
   /** Others take part, or with other weights. */
   #changed(): void {
-    this.#scheduler.changed(this.#field)
+    this.#isOther = true
     this.#staleMs = LONG_AGO
   }
 

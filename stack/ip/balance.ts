@@ -8,7 +8,10 @@ import type { SchedulerName } from './schedulers.ts'
 
 /** Who decides which backend a new connection to a virtual address gets. */
 export interface Balance {
-  /** A backend for the client whose packet has this tuple, or -1. Allocates nothing. */
+  /**
+   * A backend for the client whose packet has this tuple, or -1. Allocates nothing, but for the
+   * first time after backends were added, removed or weighted anew.
+   */
   pick(words: Int32Array, nowMs: number): number
   /** Four words, as in address.ts. */
   addressWords(backend: number): Int32Array

@@ -54,8 +54,13 @@ export class Maglev implements Scheduler {
         member.collected += member.weight
         if (member.collected < most) continue
         member.collected -= most
-        while (slots[member.at]! >= 0) member.at = (member.at + member.skip) % MAGLEV_SLOTS
-        slots[member.at] = member.backend
+        let { at } = member
+        while (slots[at]! >= 0) {
+          at += member.skip
+          if (at >= MAGLEV_SLOTS) at -= MAGLEV_SLOTS
+        }
+        slots[at] = member.backend
+        member.at = at
         if (++taken === MAGLEV_SLOTS) return
       }
     }
