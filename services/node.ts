@@ -19,6 +19,7 @@ import type { PortMapping } from '../stack/ip/nat_rules.ts'
 import { Router } from '../stack/ip/router.ts'
 import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
+import { Balancer } from './balancer/balancer.ts'
 import { Captures } from './captures.ts'
 import type { Context } from './context.ts'
 import type { CaptureSink } from './device_end.ts'
@@ -66,13 +67,10 @@ export function buildNode(options: NodeOptions): Node {
   const onDevice = options.onDevice ?? ((): void => {})
   const parts = { pool, clock, random, links, log, router, captures, onDevice, conntrack }
   const context: Context = { ...parts, nat: nat!, tally: { lostDevices: 0 } }
-  const services = new ServiceSet(() => {
-    throw new StackError(
-      'unsupported',
-      'this version balances nothing: leave services out, or endpoint_mode: dnsrr',
-    )
-  })
-  return new Node(context, makeDrivers(context), services)
+  const netnsOf = (sandbox: string): string | undefined => node.state.sandboxes.get(sandbox)?.netns
+  const services = new ServiceSet((service) => new Balancer({ context, netnsOf }, service))
+  const node = new Node(context, makeDrivers(context), services)
+  return node
 }
 
 export class Node {
