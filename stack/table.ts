@@ -15,6 +15,7 @@
  * instead of arguments lets one class serve keys of two words and of ten, without allocation.
  */
 import { StackError } from './errors.ts'
+import { hashWords } from './hash.ts'
 
 export interface TableOptions {
   readonly keyWords: number
@@ -139,21 +140,7 @@ export class Table {
     return true
   }
 
-  /** Murmur3's mixing, over the key's words. */
   #bucket(): number {
-    const { key, keyWords } = this
-    let h = this.#seed
-    for (let i = 0; i < keyWords; i++) {
-      let k = Math.imul(key[i]!, 0xcc9e2d51)
-      k = (k << 15) | (k >>> 17)
-      h ^= Math.imul(k, 0x1b873593)
-      h = (h << 13) | (h >>> 19)
-      h = (Math.imul(h, 5) + 0xe6546b64) | 0
-    }
-    h ^= h >>> 16
-    h = Math.imul(h, 0x85ebca6b)
-    h ^= h >>> 13
-    h = Math.imul(h, 0xc2b2ae35)
-    return (h ^ (h >>> 16)) & this.#mask
+    return hashWords(this.key, 0, this.keyWords, this.#seed) & this.#mask
   }
 }

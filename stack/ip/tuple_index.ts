@@ -7,6 +7,7 @@
  * Links are kept plus one, so that fresh memory, all zeros, is an empty index: nothing is touched
  * before it is used. Which entries are free is the owner's business.
  */
+import { hashWords } from '../hash.ts'
 import { PORTS, TUPLE_WORDS } from './tuple.ts'
 
 export class TupleIndex {
@@ -89,20 +90,7 @@ export class TupleIndex {
     return true
   }
 
-  /** Murmur3's mixing, seeded so that nobody outside can aim at one bucket. */
   #bucket(words: Int32Array, at: number): number {
-    let h = this.#seed
-    for (let i = 0; i < TUPLE_WORDS; i++) {
-      let k = Math.imul(words[at + i]!, 0xcc9e2d51)
-      k = (k << 15) | (k >>> 17)
-      h ^= Math.imul(k, 0x1b873593)
-      h = (h << 13) | (h >>> 19)
-      h = (Math.imul(h, 5) + 0xe6546b64) | 0
-    }
-    h ^= h >>> 16
-    h = Math.imul(h, 0x85ebca6b)
-    h ^= h >>> 13
-    h = Math.imul(h, 0xc2b2ae35)
-    return (h ^ (h >>> 16)) & this.#mask
+    return hashWords(words, at, TUPLE_WORDS, this.#seed) & this.#mask
   }
 }
