@@ -5,9 +5,8 @@
  */
 import { sameAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
-import { publication } from './config/check_services.ts'
 import type { Config, SandboxConfig } from './config/model.ts'
-import { boundPort, publishingNetwork } from './config/publishing.ts'
+import { boundPort, publication, publishingNetwork } from './config/publishing.ts'
 import { formatPort, formatPublished, type PortConfig, parsePort, portsClash } from './ports.ts'
 import type { PortState, State } from './state.ts'
 

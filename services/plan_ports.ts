@@ -6,9 +6,8 @@
 import { type Address, formatAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
-import { publication } from './config/check_services.ts'
 import type { Config } from './config/model.ts'
-import { boundPort, publishingNetwork } from './config/publishing.ts'
+import { boundPort, publication, publishingNetwork } from './config/publishing.ts'
 import {
   AUTOMATIC_FIRST,
   formatPort,

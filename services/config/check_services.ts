@@ -7,7 +7,8 @@ import { Subnet } from '../ipam.ts'
 import { formatPort, type PortConfig, portsClash } from '../ports.ts'
 import { nearest } from './faults.ts'
 import { addressKey, type Holders, type Located } from './located.ts'
-import type { BackendConfig, NetworkConfig, ServiceConfig, ServicePort } from './model.ts'
+import type { BackendConfig, NetworkConfig, ServiceConfig } from './model.ts'
+import { publication } from './publishing.ts'
 
 /** @param held - all other addresses that the file gives are in it already. */
 export function checkServices(o: Located, held: Holders): void {
@@ -136,10 +137,4 @@ function checkPorts(
     }
     taken.push({ who, port: wanted })
   }
-}
-
-/** What a service's port takes of the node's. */
-export function publication({ target, published, protocol }: ServicePort): PortConfig | undefined {
-  if (published === undefined) return undefined
-  return { address: undefined, port: published, count: 1, targetPort: target, protocol }
 }

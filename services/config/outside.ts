@@ -3,11 +3,11 @@ import { z } from 'zod'
 import { type Address, type Prefix, parseAddress, parsePrefix } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
-import { longPort, type PortConfig, parsePort } from '../ports.ts'
+import { longPort, type PortConfig, parsePort as shortPort } from '../ports.ts'
 import type { Faults, Path } from './faults.ts'
 import { DEFAULT_MTU_BYTES, type UplinkConfig } from './model.ts'
 import { MTU_MAX_BYTES, MTU6_MIN_BYTES } from './options.ts'
-import { describe, macAddress, mapping, netnsName, parseEntry, text } from './schema.ts'
+import { macAddress, mapping, netnsName, parseEntry, parseList, text } from './schema.ts'
 
 const address = text(parseAddress)
 const prefix = text(parsePrefix)
@@ -61,7 +61,7 @@ export function parseUplink(value: unknown, faults: Faults): UplinkConfig | unde
   return uplink
 }
 
-export const portSchema: z.ZodType<PortEntry> = mapping(
+const portSchema: z.ZodType<PortEntry> = mapping(
   {
     target: z.union([z.number(), z.string()]),
     published: z.union([z.number(), z.string()]).optional(),
@@ -89,25 +89,14 @@ export function parsePorts(
   faults: Faults,
   note: (port: PortConfig, path: Path) => void,
 ): PortConfig[] {
-  if (value === undefined || value === null) return []
-  if (!Array.isArray(value)) {
-    faults.at(path, `expected a list of published ports, got ${describe(value)}`)
-    return []
-  }
-  const ports: PortConfig[] = []
-  for (const [i, item] of value.entries()) {
-    const at: Path = [...path, i]
-    const port = parseOne(item, at, faults)
-    if (port === undefined) continue
-    note(port, at)
-    ports.push(port)
-  }
-  return ports
+  const what = 'published ports'
+  return parseList(value, { path, faults, what, note }, (item, at) => parsePort(item, at, faults))
 }
 
-function parseOne(item: unknown, path: Path, faults: Faults): PortConfig | undefined {
+/** One port in either form; undefined after faults were told. */
+export function parsePort(item: unknown, path: Path, faults: Faults): PortConfig | undefined {
   try {
-    if (typeof item === 'string' || typeof item === 'number') return parsePort(String(item))
+    if (typeof item === 'string' || typeof item === 'number') return shortPort(String(item))
     const entry = parseEntry(portSchema, item, path, faults)
     return entry && longPort(entry)
   } catch (error) {

@@ -1,6 +1,6 @@
 /** Where a sandbox's published ports lead, and by which address they are reached. */
 import { isAny, type PortConfig } from '../ports.ts'
-import type { NetworkConfig, SandboxConfig } from './model.ts'
+import type { NetworkConfig, SandboxConfig, ServicePort } from './model.ts'
 
 /**
  * The first of its networks that is not internal, else the first; of those with a bridge.
@@ -24,4 +24,10 @@ export function boundPort(port: PortConfig, network: NetworkConfig): PortConfig 
   const { binding4 } = network.options
   if (port.address !== undefined || binding4 === undefined || isAny(binding4)) return port
   return { ...port, address: binding4 }
+}
+
+/** What a service's port takes of the node's. */
+export function publication({ target, published, protocol }: ServicePort): PortConfig | undefined {
+  if (published === undefined) return undefined
+  return { address: undefined, port: published, count: 1, targetPort: target, protocol }
 }

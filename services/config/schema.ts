@@ -255,6 +255,33 @@ function tell(issue: z.core.$ZodIssue, path: Path, faults: Faults): void {
   for (const inner of meant) tell(inner, at, faults)
 }
 
+/** Entries of a list of `what` that `read` finds no fault in; `note` is told where each is. */
+export function parseList<T>(
+  value: unknown,
+  o: {
+    readonly path: Path
+    readonly faults: Faults
+    readonly what: string
+    readonly note: (entry: T, path: Path) => void
+  },
+  read: (item: unknown, path: Path) => T | undefined,
+): T[] {
+  if (value === undefined || value === null) return []
+  if (!Array.isArray(value)) {
+    o.faults.at(o.path, `expected a list of ${o.what}, got ${describe(value)}`)
+    return []
+  }
+  const entries: T[] = []
+  for (const [i, item] of value.entries()) {
+    const path: Path = [...o.path, i]
+    const entry = read(item, path)
+    if (entry === undefined) continue
+    o.note(entry, path)
+    entries.push(entry)
+  }
+  return entries
+}
+
 function explain(issue: z.core.$ZodIssue): string {
   const key = String(issue.path.at(-1) ?? '')
   switch (issue.code) {

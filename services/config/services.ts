@@ -6,7 +6,7 @@ import { z } from 'zod'
 import { type Address, parseAddress } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import type { SchedulerName } from '../../stack/ip/schedulers.ts'
-import { longPort, PORT_MAX, type PortConfig, parsePort } from '../ports.ts'
+import { PORT_MAX, type PortConfig } from '../ports.ts'
 import { parseDuration } from './duration.ts'
 import type { Faults, Path } from './faults.ts'
 import {
@@ -16,8 +16,8 @@ import {
   type ServiceConfig,
   type ServicePort,
 } from './model.ts'
-import { portSchema } from './outside.ts'
-import { describe, mapping, parseEntry, text } from './schema.ts'
+import { parsePort } from './outside.ts'
+import { describe, mapping, parseEntry, parseList, text } from './schema.ts'
 
 /** As much as tells backends apart; the tables of schedulers grow with it. */
 const WEIGHT_MAX = 256
@@ -139,33 +139,10 @@ export function parseService(
 }
 
 function parseServicePorts(value: unknown, path: Path, o: Note): ServicePort[] {
-  if (value === undefined || value === null) return []
-  if (!Array.isArray(value)) {
-    o.faults.at(path, `expected a list of ports, got ${describe(value)}`)
-    return []
-  }
-  const ports: ServicePort[] = []
-  for (const [i, item] of value.entries()) {
-    const at: Path = [...path, i]
-    const read = parsePortEntry(item, at, o.faults)
-    const one = read && servicePort(read, at, o.faults)
-    if (one === undefined) continue
-    o.note(one, at)
-    ports.push(one)
-  }
-  return ports
-}
-
-function parsePortEntry(item: unknown, path: Path, faults: Faults): PortConfig | undefined {
-  try {
-    if (typeof item === 'string' || typeof item === 'number') return parsePort(String(item))
-    const entry = parseEntry(portSchema, item, path, faults)
-    return entry && longPort(entry)
-  } catch (error) {
-    if (!(error instanceof StackError)) throw error
-    faults.at(path, error.message)
-    return undefined
-  }
+  return parseList(value, { path, faults: o.faults, what: 'ports', note: o.note }, (item, at) => {
+    const read = parsePort(item, at, o.faults)
+    return read && servicePort(read, at, o.faults)
+  })
 }
 
 function servicePort(read: PortConfig, path: Path, faults: Faults): ServicePort | undefined {
