@@ -135,7 +135,7 @@ function led({ pool, nat, network }: EdgeOptions, next: Output): Output {
   if (gateway === undefined) return next
   const { mem } = pool
   return (packet: Packet): void => {
-    if (nat.hairpins > 0 && nat.bypasses(packet)) putMac(mem, packet.head + DST, gateway)
+    if (nat.bypasses(packet)) putMac(mem, packet.head + DST, gateway)
     next(packet)
   }
 }

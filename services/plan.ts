@@ -16,12 +16,12 @@
 import {
   type Address,
   contains,
+  EVERYWHERE,
   type Family,
   formatAddress,
   formatPrefix,
   overlaps,
   type Prefix,
-  parsePrefix,
 } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import type { Mac } from '../stack/eth/mac.ts'
@@ -53,10 +53,6 @@ import {
 } from './state.ts'
 
 const FAMILIES: readonly Family[] = [4, 6]
-const DEFAULT_ROUTE: { readonly [F in Family]: Prefix } = {
-  4: parsePrefix('0.0.0.0/0'),
-  6: parsePrefix('::/0'),
-}
 
 /**
  * @param held - current state: what is in use and may be kept.
@@ -283,7 +279,7 @@ function planEndpoints(
       const closed = network.internal && network.name !== published?.name
       if (closed || via === undefined || routed.has(address.family)) continue
       routed.add(address.family)
-      routes.push({ destination: DEFAULT_ROUTE[address.family], via })
+      routes.push({ destination: EVERYWHERE[address.family], via })
     }
     return {
       sandbox: sandbox.name,

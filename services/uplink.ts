@@ -12,7 +12,7 @@
  * is let in, as their networks say (nat.ts). A device lost from outside stays listed as lost until
  * the configuration is applied again.
  */
-import { parsePrefix } from '../stack/address.ts'
+import { EVERYWHERE } from '../stack/address.ts'
 import type { Device } from '../stack/device.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import type { RouterInterface } from '../stack/ip/router_interface.ts'
@@ -25,7 +25,6 @@ import type { UplinkState } from './state.ts'
 export const UPLINK = 'uplink'
 /** Name of the TAP in the outer namespace. */
 const INTERFACE = 'tapline0'
-const DEFAULT_ROUTES = { 4: parsePrefix('0.0.0.0/0'), 6: parsePrefix('::/0') } as const
 
 export class Uplink {
   readonly state: UplinkState
@@ -64,7 +63,7 @@ export class Uplink {
       device = await openDevice(links, state)
       uplink = new Uplink(context, state, device)
       for (const via of state.gateways) {
-        router.addRoute({ prefix: DEFAULT_ROUTES[via.family], kind: 'static', via })
+        router.addRoute({ prefix: EVERYWHERE[via.family], kind: 'static', via })
       }
     } catch (error) {
       if (uplink !== undefined) uplink.#retire()
@@ -116,7 +115,7 @@ export class Uplink {
   /** Off the router, with the routes through it. */
   #retire(): void {
     const { router, nat } = this.#context
-    for (const { family } of this.state.gateways) router.removeRoute(DEFAULT_ROUTES[family])
+    for (const { family } of this.state.gateways) router.removeRoute(EVERYWHERE[family])
     nat.setExternal(this.#leg, false)
     router.removeInterface(this.#leg)
   }

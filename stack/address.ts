@@ -93,6 +93,12 @@ export function formatWords(words: Int32Array, at = 0): string {
   return formatAddress({ family: mapped ? 4 : 6, words: four })
 }
 
+/** All addresses of a family: where a default route leads. */
+export const EVERYWHERE: { readonly [F in Family]: Prefix } = {
+  4: parsePrefix('0.0.0.0/0'),
+  6: parsePrefix('::/0'),
+}
+
 export function familyBits(family: Family): number {
   return family === 4 ? 32 : 128
 }

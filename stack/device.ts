@@ -20,6 +20,12 @@ export interface Offload {
 
 export const NO_OFFLOAD: Offload = { csum: false, tso: false, uso: false }
 
+/** What opening an interface of the kernel's gave: a descriptor and what may go through it. */
+export interface Handle {
+  readonly fd: number
+  readonly offload: Offload
+}
+
 export interface Device {
   readonly name: string
   /** What kind it is, for people: `tap`, `cable`, `pcapng`. */

@@ -11,7 +11,7 @@
  */
 import { close } from 'node:fs'
 import { Count } from '../counters.ts'
-import type { Device, Offload } from '../device.ts'
+import type { Device, Handle, Offload } from '../device.ts'
 import { DropReason } from '../drop.ts'
 import type { Channel, Engine } from '../engine.ts'
 import { errnoName } from '../native/libc.ts'
@@ -22,12 +22,6 @@ import * as eth from './frame.ts'
 
 /** What a frame may exceed the MTU by: its header and one tag. */
 const FRAME_EXTRA_BYTES: number = eth.HEADER_BYTES + eth.TAG_BYTES
-
-/** What opening gave. */
-export interface Handle {
-  readonly fd: number
-  readonly offload: Offload
-}
 
 export interface VnetDeviceOptions {
   readonly pool: Pool

@@ -9,7 +9,7 @@
  *
  * Bound to one interface of the namespace that the thread is in; it keeps that namespace alive.
  */
-import type { Offload } from '../device.ts'
+import type { Handle } from '../device.ts'
 import { StackError } from '../errors.ts'
 import { addressOf, close, errno, errnoName, syscall6 } from './libc.ts'
 
@@ -38,16 +38,11 @@ const [LDB, LDH, LDW, JEQ, JSET, RET] = [0x30, 0x28, 0x20, 0x15, 0x45, 0x06]
 const VLAN_PRESENT = 0xffff_f000 + 48
 const ACCEPT_BYTES = 0xffff_ffff
 
-export interface PacketSocketHandle {
-  readonly fd: number
-  readonly offload: Offload
-}
-
 /**
  * Open one on interface `index` for the station `hi`, `lo` (as in mac.ts).
  * @throws StackError that says which step failed; CAP_NET_RAW is needed.
  */
-export function openPacketSocket(index: number, hi: number, lo: number): PacketSocketHandle {
+export function openPacketSocket(index: number, hi: number, lo: number): Handle {
   const fd = syscall6(SOCKET, AF_PACKET, SOCK_RAW_NONBLOCK_CLOEXEC, 0, 0, 0)
   if (fd < 0) throw failure('open a packet socket (needs CAP_NET_RAW)')
   try {

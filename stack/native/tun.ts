@@ -6,7 +6,7 @@
  * holds on to that namespace for good. So a TAP is opened elsewhere and then moved: one that was
  * opened where it is used would keep its sandbox's namespace alive after everyone else left it.
  */
-import type { Offload } from '../device.ts'
+import type { Handle, Offload } from '../device.ts'
 import { StackError } from '../errors.ts'
 import { VNET_BYTES } from '../vnet.ts'
 import { close, errno, errnoName, ioctlPointer, ioctlValue, open } from './libc.ts'
@@ -23,16 +23,11 @@ const IFREQ_BYTES = 40
 /** IFNAMSIZ, the final zero included (if.h). */
 export const NAME_BYTES_MAX = 15
 
-export interface TapHandle {
-  readonly fd: number
-  readonly offload: Offload
-}
-
 /**
  * Open or make the TAP `name` here. With `offload`, ask for all that the kernel offers.
  * @throws StackError that says which step failed and what would help.
  */
-export function openTap(name: string, offload: boolean): TapHandle {
+export function openTap(name: string, offload: boolean): Handle {
   if (name.length === 0 || name.length > NAME_BYTES_MAX) {
     throw new StackError('bad-argument', `interface name "${name}": 1 to ${NAME_BYTES_MAX} octets`)
   }
