@@ -2,7 +2,6 @@
  * Forwarding makes no garbage: a quarter of a million packets through the router, and not one
  * collection. The same buffers go round, so nothing here allocates either.
  */
-import { constants, PerformanceObserver } from 'node:perf_hooks'
 import { expect, test } from 'vitest'
 import { parseAddress, parsePrefix } from '../../stack/address.ts'
 import { VirtualClock } from '../../stack/clock.ts'
@@ -11,6 +10,7 @@ import { Router } from '../../stack/ip/router.ts'
 import type { RouterInterface } from '../../stack/ip/router_interface.ts'
 import { type Packet, Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
+import { garbageOf } from '../collections.ts'
 import { echo4, frame, gatewayMac, HOST_MAC, pattern, tcp, udp } from './lab.ts'
 
 const WARM = 60_000
@@ -83,23 +83,12 @@ for (const [name, packet, gsoSize] of cases) {
     const made = road()
     const bytes = frame(gatewayMac('front'), packet)
     drive(made, bytes, gsoSize, WARM)
-    let collections = 0
-    const observer = new PerformanceObserver((list) => {
-      for (const entry of list.getEntries() as unknown as { detail: { kind: number } }[]) {
-        if (entry.detail.kind === constants.NODE_PERFORMANCE_GC_MINOR) collections++
-      }
-    })
-    observer.observe({ entryTypes: ['gc'] })
-    const before = process.memoryUsage().heapUsed
-    drive(made, bytes, gsoSize, COUNT)
-    const grown = process.memoryUsage().heapUsed - before
-    await new Promise((resolve) => setImmediate(resolve))
-    observer.disconnect()
+    const { collections, grownBytes } = await garbageOf(() => drive(made, bytes, gsoSize, COUNT))
     const drops = DROP_NAMES.filter((_, reason) => made.pool.counters.drops(1, reason) > 0)
     expect(drops).toEqual([])
     expect(made.sent).toBe(WARM + COUNT)
     expect(collections).toBe(0)
-    expect(grown / COUNT).toBeLessThan(1)
+    expect(grownBytes / COUNT).toBeLessThan(1)
     made.router.close()
     expect(made.pool.leaks()).toEqual([])
   })

@@ -1,7 +1,20 @@
 /** Whatever comes in: counted, never thrown, nothing leaks. Packets in = packets out + drops. */
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
-import { echo4, echo6, frame, gatewayMac, icmp6, ip4, ip6, Lab, pattern, tcp, udp } from './lab.ts'
+import {
+  echo4,
+  echo6,
+  frame,
+  gatewayMac,
+  icmp6,
+  ip4,
+  ip6,
+  Lab,
+  mendChecksum,
+  pattern,
+  tcp,
+  udp,
+} from './lab.ts'
 
 const A4 = '10.1.0.11'
 const A6 = 'fd00:1::11'
@@ -98,13 +111,3 @@ test('random octets', () => {
   )
   lab.end()
 })
-
-function mendChecksum(bytes: Uint8Array): void {
-  const header = 14 + (bytes[14]! & 15) * 4
-  if (header > bytes.length) return
-  bytes.set([0, 0], 24)
-  let total = 0
-  for (let at = 14; at < header; at += 2) total += bytes[at]! * 256 + bytes[at + 1]!
-  while (total > 0xffff) total = (total & 0xffff) + (total >>> 16)
-  bytes.set([(~total >>> 8) & 0xff, ~total & 0xff], 24)
-}

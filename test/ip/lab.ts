@@ -372,3 +372,14 @@ export function twoNetworks(): { lab: Lab; front: RouterInterface; back: RouterI
   lab.host(back, B6)
   return { lab, front, back }
 }
+
+/** Make the IPv4 header checksum of a frame right again, if the header is whole. */
+export function mendChecksum(bytes: Uint8Array): void {
+  const header = 14 + (bytes[14]! & 15) * 4
+  if (header > bytes.length) return
+  bytes.set([0, 0], 24)
+  let total = 0
+  for (let at = 14; at < header; at += 2) total += bytes[at]! * 256 + bytes[at + 1]!
+  while (total > 0xffff) total = (total & 0xffff) + (total >>> 16)
+  bytes.set([(~total >>> 8) & 0xff, ~total & 0xff], 24)
+}

@@ -2,7 +2,6 @@
  * Translation makes no garbage, of known connections and of new ones, and leaves super-frames whole
  * with a checksum that is still partial.
  */
-import { constants, PerformanceObserver } from 'node:perf_hooks'
 import { describe, expect, it, test } from 'vitest'
 import { parseAddress, parsePrefix } from '../../stack/address.ts'
 import { VirtualClock } from '../../stack/clock.ts'
@@ -12,6 +11,7 @@ import { Router } from '../../stack/ip/router.ts'
 import type { RouterInterface } from '../../stack/ip/router_interface.ts'
 import { type Packet, Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
+import { garbageOf } from '../collections.ts'
 import { frame, gatewayMac, HOST_MAC, ipOf, pattern, pseudo, tcp, u16, udp } from './lab.ts'
 import { MASQUERADED, NatLab, PLAN4, PLAN6, type Plan } from './nat_lab.ts'
 
@@ -103,21 +103,10 @@ for (const [name, packet, fresh] of cases) {
     const made = road()
     const bytes = frame(gatewayMac('front'), packet)
     drive(made, bytes, WARM, fresh)
-    let collections = 0
-    const observer = new PerformanceObserver((list) => {
-      for (const entry of list.getEntries() as unknown as { detail: { kind: number } }[]) {
-        if (entry.detail.kind === constants.NODE_PERFORMANCE_GC_MINOR) collections++
-      }
-    })
-    observer.observe({ entryTypes: ['gc'] })
-    const before = process.memoryUsage().heapUsed
-    drive(made, bytes, COUNT, fresh)
-    const grown = process.memoryUsage().heapUsed - before
-    await new Promise((resolve) => setImmediate(resolve))
-    observer.disconnect()
+    const { collections, grownBytes } = await garbageOf(() => drive(made, bytes, COUNT, fresh))
     expect(made.sent).toBe(WARM + COUNT)
     expect(collections).toBe(0)
-    expect(grown / COUNT).toBeLessThan(1)
+    expect(grownBytes / COUNT).toBeLessThan(1)
     made.close()
     expect(made.pool.leaks()).toEqual([])
   })

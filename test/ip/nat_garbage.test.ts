@@ -6,7 +6,19 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { fromBytes, parseAddress, sameAddress } from '../../stack/address.ts'
 import type { RouterInterface } from '../../stack/ip/router_interface.ts'
-import { echo4, echo6, frame, icmp6, ip4, ip6, ipOf, pattern, tcp, udp } from './lab.ts'
+import {
+  echo4,
+  echo6,
+  frame,
+  icmp6,
+  ip4,
+  ip6,
+  ipOf,
+  mendChecksum,
+  pattern,
+  tcp,
+  udp,
+} from './lab.ts'
 import { mappingOf, NatLab, PLAN4, PLAN6, type Plan, Turns } from './nat_lab.ts'
 
 const VIP4 = '10.1.0.100'
@@ -153,13 +165,3 @@ test('mutants of every seed, mixed with the seeds', () => {
   lab.run(1_000)
   finish(lab, balance)
 })
-
-function mendChecksum(bytes: Uint8Array): void {
-  const header = 14 + (bytes[14]! & 15) * 4
-  if (header > bytes.length) return
-  bytes.set([0, 0], 24)
-  let total = 0
-  for (let at = 14; at < header; at += 2) total += bytes[at]! * 256 + bytes[at + 1]!
-  while (total > 0xffff) total = (total & 0xffff) + (total >>> 16)
-  bytes.set([(~total >>> 8) & 0xff, ~total & 0xff], 24)
-}

@@ -166,6 +166,14 @@ export class Lab {
     }
   }
 
+  /** Stop and close: the exit code, and what was left behind before anything was cleaned up. */
+  async end(): Promise<{ code: number | null; left: string[] }> {
+    const { code } = await this.stop()
+    const left = this.leftovers()
+    await this.close()
+    return { code, left }
+  }
+
   async close(): Promise<void> {
     for (const child of this.#children) child.kill('SIGKILL')
     await this.stop()

@@ -11,7 +11,7 @@ import { UringEngine } from '../../stack/native/uring_engine.ts'
 import { Pool, poolBytes } from '../../stack/packet.ts'
 import { type DeviceFixture, deviceSuite } from '../conformance/device.ts'
 import { PacketSocket } from './packet_socket.ts'
-import { factsOf, vnetOf } from './vnet.ts'
+import { framesOf, vnetOf } from './vnet.ts'
 
 /** The suite's frames go to this station. */
 const MAC = { hi: 0x0200, lo: 0x00000002 }
@@ -38,13 +38,7 @@ function make(mtuBytes: number, openEngine: (pool: Pool) => Engine): DeviceFixtu
     pool,
     device,
     inject: (frame, facts) => socket.send(frame, vnetOf(frame, facts)),
-    sent: () => {
-      const all = []
-      for (let raw = socket.receive(); raw !== undefined; raw = socket.receive()) {
-        all.push({ bytes: raw.bytes, facts: factsOf(raw.vnet) })
-      }
-      return all
-    },
+    sent: () => framesOf(socket),
     cleanup: () => {
       socket.close()
       engine.close()

@@ -86,11 +86,7 @@ describe('a service on real TAPs', () => {
   })
 
   afterAll(async () => {
-    const { code } = await lab.stop()
-    const left = lab.leftovers()
-    await lab.close()
-    expect(code).toBe(0)
-    expect(left).toEqual([])
+    expect(await lab.end()).toEqual({ code: 0, left: [] })
   })
 
   it('takes turns among living backends, and each sees the client as it is', async () => {

@@ -12,7 +12,7 @@ import { UringEngine } from '../../stack/native/uring_engine.ts'
 import { Pool, poolBytes } from '../../stack/packet.ts'
 import { type DeviceFixture, deviceSuite } from '../conformance/device.ts'
 import { PacketSocket } from './packet_socket.ts'
-import { factsOf, vnetOf } from './vnet.ts'
+import { framesOf, vnetOf } from './vnet.ts'
 
 interface Variant {
   readonly mtuBytes: number
@@ -39,13 +39,7 @@ function make({ mtuBytes, offload, openEngine }: Variant): DeviceFixture {
     pool,
     device: tap,
     inject: (frame, facts) => socket.send(frame, vnetOf(frame, facts)),
-    sent: () => {
-      const all = []
-      for (let raw = socket.receive(); raw !== undefined; raw = socket.receive()) {
-        all.push({ bytes: raw.bytes, facts: factsOf(raw.vnet) })
-      }
-      return all
-    },
+    sent: () => framesOf(socket),
     cleanup: () => {
       socket.close()
       engine.close()

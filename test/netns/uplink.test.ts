@@ -86,11 +86,7 @@ for (const engine of engines) {
     })
 
     afterAll(async () => {
-      const { code } = await lab.stop()
-      const left = lab.leftovers()
-      await lab.close()
-      expect(code).toBe(0)
-      expect(left).toEqual([])
+      expect(await lab.end()).toEqual({ code: 0, left: [] })
     })
 
     it('lets sandboxes out under its own address', async () => {

@@ -1,5 +1,6 @@
 /** Offload facts of a test's frames as the kernel has them: virtio-net headers. */
-import type { FrameFacts } from '../conformance/device.ts'
+import type { FrameFacts, SentFrame } from '../conformance/device.ts'
+import type { PacketSocket } from './packet_socket.ts'
 
 export function vnetOf(frame: Uint8Array, facts: FrameFacts): Uint8Array {
   const vnet = new Uint8Array(10)
@@ -15,7 +16,7 @@ export function vnetOf(frame: Uint8Array, facts: FrameFacts): Uint8Array {
   return vnet
 }
 
-export function factsOf(vnet: Uint8Array): FrameFacts {
+function factsOf(vnet: Uint8Array): FrameFacts {
   const view = new DataView(vnet.buffer, vnet.byteOffset)
   const partial = (vnet[0]! & 1) === 1
   return {
@@ -24,4 +25,13 @@ export function factsOf(vnet: Uint8Array): FrameFacts {
     csumStart: partial ? view.getUint16(6, true) : 0,
     csumOffset: partial ? view.getUint16(8, true) : 0,
   }
+}
+
+/** The frames that came to the far side since the last call. */
+export function framesOf(socket: PacketSocket): SentFrame[] {
+  const all: SentFrame[] = []
+  for (let raw = socket.receive(); raw !== undefined; raw = socket.receive()) {
+    all.push({ bytes: raw.bytes, facts: factsOf(raw.vnet) })
+  }
+  return all
 }
