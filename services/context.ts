@@ -2,6 +2,7 @@
 import type { Clock } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import type { Conntrack } from '../stack/ip/conntrack.ts'
+import type { FlowCache } from '../stack/ip/flow_cache.ts'
 import type { Nat } from '../stack/ip/nat.ts'
 import type { Router } from '../stack/ip/router.ts'
 import type { Pool } from '../stack/packet.ts'
@@ -19,6 +20,8 @@ export interface Context {
   readonly router: Router
   readonly conntrack: Conntrack
   readonly nat: Nat
+  /** In front of every device's elements; undefined: none. */
+  readonly flows: FlowCache | undefined
   readonly captures: Captures
   readonly tally: Tally
   /** Told of every device that is to be polled, and when it is no more. */

@@ -3,13 +3,14 @@
  * whole. What lies behind it is an edge of a network (edge.ts) or a leg of the router (uplink.ts).
  *
  * ```text
- *   device.output -> [captures] -> next
+ *   device.output -> [captures] -> [flow cache] -> next
  *   device        <- sender <- [segmenter] <- [captures] <- transmit
  * ```
  *
  * The segmenter is there only if the device lacks an offload; captures only while somebody watches.
  */
 import { type Device, sender } from '../stack/device.ts'
+import type { FlowCache } from '../stack/ip/flow_cache.ts'
 import { segmenter } from '../stack/ip/segment.ts'
 import type { Output, Packet, Pool } from '../stack/packet.ts'
 
@@ -27,17 +28,21 @@ export class DeviceEnd {
   /** Towards the device. Takes ownership. */
   readonly transmit: Output
   readonly #pool: Pool
+  readonly #flows: FlowCache | undefined
   #next: Output
   #sinks: readonly CaptureSink[] = []
 
-  constructor(pool: Pool, device: Device) {
+  /** `flows`: in front of all that {@link connect} connects; undefined: none. */
+  constructor(pool: Pool, device: Device, flows: FlowCache | undefined) {
     this.device = device
     this.#pool = pool
+    this.#flows = flows
     this.#next = device.output
     const { csum, tso, uso } = device.offload
     const transmit = sender(pool, device)
     const next = csum && tso && uso ? transmit : segmenter(pool, device, transmit)
     this.transmit = (packet) => {
+      if (packet.recorded) pool.notes.left(packet, this.transmit, device.port)
       if (this.#sinks.length > 0) this.#see('out', packet)
       next(packet)
     }
@@ -45,7 +50,7 @@ export class DeviceEnd {
 
   /** Where frames from the device go from now on. */
   connect(next: Output): void {
-    this.#next = next
+    this.#next = this.#flows?.input(this.device.port, next) ?? next
     this.watch(this.#sinks)
   }
 

@@ -2,7 +2,7 @@
  * One endpoint at work: its device and the elements between it and its network's bridge.
  *
  * ```text
- *   device.output -> [captures] -> led -> arpProxy -> port.input -> bridge
+ *   device.output -> [captures] -> [flow cache] -> led -> arpProxy -> port.input -> bridge
  *   device        <- sender <- [segmenter] <- [captures] <- port.output <- bridge
  * ```
  *
@@ -26,6 +26,7 @@ import { DST } from '../stack/eth/frame.ts'
 import { type Mac, putMac } from '../stack/eth/mac.ts'
 import type { StormLimits } from '../stack/eth/storm.ts'
 import { DEFAULT_PVID, type PortVlanOptions } from '../stack/eth/vlan.ts'
+import type { FlowCache } from '../stack/ip/flow_cache.ts'
 import type { Nat } from '../stack/ip/nat.ts'
 import type { Output, Packet, Pool } from '../stack/packet.ts'
 import { type CaptureSink, DeviceEnd } from './device_end.ts'
@@ -40,6 +41,7 @@ export interface EdgeOptions {
   readonly endpoint: EndpointState
   readonly device: Device
   readonly nat: Nat
+  readonly flows: FlowCache | undefined
 }
 
 export class Edge {
@@ -63,7 +65,7 @@ export class Edge {
     this.#bridge = o.bridge
     this.#bindings = o.bindings
     this.#mac = endpoint.mac!
-    this.#end = new DeviceEnd(pool, device)
+    this.#end = new DeviceEnd(pool, device, o.flows)
     const egress = this.#end.transmit
     this.#port = o.bridge.addPort(portOptions(o, egress))
     const guarded = arpProxy({

@@ -86,7 +86,7 @@ export class Network {
 
   /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
   async attach(endpoint: EndpointState, sandbox: SandboxState): Promise<void> {
-    const { pool, links, captures, onDevice, nat } = this.#context
+    const { pool, links, captures, onDevice, nat, flows } = this.#context
     const device = await links.attach({
       sandbox: sandbox.name,
       netns: sandbox.netns,
@@ -100,7 +100,7 @@ export class Network {
     })
     let edge: Edge | undefined
     try {
-      const parts = { pool, nat, bridge: this.#bridge, bindings: this.#bindings }
+      const parts = { pool, nat, flows, bridge: this.#bridge, bindings: this.#bindings }
       edge = new Edge({ ...parts, network: this.state, endpoint, device })
       edge.register()
     } catch (error) {

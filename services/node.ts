@@ -14,6 +14,7 @@ import type { Device } from '../stack/device.ts'
 import { StackError } from '../stack/errors.ts'
 import { Conntrack } from '../stack/ip/conntrack.ts'
 import type { Fib } from '../stack/ip/fib.ts'
+import { FlowCache } from '../stack/ip/flow_cache.ts'
 import { Nat } from '../stack/ip/nat.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
 import { Router } from '../stack/ip/router.ts'
@@ -50,6 +51,10 @@ export interface NodeOptions {
   readonly random: Random
   readonly links: Links
   readonly log: Log
+  /** Flows that the flow cache holds of each family; 0: there is none. Left out: its default. */
+  readonly flowsMax?: number
+  /** Connections tracked at most; left out: the default of {@link Conntrack}. */
+  readonly connectionsMax?: number
   /** Told of every device that is to be polled, and when it is no more. */
   readonly onDevice?: (device: Device, added: boolean) => void
 }
@@ -57,15 +62,33 @@ export interface NodeOptions {
 export function buildNode(options: NodeOptions): Node {
   const { pool, clock, random, links, log } = options
   const captures = new Captures()
-  const conntrack = new Conntrack({ pool, clock, seed: random.bits() })
+  const conntrack = new Conntrack({
+    pool,
+    clock,
+    seed: random.bits(),
+    ...(options.connectionsMax === undefined ? {} : { entriesMax: options.connectionsMax }),
+  })
   let nat: Nat | undefined
   const hooks = (fibs: { readonly fib4: Fib; readonly fib6: Fib }): Nat => {
     nat = new Nat({ pool, clock, random, conntrack, ...fibs })
     return nat
   }
   const router = new Router({ pool, clock, random, hooks })
+  const nextHops = router.neighbors
+  const seed = random.bits()
+  const flows =
+    options.flowsMax === 0
+      ? undefined
+      : new FlowCache({
+          pool,
+          clock,
+          seed,
+          conntrack,
+          nextHops,
+          ...(options.flowsMax === undefined ? {} : { flowsMax: options.flowsMax }),
+        })
   const onDevice = options.onDevice ?? ((): void => {})
-  const parts = { pool, clock, random, links, log, router, captures, onDevice, conntrack }
+  const parts = { pool, clock, random, links, log, router, captures, onDevice, conntrack, flows }
   const context: Context = { ...parts, nat: nat!, tally: { lostDevices: 0 } }
   const netnsOf = (sandbox: string): string | undefined => node.state.sandboxes.get(sandbox)?.netns
   const services = new ServiceSet((service) => new Balancer({ context, netnsOf }, service))

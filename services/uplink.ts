@@ -37,11 +37,11 @@ export class Uplink {
   #closed = false
 
   private constructor(context: Context, state: UplinkState, device: Device) {
-    const { pool, router, nat } = context
+    const { pool, router, nat, flows } = context
     this.state = state
     this.device = device
     this.#context = context
-    this.#end = new DeviceEnd(pool, device)
+    this.#end = new DeviceEnd(pool, device, flows)
     this.#leg = router.addInterface({
       name: UPLINK,
       mac: state.mac,

@@ -28,6 +28,7 @@
  */
 import { Counters } from './counters.ts'
 import { DROP_NAMES } from './drop.ts'
+import { FlowNotes } from './flow_notes.ts'
 import type { Trace } from './trace.ts'
 
 /** 114 + 14 = 128: the IP header of a frame at `slot + HEADROOM_BYTES` is 64-byte aligned. */
@@ -65,6 +66,8 @@ export class Packet {
   flow: number = NO_FLOW
   /** True if this packet only asks what would happen: elements explain, and change nothing. */
   traced = false
+  /** True while the flow cache notes what happens to it: see flow_notes.ts. */
+  recorded = false
   /** True between `alloc` and `free`: catches double frees. */
   live = false
   /** Start of the slot in `Pool.mem`, its size, and its number in the pool. */
@@ -135,6 +138,8 @@ export class Pool {
   readonly packets: readonly Packet[]
   /** Hears the steps of packets with `traced` set. */
   trace: Trace | undefined = undefined
+  /** Hears what the flow of packets with `recorded` set rests on. */
+  readonly notes: FlowNotes = new FlowNotes()
   readonly #small: IdleStack
   readonly #large: IdleStack
   readonly #sites: (string | undefined)[] | undefined
@@ -183,6 +188,7 @@ export class Pool {
     packet.ingress = 0
     packet.flow = NO_FLOW
     packet.traced = false
+    packet.recorded = false
     packet.live = true
     if (this.#sites !== undefined) this.#sites[packet.index] = new Error('allocated').stack
     return packet
@@ -207,6 +213,7 @@ export class Pool {
   free(packet: Packet): void {
     if (!packet.live) throw new Error(`packet ${packet.index} freed twice`)
     packet.live = false
+    packet.recorded = false
     if (this.#sites !== undefined) {
       this.#sites[packet.index] = undefined
       this.mem.fill(0xa5, packet.slot, packet.slot + packet.slotBytes)
@@ -219,6 +226,7 @@ export class Pool {
   drop(packet: Packet, reason: number): void {
     if (packet.traced) this.trace?.end('dropped', DROP_NAMES[reason]!)
     else this.counters.dropped(packet.ingress, reason)
+    if (packet.recorded) this.notes.dropped(packet, reason)
     this.free(packet)
   }
 

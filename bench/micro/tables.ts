@@ -13,7 +13,13 @@ const SEED = 1
 
 function fdbPiece(): Piece {
   const clock = new VirtualClock()
-  const fdb = new Fdb({ clock, seed: SEED, entriesMax: FDB_MAX, ageMs: AGE_MS })
+  const fdb = new Fdb({
+    clock,
+    seed: SEED,
+    entriesMax: FDB_MAX,
+    ageMs: AGE_MS,
+    changed: () => {},
+  })
   const random = new Random(SEED)
   const stations = Int32Array.from({ length: STATIONS }, () => random.bits())
   for (const lo of stations) if (fdb.find(0, 0x0200, lo) < 0) fdb.learn(0, 0x0200, lo, 1)

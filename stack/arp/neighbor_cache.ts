@@ -131,6 +131,13 @@ export class NeighborCache {
     return state !== State.Incomplete && state !== State.Failed
   }
 
+  /** True if a packet to it is sent at once and changes nothing: reachable, or being verified. */
+  isUsable(entry: number, nowMs: number): boolean {
+    if (nowMs < this.untilMs[entry]!) return true
+    const state = this.table.values[entry * VALUE_WORDS + STATE]!
+    return state === State.Delay || state === State.Probe
+  }
+
   macHi(entry: number): number {
     return this.table.values[entry * VALUE_WORDS + HI]!
   }

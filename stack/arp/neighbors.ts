@@ -48,8 +48,8 @@ export interface NeighborsOptions {
    */
   readonly unreachable: (link: NeighborLink, packet: Packet) => void
   /**
-   * The address in `words` is at another MAC, or is not known any more: for caches of flows. Must
-   * not call back.
+   * The address in `words`, whose MAC was known, is at another or is not known any more: for caches
+   * of flows. Must not call back.
    */
   readonly changed?: (link: NeighborLink, words: Int32Array) => void
 }
@@ -107,6 +107,7 @@ export class Neighbors {
     const { nowMs } = this.#clock
     if (entry >= 0 && nowMs < cache.untilMs[entry]! && !packet.traced) {
       cache.table.seenMs[entry] = nowMs
+      if (packet.recorded) this.#pool.notes.neighbor = entry
       return this.#resolver.emit(link, packet, cache.macHi(entry), cache.macLo(entry))
     }
     if (entry < 0 && isGroup(link, words, at)) {
@@ -115,6 +116,16 @@ export class Neighbors {
     if (packet.traced) return this.#explain(link, packet, words, at, entry)
     if (entry < 0) return this.#resolver.resolve(link, packet, words, at)
     this.#resolver.sendUnsure(link, packet, entry, nowMs)
+  }
+
+  /** True if a packet to this entry would be sent at once, and nothing else be done. */
+  isUsable(entry: number): boolean {
+    return this.#cache.isUsable(entry, this.#clock.nowMs)
+  }
+
+  /** A packet is sent to this entry by whoever knows its MAC. */
+  touch(entry: number): void {
+    this.#cache.table.seenMs[entry] = this.#clock.nowMs
   }
 
   /** A frame of EtherType ARP from the link, head at the Ethernet header. Takes ownership. */
@@ -131,11 +142,12 @@ export class Neighbors {
   setPermanent(link: NeighborLink, address: Address, { hi, lo }: Mac): void {
     const cache = this.#cache
     let entry = cache.find(link.index, address.words, 0)
+    const known = entry >= 0 && cache.isKnown(entry)
     if (entry < 0) entry = this.#resolver.create(link, address.words, 0)
     if (entry < 0) throw new StackError('exhausted', 'too many neighbors')
     cache.setMac(entry, hi, lo)
     cache.rest(entry, State.Permanent, this.#clock.nowMs)
-    this.#options.changed?.(link, address.words)
+    if (known) this.#options.changed?.(link, address.words)
     this.#resolver.release(link, entry)
   }
 

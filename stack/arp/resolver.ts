@@ -101,6 +101,7 @@ export class Resolver {
       return this.#ask(entry)
     }
     if (state === State.Stale) this.#delay(entry, nowMs)
+    if (packet.recorded) this.#pool.notes.neighbor = entry
     this.emit(link, packet, cache.macHi(entry), cache.macLo(entry))
   }
 
@@ -135,6 +136,7 @@ export class Resolver {
 
   /** Queue a packet; where there is no room, in place of the one that has waited longest. */
   #wait(packet: Packet, entry: number): void {
+    packet.recorded = false
     const queues = this.#queues
     const crowded = queues.count(entry) === QUEUE_MAX
     if (crowded || queues.isFull) {
@@ -179,7 +181,7 @@ export class Resolver {
     if (moved) cache.setMac(entry, hi, lo)
     if ((how & Heard.Confirmed) !== 0) cache.confirm(entry, nowMs)
     else if (moved) cache.rest(entry, State.Stale, nowMs)
-    if (moved) this.#changed?.(link, words)
+    if (moved && known) this.#changed?.(link, words)
     if (!known) this.release(link, entry)
   }
 
@@ -226,6 +228,7 @@ export class Resolver {
     const { keys } = this.cache.table
     const words = keys.slice(entry * KEY_WORDS + 1, (entry + 1) * KEY_WORDS)
     const link = this.linkOf(entry)
+    const known = this.cache.isKnown(entry)
     let node = this.#queues.detach(entry)
     this.cache.remove(entry)
     while (node >= 0) {
@@ -233,7 +236,7 @@ export class Resolver {
       this.#pool.drop(this.#queues.release(node), reason)
       node = after
     }
-    this.#changed?.(link, words)
+    if (known) this.#changed?.(link, words)
   }
 
   linkOf(entry: number): NeighborLink {

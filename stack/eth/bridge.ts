@@ -26,6 +26,7 @@ import { i32, u16 } from '../bytes.ts'
 import type { Clock } from '../clock.ts'
 import { DROP_NAMES, DropReason } from '../drop.ts'
 import { StackError } from '../errors.ts'
+import { NOT_HEARD } from '../flow_notes.ts'
 import type { Packet, Pool } from '../packet.ts'
 import {
   type BridgePort,
@@ -98,7 +99,8 @@ export class Bridge {
     this.name = name
     this.#pool = pool
     this.#clock = clock
-    this.#fdb = new Fdb({ clock, seed, entriesMax: fdbMax, ageMs })
+    const { changed } = pool.notes
+    this.#fdb = new Fdb({ clock, seed, entriesMax: fdbMax, ageMs, changed })
     this.#learning = new Learning({
       bridge: name,
       pool,
@@ -137,6 +139,7 @@ export class Bridge {
     })
     this.#slots[index] = port
     this.#ports = [...this.#ports, port]
+    this.#pool.notes.changed()
     return port
   }
 
@@ -149,6 +152,7 @@ export class Bridge {
     this.#fdb.forgetPort(old.index, true)
     this.#slots[old.index] = undefined
     this.#ports = this.#ports.filter((other) => other !== old)
+    this.#pool.notes.changed()
   }
 
   /**
@@ -236,6 +240,7 @@ export class Bridge {
     if (group) return this.#flood(from, packet, vid)
     const entry = this.#fdb.find(vid, u16(mem, frame + DST), i32(mem, frame + DST + 2))
     if (entry < 0) return this.#unknown(from, packet, vid)
+    if (packet.recorded) this.#note(from, packet, vid, entry)
     this.#unicast(from, this.#slots[this.#fdb.port(entry)]!, packet, vid)
   }
 
@@ -285,6 +290,7 @@ export class Bridge {
   /** Always one port behind, so that the last to qualify gets the frame itself and not a copy. */
   #flood(from: Port, packet: Packet, vid: number): void {
     if (packet.traced) this.#explainFlood(from, packet, vid)
+    packet.recorded = false
     const ports = this.#ports
     let last: Port | undefined
     for (let i = 0; i < ports.length; i++) {
@@ -309,6 +315,19 @@ export class Bridge {
     }
     if (to.vlans !== undefined) to.vlans.dress(pool.mem, twin, vid)
     to.output(twin)
+  }
+
+  /** The stations by which a unicast frame goes, as far as they may age. */
+  #note(from: Port, packet: Packet, vid: number, to: number): void {
+    const { mem, notes } = this.#pool
+    const fdb = this.#fdb
+    const source = packet.head + SRC
+    const entry = fdb.find(vid, u16(mem, source), i32(mem, source + 2))
+    const here = entry >= 0 && (fdb.isStatic(entry) || fdb.port(entry) === from.index)
+    // A source that the bridge could not learn is counted with every frame.
+    if (!here) packet.recorded = false
+    else if (!fdb.isStatic(entry)) notes.station(packet, fdb, entry, from.index)
+    if (!fdb.isStatic(to)) notes.station(packet, fdb, to, NOT_HEARD)
   }
 
   #explainSource(from: Port, packet: Packet, vid: number): void {

@@ -20,6 +20,7 @@
  */
 import type { Cancel, Clock } from '../clock.ts'
 import { StackError } from '../errors.ts'
+import type { Ageing } from '../flow_notes.ts'
 import { PERMANENT, Table } from '../table.ts'
 import type { Mac } from './mac.ts'
 
@@ -42,6 +43,8 @@ export interface FdbOptions {
   readonly seed: number
   readonly entriesMax: number
   readonly ageMs: number
+  /** A station that was known moved or is known no more: for caches of flows. */
+  readonly changed: () => void
 }
 
 /** One entry, for listings. */
@@ -54,7 +57,7 @@ export interface FdbEntry {
   readonly ageMs: number
 }
 
-export class Fdb {
+export class Fdb implements Ageing {
   /** Words of all entries; the loop guard counts in those at {@link guardAt}. */
   readonly values: Int32Array
   readonly entriesMax: number
@@ -62,15 +65,17 @@ export class Fdb {
   readonly #ageMs: number
   readonly #table: Table
   readonly #learned = new Int32Array(BRIDGE_PORTS_MAX)
+  readonly #changed: () => void
   readonly #expire = (entry: number): void => this.#remove(entry)
   #learnedCount = 0
   #cancelSweep: Cancel | undefined = undefined
 
   /** @throws StackError `bad-argument` for an ageing time that is not positive. */
-  constructor({ clock, seed, entriesMax, ageMs }: FdbOptions) {
+  constructor({ clock, seed, entriesMax, ageMs, changed }: FdbOptions) {
     if (!(ageMs > 0)) throw new StackError('bad-argument', `an ageing time of ${ageMs} ms`)
     this.#clock = clock
     this.#ageMs = ageMs
+    this.#changed = changed
     this.entriesMax = entriesMax
     this.#table = new Table({ keyWords: 2, valueWords: VALUE_WORDS, entriesMax, seed })
     this.values = this.#table.values
@@ -92,9 +97,7 @@ export class Fdb {
     table.key[0] = (vid << 16) | hi
     table.key[1] = lo
     const entry = table.find()
-    if (entry >= 0 && table.seenMs[entry]! + this.#ageMs <= this.#clock.nowMs)
-      return this.#aged(entry)
-    return entry
+    return entry >= 0 && !this.isFresh(entry) ? this.#aged(entry) : entry
   }
 
   port(entry: number): number {
@@ -103,6 +106,10 @@ export class Fdb {
 
   isStatic(entry: number): boolean {
     return (this.values[entry * VALUE_WORDS]! & STATIC) !== 0
+  }
+
+  isFresh(entry: number): boolean {
+    return this.#table.seenMs[entry]! + this.#ageMs > this.#clock.nowMs
   }
 
   /** Refresh a learned entry if it leads to `port`. False: it is static, or the station moved. */
@@ -123,6 +130,7 @@ export class Fdb {
     this.#learned[port]!++
     this.values[entry * VALUE_WORDS] = port
     this.#table.seenMs[entry] = this.#clock.nowMs
+    this.#changed()
   }
 
   /** True if `port` may learn another station; `learnedMax` is its own limit. */
@@ -185,6 +193,7 @@ export class Fdb {
     this.#cancelSweep?.()
     this.#cancelSweep = undefined
     this.#table.clear()
+    this.#changed()
     this.#learned.fill(0)
     this.#learnedCount = 0
   }
@@ -207,6 +216,7 @@ export class Fdb {
       this.#learnedCount--
     }
     this.#table.remove(entry)
+    this.#changed()
   }
 
   /** The oldest learned entry makes room for a static one. False: there is none. */

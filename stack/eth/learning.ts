@@ -119,9 +119,11 @@ export class Learning {
   #shut(port: Port, other: Port, packet: Packet, vid: number): void {
     const { holdMs } = this.#guard
     port.state = PortState.Shut
+    this.#pool.notes.changed()
     this.#fdb.forgetPort(port.index, false)
     port.cancelReopen = this.#clock.after(holdMs, () => {
       port.state = PortState.Forwarding
+      this.#pool.notes.changed()
       port.cancelReopen = undefined
       this.#log?.({ kind: 'reopened', bridge: this.#bridge, port: port.name })
     })

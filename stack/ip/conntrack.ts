@@ -61,6 +61,8 @@ export class Conntrack {
   readonly entriesMax: number
   /** Called just before an entry goes, for whatever cause, with its Original flow. */
   ended: (flow: number) => void = () => {}
+  /** Called with the Original flow when an entry begins, and before it goes: for caches of flows. */
+  turned: (flow: number) => void = () => {}
   /** Hears every new entry, change of state and end, while somebody listens. */
   changed: ((flow: number, change: ConntrackChange) => void) | undefined = undefined
   readonly #pool: Pool
@@ -146,6 +148,7 @@ export class Conntrack {
     this.#count++
     this.#expire(entry, this.#timeouts.genericMs)
     this.#sweep ??= this.#clock.after(SWEEP_MS, this.#tick)
+    this.turned(entry * 2)
     this.changed?.(entry * 2, 'new')
     return entry * 2
   }
@@ -274,6 +277,7 @@ export class Conntrack {
     // No more from here on: whoever hears of its end may want to end it too.
     this.#status[entry]! &= ~Status.Live
     this.ended(entry * 2)
+    this.turned(entry * 2)
     this.changed?.(entry * 2, 'destroy')
     this.#index.remove(entry)
     this.#expires[entry] = this.#free

@@ -41,6 +41,7 @@ export class Delivery {
 
   /** An IPv4 packet for this node. Takes ownership. */
   receive4(from: RouterInterface, packet: Packet, group: boolean): void {
+    packet.recorded = false
     if (!ipv4.isFragment(this.#pool.mem, packet.head + eth.HEADER_BYTES)) {
       return this.#local.receive4(from, packet, group)
     }
@@ -51,6 +52,7 @@ export class Delivery {
 
   /** An IPv6 packet for this node. Takes ownership. */
   receive6(from: RouterInterface, packet: Packet, group: boolean): void {
+    packet.recorded = false
     const { mem } = this.#pool
     const ip = packet.head + eth.HEADER_BYTES
     const end = packet.head + packet.len

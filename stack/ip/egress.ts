@@ -121,6 +121,7 @@ export class Egress {
     const pool = this.#pool
     const { mem } = pool
     const { mtuBytes } = out
+    packet.recorded = false
     if (packet.traced) pool.trace?.step('router', `fragmented to MTU ${mtuBytes} of ${out.name}`)
     if (!completeChecksum(mem, packet)) return pool.drop(packet, DropReason.FrameOffloadBad)
     const four = mem[packet.head]! >>> 4 === 4

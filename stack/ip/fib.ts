@@ -92,6 +92,7 @@ export class Fib {
   #fresh = ROOT_ENTRIES
   #idle = 0
   readonly #firstWord: number
+  readonly #changed: () => void
   /** By route id. */
   readonly #routes: (StoredRoute | undefined)[] = []
   readonly #bits: number[] = []
@@ -101,8 +102,10 @@ export class Fib {
   /** How many prefixes there are of each length: which ones a removal must ask for. */
   readonly #lengths: Int32Array
 
-  constructor(family: Family) {
+  /** `changed` is called when a route comes or goes: for caches of flows. */
+  constructor(family: Family, changed: () => void = () => {}) {
     this.family = family
+    this.#changed = changed
     this.#firstWord = family === 4 ? 3 : 0
     this.#lengths = new Int32Array(familyBits(family) + 1)
     this.#trie = new Int32Array(ROOT_ENTRIES + NODES_AT_FIRST * NODE_ENTRIES)
@@ -145,6 +148,7 @@ export class Fib {
     }
     const id = this.#idleIds.pop() ?? this.#routes.length
     if (id >= ROUTES_MAX) throw new StackError('exhausted', `more than ${ROUTES_MAX} routes`)
+    this.#changed()
     const stored = new StoredRoute(route, id)
     this.#routes[id] = stored
     this.#bits[id] = stored.prefix.bits
@@ -169,6 +173,7 @@ export class Fib {
     const routes = this.#prefixes.get(key) ?? []
     const gone = routes.filter((route) => kinds?.includes(route.kind) ?? true)
     if (gone.length === 0) return false
+    this.#changed()
     const kept = routes.filter((route) => !gone.includes(route))
     if (kept.length > 0) this.#prefixes.set(key, kept)
     else {

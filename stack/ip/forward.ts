@@ -73,6 +73,7 @@ export class Forward {
         return this.#errors.refuse(packet, Problems.TooBig, out.mtuBytes, from)
       }
     }
+    if (packet.recorded) pool.notes.mtuBytes = out.mtuBytes
     if (!this.#hooks.postrouting(from, out, packet)) return
     if (largestBytes > out.mtuBytes && packet.gsoType !== GsoType.None) {
       return this.#resegment(packet, out, route)

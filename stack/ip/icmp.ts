@@ -69,3 +69,9 @@ export function isError4(type: number): boolean {
 export function isError6(type: number): boolean {
   return type < 128
 }
+
+/** An echo request or its reply, of ICMPv6 if `six`: they have an identifier. */
+export function isEcho(type: number, six: boolean): boolean {
+  if (six) return type === Type6.Echo || type === Type6.EchoReply
+  return type === Type4.Echo || type === Type4.EchoReply
+}

@@ -66,6 +66,7 @@ export class IcmpErrors {
    */
   refuse(packet: Packet, what: Problem, rest = 0, from?: RouterInterface): void {
     const pool = this.#pool
+    packet.recorded = false
     if (packet.flow !== NO_FLOW) this.#hooks.restore(packet)
     const four = u8(pool.mem, packet.head) >>> 4 === 4
     const about = four ? what.four : what.six

@@ -78,6 +78,7 @@ export class Ingress {
     const group = eth.isGroup(mem, head)
     if (!group && !isMacAt(mem, head, from.mac)) return this.#pool.drop(packet, DropReason.NotForUs)
     const type = eth.type(mem, head)
+    if (packet.recorded) this.#pool.notes.routed = true
     if (type === eth.EtherType.Ipv4) return this.#receive4(from, packet, group)
     if (type === eth.EtherType.Ipv6) return this.#receive6(from, packet, group)
     if (type === eth.EtherType.Arp) return this.#neighbors.receiveArp(from.link, packet)
@@ -248,7 +249,7 @@ export class Ingress {
 }
 
 /** True if a partial checksum lies behind the IP header and inside the packet. */
-function isOffloadFit({ csumStart, csumOffset, head, len }: Packet, least: number): boolean {
+export function isOffloadFit({ csumStart, csumOffset, head, len }: Packet, least: number): boolean {
   if (csumStart === 0) return true
   return csumStart >= least && csumStart + csumOffset + 2 <= head + len
 }

@@ -111,11 +111,13 @@ export class Nat implements Hooks {
   /** The policy of a leg; undefined: forget it. */
   setNetwork(iface: RouterInterface, network: NatNetwork | undefined): void {
     this.#legs.setNetwork(iface, network)
+    this.#pool.notes.changed()
   }
 
   /** Whether a leg leads outside. One that no longer does ends what was masqueraded. */
   setExternal(iface: RouterInterface, external: boolean): void {
     this.#legs.setExternal(iface, external)
+    this.#pool.notes.changed()
     if (!external) this.#marks.endMasqueraded()
   }
 
@@ -125,21 +127,25 @@ export class Nat implements Hooks {
    */
   publish(mapping: PortMapping): void {
     this.#rules.publish(mapping)
+    this.#pool.notes.changed()
   }
 
   /** Its connections end at once. Idempotent. */
   unpublish(mapping: PortMapping): void {
     this.#marks.remove(this.#rules.find(mapping))
+    this.#pool.notes.changed()
   }
 
   /** @throws as {@link publish}. Precondition: its balance has at most 4096 backends. */
   addService(service: VirtualService): void {
     this.#rules.addService(service)
+    this.#pool.notes.changed()
   }
 
   /** Its connections end at once. Idempotent. */
   removeService(service: VirtualService): void {
     this.#marks.remove(this.#rules.find(service))
+    this.#pool.notes.changed()
   }
 
   /** End the connections that a backend of a service has. */

@@ -62,7 +62,7 @@ export class Router {
   /** Asks stations whether they are there. */
   readonly prober: Prober
   readonly #options: RouterOptions
-  readonly #routing = new Routing()
+  readonly #routing: Routing
   readonly #interfaces: (RouterInterface | undefined)[] = []
   readonly #advertisers: (Advertiser | undefined)[] = []
   readonly #egress: Egress
@@ -73,6 +73,7 @@ export class Router {
   constructor(options: RouterOptions) {
     const { pool, clock, random, neighborsMax } = options
     this.#options = options
+    this.#routing = new Routing(pool.notes.changed)
     const { fib4, fib6 } = this.#routing
     this.fib4 = fib4
     this.fib6 = fib6
@@ -84,6 +85,7 @@ export class Router {
       clock,
       random,
       unreachable: (_link, packet) => errors.refuse(packet, Problems.Host),
+      changed: pool.notes.changed,
       ...(neighborsMax === undefined ? {} : { entriesMax: neighborsMax }),
     })
     const egress = new Egress({ pool, random, fib4, fib6, neighbors, interfaces })

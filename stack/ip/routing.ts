@@ -23,10 +23,16 @@ const OWN_KINDS: readonly RouteKind[] = ['local', 'broadcast', 'connected']
 const CONFIGURED_KINDS: readonly RouteKind[] = ['static', 'blackhole']
 
 export class Routing {
-  readonly fib4: Fib = new Fib(4)
-  readonly fib6: Fib = new Fib(6)
+  readonly fib4: Fib
+  readonly fib6: Fib
   /** Static routes whose next router is on no connected network now. */
   #waiting: Route[] = []
+
+  /** `changed`: see {@link Fib}. */
+  constructor(changed: () => void) {
+    this.fib4 = new Fib(4, changed)
+    this.fib6 = new Fib(6, changed)
+  }
 
   fib(family: Family): Fib {
     return family === 4 ? this.fib4 : this.fib6

@@ -183,14 +183,10 @@ function portField(
     if (at + 4 > end) return 0
     return destination ? at + 2 : at
   }
+  const six = protocol === ipv4.Protocol.Icmp6
+  if (!six && protocol !== ipv4.Protocol.Icmp) return 0
   if (at + icmp.HEADER_BYTES > end) return 0
-  const type = u8(mem, at)
-  const echo =
-    protocol === ipv4.Protocol.Icmp
-      ? type === icmp.Type4.Echo || type === icmp.Type4.EchoReply
-      : protocol === ipv4.Protocol.Icmp6 &&
-        (type === icmp.Type6.Echo || type === icmp.Type6.EchoReply)
-  return echo ? at + icmp.REST : 0
+  return icmp.isEcho(u8(mem, at), six) ? at + icmp.REST : 0
 }
 
 /** Where the 16-bit checksum lies, or 0 if there is none or it is cut off. */

@@ -124,10 +124,7 @@ function transport(
   if (at + icmp.HEADER_BYTES > end) return TupleKind.Malformed
   const six = protocol === ipv4.Protocol.Icmp6
   const type = u8(mem, at)
-  const echo = six
-    ? type === icmp.Type6.Echo || type === icmp.Type6.EchoReply
-    : type === icmp.Type4.Echo || type === icmp.Type4.EchoReply
-  if (echo) {
+  if (icmp.isEcho(type, six)) {
     const id = u16(mem, at + icmp.REST)
     words[PORTS] = (id << 16) | id
     return result
