@@ -16,6 +16,7 @@ export const OUTSIDE_HANDLERS: Readonly<Record<string, Handler>> = {
     const [service, backend] = texts(body, ['service', 'backend'])
     return controller.drain(service!, backend!)
   },
+  'GET /v1/flows': ({ controller }, query) => controller.flows(query.get('device') ?? undefined),
   'GET /v1/conntrack': ({ controller }, query) => controller.conntrack(flowFilter(query)),
   'POST /v1/conntrack/delete': ({ controller }, query) => ({
     deleted: controller.deleteFlows(flowFilter(query)),

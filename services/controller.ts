@@ -30,6 +30,7 @@ import { EMPTY, type State } from './state.ts'
 import { type TraceRequest, type TraceResult, trace } from './trace.ts'
 import * as views from './views.ts'
 import * as counters from './views_counters.ts'
+import { type CachedFlow, flows } from './views_flows.ts'
 import * as outside from './views_outside.ts'
 
 export interface ApplyReport {
@@ -135,6 +136,11 @@ export class Controller {
   /** @throws StackError `not-found`. */
   conntrack(filter: outside.FlowFilter = {}): ConntrackRow[] {
     return outside.conntrack(this.node, filter)
+  }
+
+  /** @throws StackError `not-found`. */
+  flows(device?: string): CachedFlow[] {
+    return flows(this.node, device)
   }
 
   /** Forget connections; how many. @throws StackError `not-found`. */

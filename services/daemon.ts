@@ -26,6 +26,7 @@ import { type ApplyReport, Controller } from './controller.ts'
 import type { Events } from './events.ts'
 import type { Links } from './links.ts'
 import type { Log } from './log.ts'
+import type { NodeLimits } from './node.ts'
 import { packageVersion } from './version.ts'
 
 /** Applies that may wait for the one that runs. */
@@ -51,6 +52,7 @@ export interface DaemonOptions {
   readonly file: string
   readonly config: Config
   readonly socketPath: string
+  readonly limits?: NodeLimits
 }
 
 export class Daemon implements Served {
@@ -66,7 +68,7 @@ export class Daemon implements Served {
   #closed: Promise<void> | undefined
 
   constructor(options: DaemonOptions) {
-    const { runtime, log, events } = options
+    const { runtime, log, events, limits } = options
     const { pool, clock, random, links, onDevice } = runtime
     this.#options = options
     this.events = events
@@ -76,6 +78,7 @@ export class Daemon implements Served {
       random,
       links,
       log,
+      ...limits,
       ...(onDevice && { onDevice }),
     })
     this.#api = new ApiServer(this)

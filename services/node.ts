@@ -45,16 +45,20 @@ import {
 } from './state.ts'
 import { Uplink } from './uplink.ts'
 
-export interface NodeOptions {
+/** How much a node remembers; what is left out has the stack's own defaults. */
+export interface NodeLimits {
+  /** Flows in the flow cache, of each family; 0: there is no cache. */
+  readonly flowsMax?: number
+  /** Connections tracked. */
+  readonly connectionsMax?: number
+}
+
+export interface NodeOptions extends NodeLimits {
   readonly pool: Pool
   readonly clock: Clock
   readonly random: Random
   readonly links: Links
   readonly log: Log
-  /** Flows that the flow cache holds of each family; 0: there is none. Left out: its default. */
-  readonly flowsMax?: number
-  /** Connections tracked at most; left out: the default of {@link Conntrack}. */
-  readonly connectionsMax?: number
   /** Told of every device that is to be polled, and when it is no more. */
   readonly onDevice?: (device: Device, added: boolean) => void
 }

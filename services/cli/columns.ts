@@ -1,6 +1,6 @@
 /** Columns of the tables that commands and the demo print, by the rows of ../views.ts. */
 
-import type { ConntrackRow, ConntrackSide } from '../../stack/ip/conntrack_list.ts'
+import type { ConntrackRow } from '../../stack/ip/conntrack_list.ts'
 import type {
   EndpointRow,
   FdbRow,
@@ -10,6 +10,7 @@ import type {
   SandboxRow,
 } from '../views.ts'
 import type { DeviceRow, DropRow } from '../views_counters.ts'
+import type { CachedFlow, FlowSide } from '../views_flows.ts'
 import type { BackendRow, PortRow, ServiceRow, UplinkRow } from '../views_outside.ts'
 import { type Column, duration, grouped, scaled } from './table.ts'
 
@@ -136,8 +137,21 @@ function packets({ original, reply }: ConntrackRow): number {
   return original.packets + reply.packets
 }
 
+export const FLOWS: readonly Column<CachedFlow>[] = [
+  { title: 'IN BY', cell: ({ from }) => from },
+  { title: 'PROTO', cell: ({ protocol }) => protocol },
+  { title: 'FROM', cell: ({ original }) => socket(original, 'src') },
+  { title: 'TO', cell: ({ original }) => socket(original, 'dst') },
+  { title: 'OUT BY', cell: ({ to, drop }) => to ?? `dropped: ${drop}` },
+  { title: 'FROM', cell: ({ translated }) => translated && socket(translated, 'src') },
+  { title: 'TO', cell: ({ translated }) => translated && socket(translated, 'dst') },
+  { title: 'PACKETS', cell: (row) => grouped(row.packets), right: true },
+  { title: 'OCTETS', cell: ({ bytes }) => scaled(bytes), right: true },
+  { title: 'IDLE', cell: ({ idleMs }) => duration(idleMs), right: true },
+]
+
 /** `10.1.0.11:80`, `[fd00:1::11]:80`, or the address where there are no ports. */
-export function socket(side: ConntrackSide, end: 'src' | 'dst'): string {
+export function socket(side: FlowSide, end: 'src' | 'dst'): string {
   const port = end === 'src' ? side.srcPort : side.dstPort
   const address = side[end]
   if (port === 0) return address

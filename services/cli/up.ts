@@ -27,6 +27,8 @@ interface UpOptions {
   readonly engine: EngineChoice
   readonly offload: boolean
   readonly pool?: number
+  readonly connections?: number
+  readonly flows?: number
   readonly logLevel: string
   readonly logFormat: string
 }
@@ -34,6 +36,8 @@ interface UpOptions {
 /** Bounds of --pool, in megabytes; left out: the runtime's own counts. */
 const POOL_MIN_MB = 8
 const POOL_MAX_MB = 4096
+/** Bounds of --connections and --flows: some 2 GB of memory. */
+const COUNT_MAX = 8_388_608
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent']
 const LOG_FORMATS = ['auto', 'json', 'pretty']
 
@@ -49,6 +53,8 @@ export function addUp(program: Command): void {
     )
     .option('--no-offload', 'plain frames only: no super-frames, checksums complete')
     .option('--pool <megabytes>', 'packet memory', integer(POOL_MIN_MB, POOL_MAX_MB))
+    .option('--connections <count>', 'connections tracked at most', integer(1, COUNT_MAX))
+    .option('--flows <count>', 'flows cached, of each family; 0: none', integer(0, COUNT_MAX))
     .addOption(
       new Option('--log-level <level>', 'least important lines to log')
         .choices(LOG_LEVELS)
@@ -79,9 +85,14 @@ async function up(path: string, options: UpOptions): Promise<void> {
   try {
     const runtime = new Runtime({ ...options, ...slots(options.pool) })
     log.info({ engine: runtime.describe }, 'starting')
+    const { connections: connectionsMax, flows: flowsMax } = options
+    const limits = {
+      ...(connectionsMax !== undefined && { connectionsMax }),
+      ...(flowsMax !== undefined && { flowsMax }),
+    }
     const socket = resolve(options.socket ?? socketPath(name))
     await run(
-      new Daemon({ runtime, log, events, file: resolve(path), config, socketPath: socket }),
+      new Daemon({ runtime, log, events, file: resolve(path), config, socketPath: socket, limits }),
       signals.asked,
     )
     log.info('stopped')

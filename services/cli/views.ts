@@ -1,6 +1,6 @@
 /**
- * The commands that show what a daemon knows: `ls`, `inspect`, `fdb`, `neigh`, `routes`, `stats`
- * and `drops`. Each asks once and prints tables; with `--json`, what the API said.
+ * The commands that show what a daemon knows: `ls`, `inspect`, `fdb`, `neigh`, `routes`, `flows`,
+ * `stats` and `drops`. Each asks once and prints tables; with `--json`, what the API said.
  */
 import type { Command } from 'commander'
 import type { DaemonInfo } from '../api_types.ts'
@@ -11,6 +11,7 @@ import {
   DEVICES,
   DROPS,
   FDB,
+  FLOWS,
   INTERFACES,
   type InterfaceRow,
   NEIGHBORS,
@@ -42,6 +43,11 @@ export function addViews(program: Command): void {
   readingCommand(program, 'routes', 'routes of the router')
     .addHelpText('after', examples('tapline routes'))
     .action((options: DaemonOptions) => show(options, { path: 'routes', columns: ROUTES }))
+  readingCommand(program, 'flows [device]', 'flows in the cache, the latest first')
+    .addHelpText('after', examples('tapline flows', 'tapline flows web1/eth0'))
+    .action((device: string | undefined, options: DaemonOptions) =>
+      show(options, { path: 'flows', query: { device }, columns: FLOWS }),
+    )
   readingCommand(program, 'stats', 'packets and octets of every device, packet memory, engine')
     .addHelpText('after', examples('tapline stats', 'tapline stats --json | jq .pool'))
     .action(stats)

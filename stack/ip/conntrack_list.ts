@@ -59,6 +59,11 @@ const NAMES = new Map<number, string>([
 ])
 const PROTOCOL_MASK = 0xff
 
+/** The name of an IP protocol, or its number. */
+export function protocolName(number: number): string {
+  return NAMES.get(number) ?? String(number)
+}
+
 export function describeFlow(table: FlowTable, flow: number): ConntrackRow {
   const words = new Int32Array(TUPLE_WORDS)
   const side = (direction: number): ConntrackSide => {
@@ -79,7 +84,7 @@ export function describeFlow(table: FlowTable, flow: number): ConntrackRow {
   const assured = table.isAssured(flow)
   const idle = assured ? 'assured' : answered
   return {
-    protocol: NAMES.get(number) ?? String(number),
+    protocol: protocolName(number),
     zone: words[PROTOCOL]! >>> 8,
     state: number === ipv4.Protocol.Tcp ? TCP_STATE_NAMES[table.state(flow)]! : idle,
     assured,

@@ -8,6 +8,7 @@ import type { Host } from '../../services/fabric/host.ts'
 import type { FlowEvent } from '../../services/flow_events.ts'
 import type { Inspection, Listing, RouteRow } from '../../services/views.ts'
 import type { Stats } from '../../services/views_counters.ts'
+import type { CachedFlow } from '../../services/views_flows.ts'
 import type { PortRow, ServiceRow } from '../../services/views_outside.ts'
 import type { ConntrackRow } from '../../stack/ip/conntrack_list.ts'
 import { DaemonLab, eventually } from './daemon_lab.ts'
@@ -191,6 +192,42 @@ describe('connections', () => {
     expect((await tapline('conntrack', '--port', '0'))[0]).toBe(2)
     expect((await tapline('conntrack', '--sandbox', 'nobody'))[0]).toBe(1)
     await expect(lab.client.get('conntrack', { port: 'x' })).rejects.toThrow('port is a number')
+  })
+})
+
+describe('flows', () => {
+  it('are in the cache after their first packets, with what became of them', async () => {
+    const client = host('outside').udp()
+    const server = host('web').udp(5300)
+    let heard = 0
+    server.onMessage(() => heard++)
+    for (let i = 1; i <= 4; i++) {
+      client.send('again', '203.0.113.2', 53)
+      await eventually(() => heard === i)
+    }
+    const list = (device?: string): Promise<CachedFlow[]> =>
+      lab.client.get<CachedFlow[]>('flows', { device })
+    const [flow] = await list('web/eth0')
+    expect(flow).toMatchObject({
+      from: 'uplink',
+      to: 'web/eth0',
+      protocol: 'udp',
+      original: { src: '203.0.113.1', dst: '203.0.113.2', dstPort: 53 },
+      translated: { src: '203.0.113.1', dst: '10.1.0.11', dstPort: 5300 },
+      routed: true,
+      tracked: true,
+      drop: null,
+    })
+    expect(flow!.packets).toBeGreaterThan(0)
+    const [code, table] = await tapline('flows')
+    expect(code).toBe(0)
+    expect(table).toMatch(/^uplink +udp +203\.0\.113\.1:\d+ +203\.0\.113\.2:53 +web\/eth0 /m)
+    expect(await list('app/eth0')).toEqual([])
+    await lab.client.post('ports/remove', { spec: '53/udp' })
+    expect(await list(), 'any change ends all').toEqual([])
+    expect((await tapline('flows', 'nobody/eth0'))[0]).toBe(1)
+    client.close()
+    server.close()
   })
 })
 
