@@ -26,6 +26,8 @@ import { type ConntrackFilter, type ConntrackRow, listFlows } from './conntrack_
 import { isOver, Step, TcpState, TcpTracker } from './conntrack_tcp.ts'
 import { DEFAULT_TIMEOUTS, idleMs, type Timeouts, tcpTimeoutsMs } from './conntrack_timeouts.ts'
 import * as ipv4 from './ipv4.ts'
+import { strideOf } from './stride.ts'
+import * as tcp from './tcp.ts'
 import { findTransport, PROTOCOL } from './tuple.ts'
 import { TupleIndex } from './tuple_index.ts'
 
@@ -41,8 +43,6 @@ const SWEEP_MS = 1000
 const SWEEP_BUDGET = 4096
 /** Entries looked at for one to give up when the table is full. */
 export const EARLY_DROP_MAX = 64
-/** Those lie apart by this part of the table, so that no long row of assured ones is in the way. */
-const GOLDEN = 0.618034
 
 const Status = { Live: 1, Answered: 2, Assured: 4 } as const
 
@@ -174,6 +174,18 @@ export class Conntrack {
     this.#packets[flow]!++
     this.#octets[flow]! += end - ip
     return 0
+  }
+
+  /**
+   * True if a packet of `flow`, its IP header at `ip`, begins another connection after this one is
+   * over: a SYN in time_wait or closed (RFC 9293 §3.6.1).
+   */
+  isSucceeded(flow: number, packet: Packet, ip: number): boolean {
+    if (!isOver(this.#tcp.state(flow >>> 1))) return false
+    const { mem } = this.#pool
+    const end = packet.head + packet.len
+    const at = ip + findTransport(mem, ip, end)
+    return at > ip && tcp.isHeader(mem, at, end - at) && tcp.isOpening(mem, at)
   }
 
   #updateTcp(flow: number, ip: number, end: number): boolean {
@@ -335,15 +347,4 @@ export class Conntrack {
   #now(): number {
     return Math.floor(this.#clock.nowMs / TICK_MS)
   }
-}
-
-/** About the golden part of the table, and without a common divisor, so as to come everywhere. */
-function strideOf(entriesMax: number): number {
-  let stride = Math.max(1, Math.round(entriesMax * GOLDEN))
-  while (divisor(stride, entriesMax) > 1) stride++
-  return stride
-}
-
-function divisor(a: number, b: number): number {
-  return b === 0 ? a : divisor(b, a % b)
 }

@@ -225,7 +225,7 @@ export class FlowCache {
     if (protocol === ipv4.Protocol.Tcp || protocol === ipv4.Protocol.Udp) {
       put32(mem, l4, ports)
       field = l4 + (protocol === ipv4.Protocol.Tcp ? tcp.CHECKSUM : UDP_CHECKSUM)
-    } else put16(mem, l4 + icmp.REST, ports)
+    } else put16(mem, l4 + icmp.REST, (ports >>> 16) | ports)
     const before = u16(mem, field)
     if (packet.csumStart !== 0 && packet.csumStart + packet.csumOffset === field) {
       put16(mem, field, fold(before + (words[at + table.pathAt]! >>> 16)))
@@ -302,7 +302,8 @@ export class FlowCache {
     words[at + table.flowAt] = packet.flow >= 0 ? packet.flow : NO_FLOW
     for (let i = SRC; i < key.length; i++) words[at + table.addressesAt + i - SRC] = left[i]!
     words[at + table.portsAt] = left[PORTS]!
-    words[at + table.checksumsAt] = (fold(pseudo + portsDifference(key, left)) << 16) | header
+    words[at + table.checksumsAt] =
+      (fold(pseudo + difference(key, left, PORTS, PORTS + 1)) << 16) | header
     words[at + table.usedAt] = this.#clock.nowMs
   }
 
@@ -382,14 +383,4 @@ function difference(before: Int32Array, after: Int32Array, from: number, to: num
     total += (removed >>> 16) + (removed & 0xffff) + (after[i]! >>> 16) + (after[i]! & 0xffff)
   }
   return total
-}
-
-/** As {@link difference}, of the ports; an echo has its identifier twice in the word for them. */
-function portsDifference(before: Int32Array, after: Int32Array): number {
-  const protocol = before[PROTOCOL]!
-  if (protocol === ipv4.Protocol.Tcp || protocol === ipv4.Protocol.Udp) {
-    return difference(before, after, PORTS, PORTS + 1)
-  }
-  if (before[PORTS] === after[PORTS]) return 0
-  return (~before[PORTS]! & 0xffff) + (after[PORTS]! & 0xffff)
 }

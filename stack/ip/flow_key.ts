@@ -17,6 +17,7 @@ import * as icmp from './icmp.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
 import * as tcp from './tcp.ts'
+import { echoPorts } from './tuple.ts'
 
 /** Which table a flow is in. */
 export const Kind = { None: 0, Four: 4, Six: 6 } as const
@@ -92,9 +93,10 @@ function readTransport(
   }
   if (protocol !== ipv4.Protocol.Icmp && protocol !== ipv4.Protocol.Icmp6) return -1
   const type = u8(mem, at)
-  if (!icmp.isEcho(type, protocol === ipv4.Protocol.Icmp6)) return -1
-  const id = u16(mem, at + icmp.REST)
-  key[PORTS] = (id << 16) | id
+  const six = protocol === ipv4.Protocol.Icmp6
+  const reply = icmp.isEchoReply(type, six)
+  if (!reply && !icmp.isEchoRequest(type, six)) return -1
+  key[PORTS] = echoPorts(u16(mem, at + icmp.REST), reply)
   return type
 }
 

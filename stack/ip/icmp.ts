@@ -70,8 +70,10 @@ export function isError6(type: number): boolean {
   return type < 128
 }
 
-/** An echo request or its reply, of ICMPv6 if `six`: they have an identifier. */
-export function isEcho(type: number, six: boolean): boolean {
-  if (six) return type === Type6.Echo || type === Type6.EchoReply
-  return type === Type4.Echo || type === Type4.EchoReply
+export function isEchoRequest(type: number, six: boolean): boolean {
+  return type === (six ? Type6.Echo : Type4.Echo)
+}
+
+export function isEchoReply(type: number, six: boolean): boolean {
+  return type === (six ? Type6.EchoReply : Type4.EchoReply)
 }

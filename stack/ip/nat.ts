@@ -42,7 +42,16 @@ import { NatStart, PENDING, ruleOf } from './nat_start.ts'
 import { type MappingMode, PortPool } from './port_pool.ts'
 import type { RouterInterface } from './router_interface.ts'
 import * as translate from './translate.ts'
-import { DST, invert, kindOf, readTuple, SRC, TUPLE_WORDS, TupleKind } from './tuple.ts'
+import {
+  DST,
+  invert,
+  isEchoReply,
+  kindOf,
+  readTuple,
+  SRC,
+  TUPLE_WORDS,
+  TupleKind,
+} from './tuple.ts'
 
 export interface NatOptions {
   readonly pool: Pool
@@ -169,8 +178,15 @@ export class Nat implements Hooks {
     if (kind === TupleKind.Error) return this.#related.enterError(packet, ip, this.#start.original)
     if (kind !== TupleKind.Flow) return true
     const first = this.#fragments.read(mem, ip, end)
-    const flow = conntrack.find(this.#start.original)
-    if (flow < 0) return this.#start.enter(packet, ip, first)
+    let flow = conntrack.find(this.#start.original)
+    if (flow >= 0 && conntrack.isSucceeded(flow, packet, ip)) {
+      // By a connection that may go elsewhere: other rules, other backends.
+      if (!packet.traced) conntrack.remove(flow)
+      flow = NO_FLOW
+    }
+    if (flow < 0) {
+      return isEchoReply(this.#start.original) || this.#start.enter(packet, ip, first)
+    }
     const datagram = first && !packet.traced ? this.#fragments.begin() : -1
     if (!this.#enterKnown(packet, ip, flow)) return false
     if (datagram >= 0) this.#fragments.settle(datagram, flow)

@@ -217,9 +217,8 @@ export class PortPool {
 
   /** Put the port into the tuple, and ask. */
   #isFree(reply: Int32Array, port: number): boolean {
-    const echo = isEcho(reply)
-    reply[PORTS] = echo ? (port << 16) | port : (reply[PORTS]! & ~0xffff) | port
-    if (!echo && (port === 0 || this.#options.isReserved?.(reply))) return false
+    reply[PORTS] = (reply[PORTS]! & ~0xffff) | port
+    if (!isEcho(reply) && (port === 0 || this.#options.isReserved?.(reply))) return false
     return !this.#options.isTaken(reply)
   }
 

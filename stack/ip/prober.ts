@@ -206,7 +206,7 @@ export class Prober {
     tuple[PROTOCOL] = protocolOf(kind, target)
     for (let draw = 0; draw < DRAWS_MAX; draw++) {
       const own = PORT_MIN + this.#options.random.below(PORT_COUNT)
-      tuple[PORTS] = (own << 16) | (kind === 'icmp' ? own : port)
+      tuple[PORTS] = (own << 16) | (kind === 'icmp' ? 0 : port)
       this.#table.key.set(tuple)
       if (this.#table.find() >= 0) continue
       invert(tuple, this.#reply)
@@ -233,7 +233,7 @@ export class Prober {
     } else ipv6.putHeader(mem, head, { payloadBytes: bytes, next: protocol, hopLimit: DEFAULT_TTL })
     mem.fill(0, at, at + bytes)
     const ports = this.#tuple[PORTS]!
-    if (kind === 'icmp') putEcho(mem, at, four, ports & 0xffff)
+    if (kind === 'icmp') putEcho(mem, at, four, ports >>> 16)
     else put32(mem, at, ports)
     if (kind === 'tcp') putSyn(mem, at, sequence)
     if (kind === 'udp') {

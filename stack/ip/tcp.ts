@@ -30,3 +30,8 @@ export function headerBytes(mem: Uint8Array, at: number): number {
 export function flags(mem: Uint8Array, at: number): number {
   return u8(mem, at + FLAGS)
 }
+
+/** True for the first segment of a connection: SYN, and nothing that comes later. */
+export function isOpening(mem: Uint8Array, at: number): boolean {
+  return (flags(mem, at) & (Flag.Syn | Flag.Ack | Flag.Rst | Flag.Fin)) === Flag.Syn
+}

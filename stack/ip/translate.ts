@@ -171,7 +171,7 @@ function mend(mem: Uint8Array, at: number, difference: number, protocol: number)
   put16(mem, at, protocol === ipv4.Protocol.Udp && after === 0 ? 0xffff : after)
 }
 
-/** Where the port or the echo identifier lies, or 0. */
+/** Where the port lies, or the identifier of an echo, which is the port of who asked; or 0. */
 function portField(
   mem: Uint8Array,
   at: number,
@@ -186,7 +186,9 @@ function portField(
   const six = protocol === ipv4.Protocol.Icmp6
   if (!six && protocol !== ipv4.Protocol.Icmp) return 0
   if (at + icmp.HEADER_BYTES > end) return 0
-  return icmp.isEcho(u8(mem, at), six) ? at + icmp.REST : 0
+  const type = u8(mem, at)
+  const own = destination ? icmp.isEchoReply(type, six) : icmp.isEchoRequest(type, six)
+  return own ? at + icmp.REST : 0
 }
 
 /** Where the 16-bit checksum lies, or 0 if there is none or it is cut off. */

@@ -6,7 +6,8 @@
  *   source 4 | dest. 4  | src port, dst port | protocol, zone
  * ```
  * Addresses are IPv4-mapped as in address.ts, so both families are of one form. An ICMP echo has
- * its identifier for both ports; protocols without ports have zeros. An ICMP error is told by the
+ * its identifier as the port of who asked, and zero for the other: so the question of one side is
+ * not taken for an answer to the other's. Protocols without ports have zeros. An ICMP error is told by the
  * tuple of the packet that it quotes: whose error it is (RFC 5508 §4.2).
  */
 import { loadWords } from '../address.ts'
@@ -124,9 +125,8 @@ function transport(
   if (at + icmp.HEADER_BYTES > end) return TupleKind.Malformed
   const six = protocol === ipv4.Protocol.Icmp6
   const type = u8(mem, at)
-  if (icmp.isEcho(type, six)) {
-    const id = u16(mem, at + icmp.REST)
-    words[PORTS] = (id << 16) | id
+  if (icmp.isEchoRequest(type, six) || icmp.isEchoReply(type, six)) {
+    words[PORTS] = echoPorts(u16(mem, at + icmp.REST), icmp.isEchoReply(type, six))
     return result
   }
   const error = six ? icmp.isError6(type) : icmp.isError4(type)
@@ -151,6 +151,18 @@ function quoted(
     return false
   }
   return kindOf(readTuple(mem, ip, end, words, true)) === TupleKind.Flow
+}
+
+/** The ports of an ICMP echo with this identifier. */
+export function echoPorts(id: number, reply: boolean): number {
+  return reply ? id : id << 16
+}
+
+/** True for an answer to an echo: alone it begins no connection. */
+export function isEchoReply(words: Int32Array): boolean {
+  const protocol = words[PROTOCOL]! & 0xff
+  if (protocol !== ipv4.Protocol.Icmp && protocol !== ipv4.Protocol.Icmp6) return false
+  return words[PORTS]! >>> 16 === 0 && words[PORTS] !== 0
 }
 
 /** The tuple of the other direction. */

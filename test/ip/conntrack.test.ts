@@ -74,7 +74,11 @@ describe('UDP, ICMP and others', () => {
   it('keeps an echo for 30 s and never thinks it assured, others for 600 s', () => {
     const request = echo4({ from: CLIENT, to: SERVER }, pattern(8))
     const { flow } = lab.see(request)
-    expect(lab.see(echo4({ from: SERVER, to: CLIENT }, pattern(8))).flow).toBe(flow ^ 1)
+    const answer = echo4({ from: SERVER, to: CLIENT }, pattern(8))
+    answer[20] = 0
+    expect(lab.see(answer).flow).toBe(flow ^ 1)
+    const back = lab.see(echo4({ from: SERVER, to: CLIENT }, pattern(8)))
+    expect(back.flow >>> 1, 'a question of its own').not.toBe(flow >>> 1)
     expect(lab.see(request).flow).toBe(flow)
     expect(lab.conntrack.isAssured(flow)).toBe(false)
     expect(lab.conntrack.remainingMs(flow)).toBe(30_000)

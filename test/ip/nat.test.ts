@@ -117,6 +117,15 @@ describe.each([
     lab.end()
   })
 
+  it('does not take the question of an echo for the answer to another', () => {
+    const lab = new NatLab()
+    lab.line(lab.front, echo(client, outside, 7))
+    expect(lab.line(lab.up, echo(outside, uplink, 7))).toMatch(`up ${uplink} > ${outside} ${name}`)
+    expect(lab.lines(lab.up, echo(outside, uplink, 8, true))).toEqual([])
+    expect(lab.line(lab.up, echo(outside, uplink, 7, true))).toMatch(`front ${outside} > ${client}`)
+    lab.end()
+  })
+
   it('translates errors about a connection, and shows who sent them', () => {
     const lab = new NatLab()
     const hop = family === 4 ? '192.0.2.77' : '2001:db8:7::7'
@@ -439,6 +448,22 @@ describe.each([
     lab.end()
     expect(balance.open).toEqual([0, 0])
     expect(balance.failures).toEqual([0, 0])
+  })
+
+  it('choose anew for a client that comes again from the port of a connection that is over', () => {
+    const lab = new NatLab()
+    const balance = new Turns([server, sibling])
+    lab.router.addAddress(lab.front, parseAddress(vip))
+    lab.nat.addService(serviceOf(balance))
+    const syn = segment([client, 700], [vip, 80], SYN)
+    const to = (target: string) => `${end(client, 700)} > ${end(target, 8000)} tcp`
+    expect(lab.line(lab.front, syn)).toBe(`back ${to(server)}`)
+    expect(lab.line(lab.front, syn), 'sent twice').toBe(`back ${to(server)}`)
+    lab.line(lab.back, segment([server, 8000], [client, 700], RST_ACK, { ack: 1 }))
+    expect(lab.line(lab.front, syn)).toBe(`front ${to(sibling)}`)
+    expect(balance.open).toEqual([0, 1])
+    expect(lab.conntrack.count).toBe(1)
+    lab.end()
   })
 
   it('hear of backends that refuse or stay silent', () => {

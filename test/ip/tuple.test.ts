@@ -95,12 +95,17 @@ describe('readTuple', () => {
   })
 
   it('knows an echo by its identifier, both ways, and other protocols by addresses alone', () => {
-    const ids = [0x1234, 0x1234]
-    expect(read(echo4(four, pattern(8))).words).toEqual(tuple(A4, B4, { ports: ids, protocol: 1 }))
-    expect(read(echo6(six, pattern(8))).words).toEqual(tuple(A6, B6, { ports: ids, protocol: 58 }))
+    const asked = [0x1234, 0]
+    const answered = [0, 0x1234]
+    expect(read(echo4(four, pattern(8))).words).toEqual(
+      tuple(A4, B4, { ports: asked, protocol: 1 }),
+    )
+    expect(read(echo6(six, pattern(8))).words).toEqual(
+      tuple(A6, B6, { ports: asked, protocol: 58 }),
+    )
     const answer = echo4(four, pattern(8))
     answer[20] = 0
-    expect(read(answer).words).toEqual(tuple(A4, B4, { ports: ids, protocol: 1 }))
+    expect(read(answer).words).toEqual(tuple(A4, B4, { ports: answered, protocol: 1 }))
     const gre = read(ip4({ ...four, protocol: 47 }, pattern(4)))
     expect(gre).toMatchObject({ kind: TupleKind.Flow, words: tuple(A4, B4, { protocol: 47 }) })
   })
