@@ -47,7 +47,7 @@ export class FlowNotes {
   /** It is sent on, if hops are left and it fits in so many octets; else 0. */
   mtuBytes = 0
   neighbor: number = NO_NEIGHBOR
-  /** Hears that the recorded packet is sent into `output`, of the device with counters port `port`. */
+  /** Hears that the recorded packet goes into `output`, to the device with counters port `port`. */
   left: (packet: Packet, output: Output, port: number) => void = () => {}
   /** Hears that the recorded packet is dropped. */
   dropped: (packet: Packet, reason: number) => void = () => {}

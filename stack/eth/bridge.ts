@@ -36,18 +36,7 @@ import {
   PortState,
 } from './bridge_port.ts'
 import { AGE_MS, BRIDGE_PORTS_MAX, FDB_MAX, Fdb } from './fdb.ts'
-import {
-  DST,
-  EtherType,
-  HEADER_BYTES,
-  isBroadcast,
-  isGroup,
-  isHeader,
-  isReservedGroup,
-  SRC,
-  TAG_BYTES,
-  type,
-} from './frame.ts'
+import * as eth from './frame.ts'
 import { type BridgeEvent, Learning } from './learning.ts'
 import { LoopGuard, type LoopGuardOptions } from './loopguard.ts'
 import { formatMac, isGroupMac, type Mac, mac } from './mac.ts'
@@ -228,7 +217,7 @@ export class Bridge {
     if (refusal >= 0) return pool.drop(packet, refusal)
     const vid = from.vlans === undefined ? 0 : from.vlans.classify(mem, frame)
     if (vid < 0) return pool.drop(packet, DropReason.VlanNotAllowed)
-    const group = isGroup(mem, frame + DST)
+    const group = eth.isGroup(mem, frame + eth.DST)
     if (group && from.storm !== undefined && !packet.traced) {
       const over = this.#overGroupLimit(from, packet)
       if (over >= 0) return pool.drop(packet, over)
@@ -238,7 +227,7 @@ export class Bridge {
       return pool.drop(packet, DropReason.BridgeLoop)
     }
     if (group) return this.#flood(from, packet, vid)
-    const entry = this.#fdb.find(vid, u16(mem, frame + DST), i32(mem, frame + DST + 2))
+    const entry = this.#fdb.find(vid, u16(mem, frame + eth.DST), i32(mem, frame + eth.DST + 2))
     if (entry < 0) return this.#unknown(from, packet, vid)
     if (packet.recorded) this.#note(from, packet, vid, entry)
     this.#unicast(from, this.#slots[this.#fdb.port(entry)]!, packet, vid)
@@ -251,19 +240,22 @@ export class Bridge {
     if (from.state !== PortState.Forwarding) {
       return from.state === PortState.Shut ? DropReason.BridgePortShut : DropReason.DeviceDown
     }
-    if (!isHeader(packet.len)) return DropReason.FrameRunt
-    if (type(mem, frame) === EtherType.Vlan && packet.len < HEADER_BYTES + TAG_BYTES) {
+    if (!eth.isHeader(packet.len)) return DropReason.FrameRunt
+    if (
+      eth.type(mem, frame) === eth.EtherType.Vlan &&
+      packet.len < eth.HEADER_BYTES + eth.TAG_BYTES
+    ) {
       return DropReason.FrameRunt
     }
-    const hi = u16(mem, frame + SRC)
-    const lo = i32(mem, frame + SRC + 2)
-    if (isGroup(mem, frame + SRC) || (hi | lo) === 0) return DropReason.BridgeSourceGroup
-    if (isReservedGroup(mem, frame + DST)) return DropReason.BridgeReservedGroup
+    const hi = u16(mem, frame + eth.SRC)
+    const lo = i32(mem, frame + eth.SRC + 2)
+    if (eth.isGroup(mem, frame + eth.SRC) || (hi | lo) === 0) return DropReason.BridgeSourceGroup
+    if (eth.isReservedGroup(mem, frame + eth.DST)) return DropReason.BridgeReservedGroup
     return from.maySend(hi, lo) ? -1 : DropReason.MacSpoofed
   }
 
   #overGroupLimit(from: Port, packet: Packet): number {
-    const broadcast = isBroadcast(this.#pool.mem, packet.head + DST)
+    const broadcast = eth.isBroadcast(this.#pool.mem, packet.head + eth.DST)
     const kind = broadcast ? StormClass.Broadcast : StormClass.Multicast
     if (from.storm!.admits(kind, packet)) return -1
     return broadcast ? DropReason.StormBroadcast : DropReason.StormMulticast
@@ -321,7 +313,7 @@ export class Bridge {
   #note(from: Port, packet: Packet, vid: number, to: number): void {
     const { mem, notes } = this.#pool
     const fdb = this.#fdb
-    const source = packet.head + SRC
+    const source = packet.head + eth.SRC
     const entry = fdb.find(vid, u16(mem, source), i32(mem, source + 2))
     const here = entry >= 0 && (fdb.isStatic(entry) || fdb.port(entry) === from.index)
     // A source that the bridge could not learn is counted with every frame.
@@ -332,10 +324,10 @@ export class Bridge {
 
   #explainSource(from: Port, packet: Packet, vid: number): void {
     const { mem } = this.#pool
-    const { hi, lo } = mac(mem, packet.head + SRC)
+    const { hi, lo } = mac(mem, packet.head + eth.SRC)
     const entry = this.#fdb.find(vid, hi, lo | 0)
     const vlan = from.vlans === undefined ? '' : ` in VLAN ${vid}`
-    this.#say(`in by ${from.name}${vlan}, to ${formatMac(mac(mem, packet.head + DST))}`)
+    this.#say(`in by ${from.name}${vlan}, to ${formatMac(mac(mem, packet.head + eth.DST))}`)
     const source = `the source ${formatMac({ hi, lo })}`
     if (entry < 0) return this.#say(`${source} is new; a real frame would teach it`)
     const known = this.#slots[this.#fdb.port(entry)]!
@@ -344,7 +336,7 @@ export class Bridge {
   }
 
   #explainFlood(from: Port, packet: Packet, vid: number): void {
-    const group = isGroup(this.#pool.mem, packet.head + DST)
+    const group = eth.isGroup(this.#pool.mem, packet.head + eth.DST)
     const to = this.#ports.filter((port) => from.refuses(port, vid) < 0).map(({ name }) => name)
     const why = group ? 'a group address' : 'an unknown destination'
     this.#say(`${why}: flooded to ${to.length === 0 ? 'nobody' : to.join(', ')}`)

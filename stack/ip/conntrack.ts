@@ -61,7 +61,7 @@ export class Conntrack {
   readonly entriesMax: number
   /** Called just before an entry goes, for whatever cause, with its Original flow. */
   ended: (flow: number) => void = () => {}
-  /** Called with the Original flow when an entry begins, and before it goes: for caches of flows. */
+  /** Called with the Original flow when an entry begins, and before it goes: for flow caches. */
   turned: (flow: number) => void = () => {}
   /** Hears every new entry, change of state and end, while somebody listens. */
   changed: ((flow: number, change: ConntrackChange) => void) | undefined = undefined
