@@ -2,6 +2,7 @@
 import type { Clock } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import type { Conntrack } from '../stack/ip/conntrack.ts'
+import type { ExpiryResets } from '../stack/ip/expiry_resets.ts'
 import type { FlowCache } from '../stack/ip/flow_cache.ts'
 import type { Nat } from '../stack/ip/nat.ts'
 import type { Router } from '../stack/ip/router.ts'
@@ -19,6 +20,7 @@ export interface Context {
   readonly log: Log
   readonly router: Router
   readonly conntrack: Conntrack
+  readonly expiryResets: ExpiryResets
   readonly nat: Nat
   /** In front of every device's elements; undefined: none. */
   readonly flows: FlowCache | undefined

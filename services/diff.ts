@@ -5,7 +5,7 @@
  * ```text
  *   unpublish, delete services -> leave -> delete routes -> close uplink -> delete sandboxes
  *     -> delete networks
- *     -> create networks -> open uplink -> add routes -> create sandboxes and join, one by one
+ *     -> how connections are tracked -> create networks -> open uplink -> add routes -> create sandboxes and join, one by one
  *     -> create and update services, publish
  * ```
  *
@@ -15,6 +15,7 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import { formatAddress, formatPrefix } from '../stack/address.ts'
+import type { TrackingConfig } from './config/model.ts'
 import { formatPort } from './ports.ts'
 import {
   type EndpointState,
@@ -29,6 +30,7 @@ import {
 } from './state.ts'
 
 export type Step =
+  | { readonly action: 'update-tracking'; readonly tracking: TrackingConfig }
   | { readonly action: 'create-network' | 'delete-network'; readonly network: NetworkState }
   | { readonly action: 'create-sandbox' | 'delete-sandbox'; readonly sandbox: SandboxState }
   | { readonly action: 'join' | 'leave' | 'update'; readonly endpoint: EndpointState }
@@ -110,7 +112,11 @@ function bring(
   changes: Changes,
 ): Step[] {
   const { uplink } = desired
+  const { tracking } = desired
   const steps: Step[] = [
+    ...(isDeepStrictEqual(current.tracking, tracking)
+      ? []
+      : [{ action: 'update-tracking', tracking } as const]),
     ...pick(desired.networks, changes.networks).map(
       (network): Step => ({ action: 'create-network', network }),
     ),
@@ -180,6 +186,7 @@ export interface StepReport {
 
 export function reportStep(step: Step): StepReport {
   const { action } = step
+  if ('tracking' in step) return { action, subject: 'connections', detail: '' }
   if ('network' in step) {
     const { name, driver, subnets } = step.network
     const list = subnets.map(({ subnet }) => formatPrefix(subnet))

@@ -103,7 +103,9 @@ export function plan(config: Config, held: State): State {
   const services = planServices(config, { endpoints }, (service, network) =>
     pools.get(network)!.vips(service),
   )
-  return { networks, sandboxes, endpoints, routes, uplink, ports, services, lost: new Set() }
+  const { tracking } = config
+  const lost = new Set<string>()
+  return { networks, sandboxes, endpoints, routes, uplink, ports, services, tracking, lost }
 }
 
 /** Subnets of every network: as written; else as they are; else from the default pools. */

@@ -14,6 +14,7 @@ import type {
   EndpointOptions,
   HealthcheckConfig,
   NetworkOptions,
+  TrackingConfig,
 } from './config/model.ts'
 import type { LinkRoute } from './links.ts'
 import type { PortConfig } from './ports.ts'
@@ -33,6 +34,7 @@ export interface State {
   readonly ports: ReadonlyMap<string, PortState>
   /** By name. */
   readonly services: ReadonlyMap<string, ServiceState>
+  readonly tracking: TrackingConfig
   /** Keys of endpoints whose device was lost from outside, or {@link UPLINK_KEY}. */
   readonly lost: ReadonlySet<string>
 }
@@ -48,6 +50,7 @@ export const EMPTY: State = {
   uplink: undefined,
   ports: new Map(),
   services: new Map(),
+  tracking: { timeouts: {}, resetExpired: false, nat: {} },
   lost: new Set(),
 }
 

@@ -7,6 +7,8 @@
  */
 import type { Address, Prefix } from '../../stack/address.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
+import type { Timeouts } from '../../stack/ip/conntrack_timeouts.ts'
+import type { NatPolicy } from '../../stack/ip/nat.ts'
 import type { SchedulerName } from '../../stack/ip/schedulers.ts'
 import type { PortConfig } from '../ports.ts'
 
@@ -18,6 +20,15 @@ export interface Config {
   /** Undefined: nothing leads outside. */
   readonly uplink: UplinkConfig | undefined
   readonly services: readonly ServiceConfig[]
+  readonly tracking: TrackingConfig
+}
+
+/** How connections are remembered and translated; what is left out has the stack's defaults. */
+export interface TrackingConfig {
+  readonly timeouts: Partial<Timeouts>
+  /** Tell both ends of a translated TCP connection that was idle for too long. */
+  readonly resetExpired: boolean
+  readonly nat: NatPolicy
 }
 
 /** The router's own leg to the outside. */

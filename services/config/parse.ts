@@ -41,6 +41,7 @@ import {
   sandboxSchema,
 } from './schema.ts'
 import { parseService } from './services.ts'
+import { parseTracking } from './tracking.ts'
 
 /** Larger than any configuration that the limits on devices allow. */
 const TEXT_MAX_BYTES = 8 << 20
@@ -100,6 +101,8 @@ interface Root {
   readonly routes?: unknown
   readonly uplink?: unknown
   readonly services?: unknown
+  readonly conntrack?: unknown
+  readonly nat?: unknown
 }
 
 /** Reads the entries of one file. */
@@ -135,6 +138,7 @@ class Reader {
       ),
       uplink: parseUplink(this.#root.uplink, this.#faults),
       services: services.filter((service) => service !== undefined),
+      tracking: parseTracking(this.#root, this.#faults),
     }
     const located: Located = {
       config,

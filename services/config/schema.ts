@@ -119,6 +119,8 @@ const FILE_KEYS: readonly string[] = [
   'services',
   'routes',
   'uplink',
+  'conntrack',
+  'nat',
 ]
 const FILE_LATER: readonly string[] = [
   'node',

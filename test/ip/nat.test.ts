@@ -229,6 +229,41 @@ describe.each([
     lab.end()
   })
 
+  it('lets everybody in by a mapping, if told, as long as it lives', () => {
+    const lab = new NatLab({ filtering: 'endpoint-independent' })
+    const from2 = datagram(outside2, 9, uplink, 5000)
+    const refused = (lines: string[]): void => {
+      expect(lines.join()).toMatch(new RegExp(`^up ${uplink} > ${outside2} ${name}`))
+    }
+    refused(lab.lines(lab.up, from2))
+    lab.line(lab.front, datagram(client, 5000, outside, 53))
+    expect(lab.line(lab.up, from2)).toBe(`front ${end(outside2, 9)} > ${end(client, 5000)} udp`)
+    expect(lab.line(lab.front, datagram(client, 5000, outside2, 9))).toBe(
+      `up ${end(uplink, 5000)} > ${end(outside2, 9)} udp`,
+    )
+    refused(lab.lines(lab.up, datagram(outside2, 9, uplink, 5001)))
+    lab.nat.configure({})
+    refused(lab.lines(lab.up, datagram(outside2, 10, uplink, 5000)))
+    expect(lab.line(lab.up, from2), 'goes on').toMatch(`front ${end(outside2, 9)}`)
+    lab.run(120_000)
+    lab.nat.configure({ filtering: 'endpoint-independent' })
+    refused(lab.lines(lab.up, from2))
+    lab.end()
+  })
+
+  it('takes its ports from the range it is told', () => {
+    const lab = new NatLab({ portMin: 20_000, portMax: 20_003 })
+    const ports = [5000, 20_001, 6000, 7000].map((port) => {
+      const line = lab.line(lab.front, datagram(client, port, outside, 53))
+      return Number(/:(\d+) >/.exec(line)![1])
+    })
+    expect(ports[1], 'kept').toBe(20_001)
+    expect([...ports].sort()).toEqual([20_000, 20_001, 20_002, 20_003])
+    lab.lines(lab.front, datagram(client, 8000, outside, 53))
+    expect(lab.drops()['nat-ports-exhausted']).toBe(1)
+    lab.end()
+  })
+
   it('forgets what is idle, and gives the port back', () => {
     const lab = new NatLab()
     lab.lines(lab.front, datagram(client, 5000, outside, 53))

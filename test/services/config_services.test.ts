@@ -42,6 +42,45 @@ function inPorts(ports: string, rest = '', networks = 'front'): string[] {
   return faults(`  s: { networks: [ ${networks} ], ports: [ ${ports} ] }\n${rest}`)
 }
 
+describe('what is said of connections', () => {
+  it('is read, with what is left out left to the stack', () => {
+    expect(good('').tracking).toEqual({ timeouts: {}, resetExpired: false, nat: {} })
+    const { tracking } = good(`conntrack:
+  timeouts: { tcp_established: 2h, udp_stream: 1m30s }
+  reset_expired: true
+nat: { mapping: endpoint-dependent, filtering: endpoint-independent, ports: "20000-29999" }
+`)
+    expect(tracking).toEqual({
+      timeouts: { tcpEstablishedMs: 7_200_000, udpStreamMs: 90_000 },
+      resetExpired: true,
+      nat: {
+        mode: 'endpoint-dependent',
+        filtering: 'endpoint-independent',
+        portMin: 20_000,
+        portMax: 29_999,
+      },
+    })
+  })
+
+  it('is refused where it is wrong', () => {
+    expect(faults('conntrack: { timeouts: { tcp_establishd: 1s, udp: 5 } }\n')).toEqual([
+      expect.stringMatching(/^f:11:\d+: unknown key "tcp_establishd".*"tcp_established"/),
+      expect.stringMatching(/^f:11:\d+: .*/),
+    ])
+    expect(faults('conntrack: { timeouts: { udp: soon } }\n')).toEqual([
+      'f:11:31: "soon" is not a duration, such as "2s", "500ms" or "1m30s"',
+    ])
+    for (const ports of ['80-90', '3000-2000', '2000', '1024-65536']) {
+      expect(faults(`nat: { ports: "${ports}" }\n`)).toEqual([
+        `f:11:15: "${ports}" is no range of ports from 1024 up, such as "20000-29999"`,
+      ])
+    }
+    expect(faults('nat: { mapping: none }\n')).toEqual([
+      expect.stringMatching(/^f:11:17: .*endpoint-independent/),
+    ])
+  })
+})
+
 describe('services', () => {
   it('have defaults', () => {
     const [service] = good(
