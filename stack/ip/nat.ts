@@ -42,16 +42,7 @@ import { type FilteringMode, NatStart, PENDING, ruleOf } from './nat_start.ts'
 import { type PortPolicy, PortPool } from './port_pool.ts'
 import type { RouterInterface } from './router_interface.ts'
 import * as translate from './translate.ts'
-import {
-  DST,
-  invert,
-  isEchoReply,
-  kindOf,
-  readTuple,
-  SRC,
-  TUPLE_WORDS,
-  TupleKind,
-} from './tuple.ts'
+import { DST, invert, kindOf, readTuple, SRC, TUPLE_WORDS, TupleKind } from './tuple.ts'
 
 export interface NatOptions extends NatPolicy {
   readonly pool: Pool
@@ -193,9 +184,7 @@ export class Nat implements Hooks {
       if (!packet.traced) conntrack.remove(flow)
       flow = NO_FLOW
     }
-    if (flow < 0) {
-      return isEchoReply(this.#start.original) || this.#start.enter(from, packet, ip, first)
-    }
+    if (flow < 0) return this.#start.enter(from, packet, ip, first)
     const datagram = first && !packet.traced ? this.#fragments.begin() : -1
     if (!this.#enterKnown(packet, ip, flow)) return false
     if (datagram >= 0) this.#fragments.settle(datagram, flow)

@@ -24,7 +24,7 @@ import { isFour, type NatRules, type Rule } from './nat_rules.ts'
 import type { PortPool } from './port_pool.ts'
 import type { RouterInterface } from './router_interface.ts'
 import * as translate from './translate.ts'
-import { DST, invert, PORTS, PROTOCOL, Sctp, SRC, TUPLE_WORDS } from './tuple.ts'
+import { DST, invert, isEchoReply, PORTS, PROTOCOL, Sctp, SRC, TUPLE_WORDS } from './tuple.ts'
 
 /** `Packet.flow` between the hooks, of the first packet of a connection. */
 export const PENDING = -2
@@ -110,11 +110,17 @@ export class NatStart {
       if (this.filtering === 'endpoint-independent') packet.recorded = false
       return this.#drop(packet, DropReason.NotPublished)
     }
-    if (rule === undefined && !legs.isExternal(from) && !legs.isExternal(out)) {
+    const masquerade = legs.masquerade(from, out, isFour(this.original))
+    const inside = rule === undefined && !legs.isExternal(from) && !legs.isExternal(out)
+    const stray = isEchoReply(this.original)
+    if (inside || (stray && masquerade === 'none')) {
       if (this.#datagram >= 0) fragments.settle(this.#datagram, Fate.Passed)
       return true
     }
-    const masquerade = legs.masquerade(from, out, isFour(this.original))
+    if (stray) {
+      if (packet.traced) explain(pool, 'an answer to no question that is known')
+      return this.#drop(packet, DropReason.ConntrackInvalid)
+    }
     const reason = this.#chooseSource(packet, out, masquerade)
     if (reason > 0) return this.#drop(packet, reason)
     if (packet.traced) {
