@@ -152,7 +152,8 @@ export interface NetworkOptions {
   readonly sandbox: string | undefined
   /** False: addresses are not translated on the way out, whatever the mode. */
   readonly masquerade: boolean
-  readonly gatewayMode: GatewayMode
+  readonly gatewayMode4: GatewayMode
+  readonly gatewayMode6: GatewayMode
   /** What sandboxes are seen as outside; undefined: the uplink's address. */
   readonly egress4: Address | undefined
   readonly egress6: Address | undefined
@@ -221,7 +222,8 @@ export const NO_NETWORK_OPTIONS: NetworkOptions = {
   macGuard: true,
   sandbox: undefined,
   masquerade: true,
-  gatewayMode: 'nat',
+  gatewayMode4: 'nat',
+  gatewayMode6: 'nat',
   egress4: undefined,
   egress6: undefined,
   binding4: undefined,

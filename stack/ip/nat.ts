@@ -286,7 +286,7 @@ export class Nat implements Hooks {
   /** What has no connection does not come in where that is needed, nor out with its own address. */
   #leaveUntracked(from: RouterInterface, out: RouterInterface, packet: Packet): boolean {
     const four = u8(this.#pool.mem, packet.head) >>> 4 === 4
-    const guarded = this.#legs.isGuarded(from, out)
+    const guarded = this.#legs.isGuarded(from, out, four)
     if (!guarded && this.#legs.masquerade(from, out, four) === 'none') return true
     if (packet.traced) explain(this.#pool, 'of no connection')
     return this.#drop(packet, DropReason.ConntrackInvalid)

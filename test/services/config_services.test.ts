@@ -392,6 +392,7 @@ describe('networks and the outside', () => {
       `name: t\nnetworks:\n  n:\n    driver_opts:
       ${B}.enable_ip_masquerade: "false"
       ${B}.gateway_mode_ipv4: routed
+      ${B}.gateway_mode_ipv6: nat-unprotected
       ${B}.host_binding_ipv4: 127.0.0.2
       com.docker.network.host_ipv4: 198.51.100.7
       com.docker.network.host_ipv6: "2001:db8::7"
@@ -399,7 +400,8 @@ describe('networks and the outside', () => {
     ).networks[0]!
     expect(formatConfig(read)).toMatchObject({
       masquerade: false,
-      gatewayMode: 'routed',
+      gatewayMode4: 'routed',
+      gatewayMode6: 'nat-unprotected',
       binding4: '127.0.0.2',
       egress4: '198.51.100.7',
       egress6: '2001:db8::7',
@@ -408,7 +410,6 @@ describe('networks and the outside', () => {
 
   it.each([
     [`${B}.gateway_mode_ipv4: nats`, 'expected nat, nat-unprotected, routed, isolated, got "nats"'],
-    [`${B}.gateway_mode_ipv4: nat, ${B}.gateway_mode_ipv6: routed`, 'one mode for both families'],
     [`${B}.gateway_mode_ipv6: isolated`, 'mode "isolated" is for networks with "internal: true"'],
     [`com.docker.network.host_ipv4: "::1"`, 'expected an IPv4 address, got "::1"'],
     [`${B}.host_binding_ipv4: here`, 'expected an IPv4 address, got "here"'],
