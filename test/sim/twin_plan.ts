@@ -2,9 +2,11 @@
  * Small nodes by chance: a configuration as a few choices, which can be changed in the middle of
  * traffic, and the stations that are on it.
  */
-import { type Address, contains, toBytes } from '../../stack/address.ts'
-import type { Mac } from '../../stack/eth/mac.ts'
+import type { Config } from '../../services/config/model.ts'
+import { parseConfig } from '../../services/config/parse.ts'
 import type { State } from '../../services/state.ts'
+import { type Address, toBytes } from '../../stack/address.ts'
+import type { Mac } from '../../stack/eth/mac.ts'
 import type { Random } from '../../stack/random.ts'
 
 interface NetworkChoice {
@@ -128,63 +130,84 @@ function networkOf(choice: NetworkChoice, index: number): object {
   }
 }
 
-/** The same as a file says it. */
-export function toFile(choice: Choice): object {
+/** The file in which all that may be there is. */
+function toFile(choice: Choice): object {
   const { networks, sandboxes, service } = choice
-  const present = sandboxes.map((one, i) => ({ ...one, i })).filter((one) => one.present)
-  const backends = present.filter(({ on }) => on.includes(service)).map(({ i }) => `s${i}`)
+  const all = sandboxes.map((one, i) => ({ ...one, i }))
+  const backends = all.filter(({ on }) => on.includes(service)).map(({ i }) => `s${i}`)
   const at = (n: number, i: number): object => ({
     ipv4_address: `10.${n}.0.${11 + i}`,
     ...(networks[n]!.six ? { ipv6_address: `fd00:${n}::${11 + i}` } : {}),
   })
-  const internal = (on: number[]): boolean => on.every((n) => networks[n]!.internal)
-  const via = present.find(({ on }) => !internal(on))
-  const hop = via?.on.find((n) => !networks[n]!.internal)
+  const open = networks.findIndex(({ internal }) => !internal)
+  const vips = [`10.${service}.0.100`, ...(networks[service]?.six ? [`fd00:${service}::100`] : [])]
+  const lb = {
+    network: `n${service}`,
+    vip: vips,
+    ports: ['9080:80', '9053:53/udp'],
+    scheduler: choice.scheduler,
+    backends,
+  }
   return {
     name: 'twin',
     networks: Object.fromEntries(networks.map((one, n) => [`n${n}`, networkOf(one, n)])),
     sandboxes: Object.fromEntries(
-      present.map(({ on, published, i }) => [
+      all.map(({ on, i }) => [
         `s${i}`,
         {
           networks: Object.fromEntries(on.map((n) => [`n${n}`, at(n, i)])),
-          ports: published ? [`${8000 + i}:80`, `${5300 + i}:53/udp`] : [],
+          ports: [`${8000 + i}:80`, `${5300 + i}:53/udp`],
         },
       ]),
     ),
-    ...(backends.length === 0
-      ? {}
-      : {
-          services: {
-            lb: {
-              network: `n${service}`,
-              vip: networks[service]!.six
-                ? [`10.${service}.0.100`, `fd00:${service}::100`]
-                : [`10.${service}.0.100`],
-              ports: ['9080:80', '9053:53/udp'],
-              scheduler: choice.scheduler,
-              backends: Object.fromEntries(
-                backends.map((name, i) => [name, { weight: choice.drained && i === 0 ? 0 : 1 }]),
-              ),
-            },
-          },
-        }),
-    ...(choice.uplink
-      ? {
-          uplink: {
-            netns: 'outside',
-            addresses: ['203.0.113.2/24', '2001:db8::2/64'],
-            peer_addresses: ['203.0.113.1/24', '2001:db8::1/64'],
-            gateway: ['203.0.113.1', '2001:db8::1'],
-          },
-        }
-      : {}),
+    services: backends.length === 0 ? {} : { lb },
+    uplink: {
+      netns: 'outside',
+      addresses: ['203.0.113.2/24', '2001:db8::2/64'],
+      peer_addresses: ['203.0.113.1/24', '2001:db8::1/64'],
+      gateway: ['203.0.113.1', '2001:db8::1'],
+    },
     routes: [
-      ...(choice.blackhole ? [{ to: '10.99.0.0/16', blackhole: true }] : []),
-      ...(choice.routed && hop !== undefined
-        ? [{ to: '10.98.0.0/16', via: `10.${hop}.0.${11 + via!.i}` }]
-        : []),
+      { to: '10.99.0.0/16', blackhole: true },
+      ...(open < 0 ? [] : [{ to: '10.98.0.0/16', via: `10.${open}.0.11` }]),
     ],
+  }
+}
+
+/** The configuration of {@link toFile}. Reading files takes longer than scenarios do. */
+export function readAll(choice: Choice): Config {
+  const text = JSON.stringify(toFile(choice))
+  const { config, faults } = parseConfig(text, 'twin')
+  if (config === undefined) throw new Error(`${text}: ${JSON.stringify(faults)}`)
+  return config
+}
+
+/** What of it is there now. */
+export function configOf(all: Config, choice: Choice): Config {
+  const { networks, sandboxes, uplink, blackhole, routed, drained } = choice
+  const there = new Set(sandboxes.flatMap(({ present }, i) => (present ? [`s${i}`] : [])))
+  return {
+    ...all,
+    networks: all.networks.map((network, n) => {
+      const { mtu: mtuBytes, masquerade } = networks[n]!
+      return { ...network, options: { ...network.options, mtuBytes, masquerade } }
+    }),
+    sandboxes: all.sandboxes.flatMap((sandbox, i) => {
+      if (!there.has(sandbox.name)) return []
+      return [sandboxes[i]!.published ? sandbox : { ...sandbox, ports: [] }]
+    }),
+    services: all.services.map((service) => {
+      const backends = service.backends.filter(({ sandbox }) => there.has(sandbox))
+      return {
+        ...service,
+        backends: backends.map((backend, i) => ({
+          ...backend,
+          weight: drained && i === 0 ? 0 : 1,
+        })),
+      }
+    }),
+    uplink: uplink ? all.uplink : undefined,
+    routes: all.routes.filter(({ via }) => (via === undefined ? blackhole : routed)),
   }
 }
 
@@ -250,11 +273,4 @@ export function stationsOf(state: State, random: Random): Station[] {
   }
   all.push(outside)
   return all
-}
-
-/** True if the address is on a network. */
-export function isOn(state: State, network: string, address: Address): boolean {
-  return (
-    state.networks.get(network)?.subnets.some(({ subnet }) => contains(subnet, address)) ?? false
-  )
 }

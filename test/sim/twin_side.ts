@@ -3,7 +3,7 @@
  * can see of it is one text. Its devices are leaves: a frame is handed to the node and what the
  * node sends is kept, with its offload facts.
  */
-import { parseConfig } from '../../services/config/parse.ts'
+import type { Config } from '../../services/config/model.ts'
 import { diff } from '../../services/diff.ts'
 import type { LinkRequest, Links } from '../../services/links.ts'
 import { buildNode, type Node } from '../../services/node.ts'
@@ -28,23 +28,6 @@ const FIELDS = Object.values(Count)
 /** A frame that a node sent. */
 export interface Sent extends Frame {
   readonly device: string
-}
-
-type Config = NonNullable<ReturnType<typeof parseConfig>['config']>
-const parsed = new Map<string, Config>()
-
-/** A configuration read before is not read again: files take longer than scenarios. */
-export function configOf(source: object): Config {
-  const text = JSON.stringify(source)
-  let config = parsed.get(text)
-  if (config === undefined) {
-    const read = parseConfig(text, 'twin')
-    if (read.config === undefined) throw new Error(`${text}: ${JSON.stringify(read.faults)}`)
-    config = read.config
-    if (parsed.size >= 4096) parsed.clear()
-    parsed.set(text, config)
-  }
-  return config
 }
 
 class Leaf implements Device {
@@ -155,9 +138,9 @@ export class Side implements Links {
   }
 
   /** Bring the node to a configuration. */
-  async apply(source: object): Promise<void> {
+  async apply(config: Config): Promise<void> {
     const { state } = this.node
-    for (const step of diff(state, plan(configOf(source), state))) await this.node.run(step)
+    for (const step of diff(state, plan(config, state))) await this.node.run(step)
   }
 
   /** A frame comes in by a device; false: there is no such device. */

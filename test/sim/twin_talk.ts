@@ -40,6 +40,9 @@ export interface Talk {
   serverSeq: number
 }
 
+/** A segment in the making. */
+type Draft = { -readonly [K in keyof Segment]: Segment[K] }
+
 /** A frame to be sent by a device. */
 export interface Put extends Frame {
   readonly device: string
@@ -73,8 +76,9 @@ export function begin(random: Random, client: Station, to: Uint8Array): Talk {
 export function meet(talk: Talk, device: string, bytes: Buffer): void {
   const seen = see(bytes)
   if (seen === undefined || seen.protocol !== talk.protocol) return
-  const mine = talk.protocol === Protocol.Tcp && seen.mark === 0
-  if (mine ? seen.seq !== talk.clientSeq : seen.mark !== talk.mark) return
+  if (talk.protocol !== Protocol.Tcp) {
+    if (seen.mark !== talk.mark) return
+  } else if (talk.phase !== 1 || seen.seq !== talk.clientSeq) return
   talk.far = { device, seen, bytes }
 }
 
@@ -96,51 +100,46 @@ function speaks(random: Random, talk: Talk): boolean {
 
 function fromClient(random: Random, talk: Talk, macOf: MacOf): Segment {
   const { client, to, protocol } = talk
-  const body = bodyOf(random, client.offload, client.mtuBytes, protocol)
   const tcp = protocol === Protocol.Tcp
+  const seqBefore = talk.clientSeq
   const flags = tcp ? clientFlags(random, talk) : protocol === Protocol.Icmp ? 8 : 128
-  const opens = (flags & Flag.Syn) !== 0 && tcp
-  const segment: Segment = {
-    ...body,
-    ...(opens ? { payloadBytes: 0, gsoSize: 0 } : {}),
-    dst: macOf(client.network, to) ?? client.gateway,
-    src: client.mac,
-    from: talk.from,
-    to,
-    protocol,
-    sport: talk.sport,
-    dport: talk.dport,
-    seq: talk.clientSeq + astray(random),
-    ack: talk.serverSeq,
-    flags,
-    mark: talk.mark,
-  }
-  return inRange(segment)
+  const opens = tcp && (flags & Flag.Syn) !== 0
+  const { mtuBytes, offload } = client
+  const segment = bodyOf(random, { talk, offload, mtuBytes, opens })
+  segment.dst = macOf(client.network, to) ?? client.gateway
+  segment.src = client.mac
+  segment.from = talk.from
+  segment.to = to
+  segment.sport = talk.sport
+  segment.dport = talk.dport
+  segment.seq = (talk.clientSeq + astray(random, seqBefore)) >>> 0
+  segment.ack = talk.serverSeq
+  segment.flags = flags
+  if (tcp && !opens) talk.clientSeq = (talk.clientSeq + segment.payloadBytes) >>> 0
+  return segment
 }
 
 function fromServer(random: Random, talk: Talk, macOf: MacOf): Segment {
   const { seen } = talk.far!
   const { protocol } = talk
-  const body = bodyOf(random, talk.client.offload, 1500, protocol)
   const tcp = protocol === Protocol.Tcp
+  const seqBefore = talk.serverSeq
   const flags = tcp ? serverFlags(random, talk) : protocol === Protocol.Icmp ? 0 : 129
-  const opens = (flags & Flag.Syn) !== 0 && tcp
-  const segment: Segment = {
-    ...body,
-    ...(opens ? { payloadBytes: 0, gsoSize: 0 } : {}),
-    dst: (random.chance(90) ? macOf(networkOf(talk), seen.from) : undefined) ?? seen.src,
-    src: seen.dst,
-    from: seen.to,
-    to: seen.from,
-    protocol,
-    sport: seen.dport,
-    dport: seen.sport,
-    seq: talk.serverSeq + astray(random),
-    ack: talk.clientSeq,
-    flags,
-    mark: talk.mark,
-  }
-  return inRange(segment)
+  const opens = tcp && (flags & Flag.Syn) !== 0
+  const { mtuBytes, offload } = talk.client
+  const segment = bodyOf(random, { talk, offload, mtuBytes, opens })
+  segment.dst = (random.chance(90) ? macOf(networkOf(talk), seen.from) : undefined) ?? seen.src
+  segment.src = seen.dst
+  segment.from = seen.to
+  segment.to = seen.from
+  segment.sport = seen.dport
+  segment.dport = seen.sport
+  segment.seq = (talk.serverSeq + astray(random, seqBefore)) >>> 0
+  segment.ack = talk.clientSeq
+  segment.flags = flags
+  if (!tcp) return segment
+  talk.serverSeq = (talk.serverSeq + (opens ? 1 : segment.payloadBytes)) >>> 0
+  return segment
 }
 
 /** Hosts on the client's network answer it as a neighbor. */
@@ -183,39 +182,48 @@ function dataFlags(random: Random, talk: Talk): number {
   return random.chance(30) ? Flag.Ack | Flag.Psh : Flag.Ack
 }
 
-/** Beside the window, now and then. */
-function astray(random: Random): number {
-  if (!random.chance(4)) return 0
+/** Beside the window, now and then. `before`: where it was. */
+function astray(random: Random, before: number): number {
+  if (before === 0 || !random.chance(4)) return 0
   return random.chance(50) ? random.below(3000) : random.bits() >>> 1
 }
 
-function inRange(segment: Segment): Segment {
-  return { ...segment, seq: segment.seq >>> 0, ack: segment.ack >>> 0 }
+interface BodyOptions {
+  readonly talk: Talk
+  readonly offload: boolean
+  readonly mtuBytes: number
+  /** It carries nothing. */
+  readonly opens: boolean
 }
 
-function bodyOf(
-  random: Random,
-  offload: boolean,
-  mtuBytes: number,
-  protocol: number,
-): Pick<
-  Segment,
-  'payloadBytes' | 'gsoSize' | 'partial' | 'ttl' | 'id' | 'df' | 'options'
-> {
+/** A segment of some size; who sends it to whom is the caller's to say. */
+function bodyOf(random: Random, { talk, offload, mtuBytes, opens }: BodyOptions): Draft {
+  const { protocol, mark, from, to, client } = talk
   const echo = protocol === Protocol.Icmp || protocol === Protocol.Icmp6
-  const large = offload && !echo && random.chance(12)
-  const gsoSize = large ? 400 + random.below(1200) : 0
-  const full = random.chance(8)
-  const small = 4 + random.below(60)
-  const payloadBytes = large ? 1000 + random.below(3000) : full ? mtuBytes - random.below(90) : small
+  const large = !opens && offload && !echo && random.chance(10)
+  const full = random.chance(6)
+  const small = random.chance(20) ? 0 : 4 + random.below(60)
+  const least = protocol === Protocol.Tcp ? small : 4 + small
+  const some = full ? mtuBytes - random.below(90) : least
   return {
-    payloadBytes,
-    gsoSize,
-    partial: large || (offload && !echo && random.chance(12)),
+    dst: client.gateway,
+    src: client.mac,
+    from,
+    to,
+    protocol,
+    sport: 0,
+    dport: 0,
+    seq: 0,
+    ack: 0,
+    flags: 0,
+    payloadBytes: opens ? 0 : large ? 1000 + random.below(3000) : some,
+    mark,
     ttl: random.chance(3) ? random.below(4) : 64,
     id: random.bits() & 0xffff,
     df: random.chance(60),
     options: random.chance(1),
+    partial: large || (offload && !echo && random.chance(12)),
+    gsoSize: large ? 400 + random.below(1200) : 0,
   }
 }
 

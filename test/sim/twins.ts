@@ -10,20 +10,31 @@
  * Making nodes costs more than the traffic of a scenario, so a pair serves several scenarios, one
  * after the other: each begins with its first configuration and none of its connections.
  */
+import type { Config } from '../../services/config/model.ts'
 import { formatAddress, fromBytes } from '../../stack/address.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
 import type { Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
 import { advertise, answerTo, arp, askedFor, type Frame, plain } from './twin_frames.ts'
-import { type Choice, change, choose, type Station, stationsOf, toFile } from './twin_plan.ts'
+import {
+  type Choice,
+  change,
+  choose,
+  configOf,
+  readAll,
+  type Station,
+  stationsOf,
+} from './twin_plan.ts'
 import { type Sent, Side, twinPool } from './twin_side.ts'
 import { begin, complain, meet, next, type Put, reshape, spoil, type Talk } from './twin_talk.ts'
 
 /** Scenarios that one pair of nodes serves. */
-export const SCENARIOS_A_PAIR = 10
+export const SCENARIOS_A_PAIR = 25
 const TALKS = 4
+/** Frames of one of them in a row. */
+const BURST_MAX = 5
 /** Steps after which everything is compared. */
-const VIEW_EVERY = 25
+const VIEW_EVERY = 20
 /** Questions that follow from answers. */
 const ROUNDS_MAX = 12
 const CACHES = [16, 64, 64, 1024]
@@ -42,12 +53,14 @@ export function twinPools(): Pools {
 }
 
 export class Twins {
-  /** Steps of the scenario, for people. */
-  readonly steps: string[] = []
+  /** Steps of the scenario: of frames, what was sent. */
+  readonly #steps: (string | (Put & { readonly how: string; readonly nowMs: number }))[] = []
   /** Frames given to each node. */
   frames = 0
   readonly #on: Side
   readonly #off: Side
+  /** All that its configurations are made of. */
+  readonly #all: Config
   readonly #base: string
   #random: Random
   #choice: Choice
@@ -63,27 +76,36 @@ export class Twins {
     this.#off = new Side(pools.off, seed, 0)
     this.#random = random
     this.#choice = choose(random)
+    this.#all = readAll(this.#choice)
     this.#base = JSON.stringify(this.#choice)
   }
 
   /** One scenario. @throws Difference. */
   async run(seed: number): Promise<void> {
-    this.steps.length = 0
+    this.#steps.length = 0
     const random = new Random(Math.imul(seed + 1, MULTIPLIER) ^ 0x5bd1_e995)
     this.#random = random
     this.#choice = JSON.parse(this.#base) as Choice
-    this.#say('a new scenario')
-    this.#pass(600_000)
-    await this.#apply()
     this.#talks = []
-    const count = 30 + random.below(120)
+    await this.#apply()
+    this.#both('a new scenario', ({ node }) => node.context.conntrack.delete({}))
+    this.#pass(1000)
+    const count = 10 + random.below(40)
     for (let step = 0; step < count; step++) {
       if (random.chance(92)) this.#speak()
       else await this.#act()
-      if (step % VIEW_EVERY === 0) this.#compareViews()
+      if (step % VIEW_EVERY === VIEW_EVERY - 1) this.#compareViews()
       this.#pass(random.chance(10) ? random.below(3000) : random.below(20))
     }
     this.#compareViews()
+  }
+
+  /** The last steps, for people. */
+  story(count: number): string {
+    const lines = this.#steps.slice(-count).map((step) => {
+      return typeof step === 'string' ? step : `${step.nowMs} ms ${step.how} ${textOf(step)}`
+    })
+    return lines.join('\n  ')
   }
 
   /** @throws Difference: something is left. */
@@ -93,13 +115,13 @@ export class Twins {
   }
 
   #say(text: string): void {
-    this.steps.push(text)
+    this.#steps.push(text)
   }
 
   async #apply(): Promise<void> {
-    const file = toFile(this.#choice)
-    await this.#on.apply(file)
-    await this.#off.apply(file)
+    const config = configOf(this.#all, this.#choice)
+    await this.#on.apply(config)
+    await this.#off.apply(config)
     this.#settle()
     this.#stations = stationsOf(this.#on.state, this.#random)
     const there = new Set(this.#stations.map(({ device }) => device))
@@ -149,17 +171,20 @@ export class Twins {
     }
   }
 
-  /** A frame of a conversation, sometimes of a new one, sometimes not as it should be. */
+  /** Frames of a conversation, sometimes of a new one. */
   #speak(): void {
     const random = this.#random
     if (this.#talks.length < TALKS && random.chance(40)) this.#greet()
     const talk = this.#talks[random.below(Math.max(1, this.#talks.length))]
     if (talk === undefined) return
-    const put = random.chance(2) ? complain(random, talk) : next(random, talk, this.#macOf)
-    if (put === undefined) return
     this.#talk = talk
-    this.#transmit(put)
+    for (let more = 1 + random.below(BURST_MAX); more > 0; more--) {
+      const put = random.chance(2) ? complain(random, talk) : next(random, talk, this.#macOf)
+      if (put !== undefined) this.#transmit(put)
+    }
     this.#talk = undefined
+    const alone = talk.far === undefined && random.chance(50)
+    if (alone) this.#talks = this.#talks.filter((other) => other !== talk)
   }
 
   #transmit(put: Put): void {
@@ -168,11 +193,8 @@ export class Twins {
     let how = ''
     if (random.chance(8)) how = spoil(random, made)
     if (random.chance(6)) made = reshape(random, made)
-    const { device, bytes, facts } = made
-    const at = this.#on.clock.nowMs
-    const digits = bytes.toString('hex', 0, 80)
-    this.#say(`${at} ${device}: ${how} ${bytes.length} octets ${digits} ${JSON.stringify(facts)}`)
-    this.#put(device, made)
+    this.#steps.push({ ...made, how, nowMs: this.#on.clock.nowMs })
+    this.#put(made.device, made)
     this.#settle()
   }
 
@@ -227,7 +249,8 @@ export class Twins {
     if (network === '') return undefined
     for (const station of this.#stations) {
       if (station.network !== network) continue
-      for (const own of station.addresses) if (Buffer.compare(own, address) === 0) return station.mac
+      for (const own of station.addresses)
+        if (Buffer.compare(own, address) === 0) return station.mac
     }
     return undefined
   }
