@@ -38,6 +38,8 @@ export interface Choice {
   drained: boolean
   blackhole: boolean
   routed: boolean
+  /** The first backend is not reached. */
+  hidden: boolean
 }
 
 const MODES = ['nat', 'nat', 'nat', 'nat-unprotected', 'routed']
@@ -74,6 +76,7 @@ export function choose(random: Random): Choice {
     drained: false,
     blackhole: random.chance(30),
     routed: random.chance(25),
+    hidden: random.chance(8),
   }
 }
 
@@ -81,7 +84,7 @@ export function choose(random: Random): Choice {
 export function change(choice: Choice, random: Random): string {
   const sandbox = choice.sandboxes[random.below(choice.sandboxes.length)]!
   const network = choice.networks[random.below(choice.networks.length)]!
-  switch (random.below(8)) {
+  switch (random.below(9)) {
     case 0:
       sandbox.present = !sandbox.present
       return 'a sandbox comes or goes'
@@ -97,6 +100,9 @@ export function change(choice: Choice, random: Random): string {
     case 4:
       choice.routed = !choice.routed
       return 'a route comes or goes'
+    case 7:
+      choice.hidden = !choice.hidden
+      return 'a backend is hidden or not'
     case 5:
       network.mtu = network.mtu === 1500 ? 1400 : 1500
       return 'a network is made anew'
@@ -169,7 +175,8 @@ function toFile(choice: Choice): object {
     },
     routes: [
       { to: '10.99.0.0/16', blackhole: true },
-      ...(open < 0 ? [] : [{ to: '10.98.0.0/16', via: `10.${open}.0.11` }]),
+      ...(service < 0 ? [] : [{ to: `10.${service}.0.11/32`, blackhole: true }]),
+      ...(open < 0 ? [] : [{ to: '10.98.0.0/16', via: `10.${open}.0.12` }]),
     ],
   }
 }
@@ -184,7 +191,7 @@ export function readAll(choice: Choice): Config {
 
 /** What of it is there now. */
 export function configOf(all: Config, choice: Choice): Config {
-  const { networks, sandboxes, uplink, blackhole, routed, drained } = choice
+  const { networks, sandboxes, uplink, drained } = choice
   const there = new Set(sandboxes.flatMap(({ present }, i) => (present ? [`s${i}`] : [])))
   return {
     ...all,
@@ -207,7 +214,10 @@ export function configOf(all: Config, choice: Choice): Config {
       }
     }),
     uplink: uplink ? all.uplink : undefined,
-    routes: all.routes.filter(({ via }) => (via === undefined ? blackhole : routed)),
+    routes: all.routes.filter(({ to, via }) => {
+      if (via !== undefined) return choice.routed
+      return to.bits === 32 ? choice.hidden : choice.blackhole
+    }),
   }
 }
 
