@@ -7,7 +7,6 @@ import { FlowNotes } from '../../stack/flow_notes.ts'
 import { FlowTable } from '../../stack/flow_table.ts'
 import { FlowPath } from '../../stack/ip/flow_path.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
-import { NatStart } from '../../stack/ip/nat_start.ts'
 import type { Packet } from '../../stack/packet.ts'
 import type { Pools } from './twins.ts'
 
@@ -54,15 +53,6 @@ export const MUTANTS: Readonly<Record<string, (pools: Pools) => () => void>> = {
       const [packet, table, entry, port] = args
       const ageless = { isFresh: () => true, refresh: table.refresh.bind(table) }
       station.call(this, packet, ageless, entry, port)
-    })
-  },
-  'a backend was drawn': () => {
-    const { enter } = NatStart.prototype
-    return replace(NatStart.prototype, 'enter', function (this: NatStart, packet, ip, first) {
-      const { recorded } = packet
-      const passes = enter.call(this, packet, ip, first)
-      if (passes) packet.recorded = recorded
-      return passes
     })
   },
   'a station is heard': () => replace(FlowPath.prototype, 'hear', () => {}),
