@@ -116,7 +116,7 @@ export class FlowCache {
     const four = table === this.#four
     const path = this.#learner.paths[words[at + table.pathAt]! & 0xffff]!
     if (!path.may(mem, packet, four, this.#nextHops)) return false
-    path.touch(this.#nextHops)
+    path.hear()
     words[at + table.usedAt] = this.#clock.nowMs
     table.tally[2 * entry]!++
     table.tally[2 * entry + 1]! += packet.len
@@ -128,6 +128,7 @@ export class FlowCache {
         return true
       }
     }
+    path.touch(this.#nextHops)
     const { output } = path
     if (output === undefined) {
       this.#pool.drop(packet, path.reason)

@@ -82,6 +82,8 @@ export class NatStart {
       if (packet.traced) explainEnd(pool, 'a mapping open to all: destination', reply, SRC)
     }
     if (rule !== undefined) {
+      // If it goes nowhere, the next may all the same have a backend that is reached.
+      packet.recorded = false
       if (!this.#aim(rule)) {
         if (packet.traced) explain(pool, 'a virtual service, and no backend may take it')
         else rule.service?.balance.refused?.()
