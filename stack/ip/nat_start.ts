@@ -78,6 +78,8 @@ export class NatStart {
     packet.flow = PENDING
     this.#mapped = rule === undefined && this.#aimMapped(from)
     if (this.#mapped) {
+      // If it goes nowhere, the next may find no mapping.
+      packet.recorded = false
       translate.putDestination(pool.mem, packet, ip, reply)
       if (packet.traced) explainEnd(pool, 'a mapping open to all: destination', reply, SRC)
     }

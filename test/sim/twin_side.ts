@@ -3,6 +3,7 @@
  * can see of it is one text. Its devices are leaves: a frame is handed to the node and what the
  * node sends is kept, with its offload facts.
  */
+
 import type { Config } from '../../services/config/model.ts'
 import { diff } from '../../services/diff.ts'
 import type { LinkRequest, Links } from '../../services/links.ts'
@@ -16,6 +17,7 @@ import type { Device, Offload } from '../../stack/device.ts'
 import { DROP_COUNT, DROP_NAMES, DropReason } from '../../stack/drop.ts'
 import { StackError } from '../../stack/errors.ts'
 import { egressRefusal } from '../../stack/eth/egress.ts'
+import { listConnections } from '../../stack/ip/conntrack_list.ts'
 import { type Output, type Packet, Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
 import type { Frame } from './twin_frames.ts'
@@ -224,7 +226,7 @@ export class Side implements Links {
       `devices ${this.#counts(0)}`,
     ]
     for (const leaf of this.#leaves.values()) lines.push(`${leaf.name} ${this.#counts(leaf.port)}`)
-    for (const row of conntrack.list()) lines.push(JSON.stringify(row))
+    for (const row of listConnections(conntrack)) lines.push(JSON.stringify(row))
     for (const row of router.neighbors.list()) lines.push(JSON.stringify(row))
     for (const network of node.networks()) {
       for (const row of network.fdb()) lines.push(`${network.state.name} ${JSON.stringify(row)}`)

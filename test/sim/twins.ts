@@ -10,10 +10,12 @@
  * Making nodes costs more than the traffic of a scenario, so a pair serves several scenarios, one
  * after the other: each begins with its first configuration and none of its connections.
  */
+
 import type { Config } from '../../services/config/model.ts'
 import { formatAddress, fromBytes } from '../../stack/address.ts'
 import { AGE_MS } from '../../stack/eth/fdb.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
+import { deleteConnections, listConnections } from '../../stack/ip/conntrack_list.ts'
 import type { Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
 import { advertise, answerTo, arp, askedFor, type Frame, plain } from './twin_frames.ts'
@@ -92,7 +94,7 @@ export class Twins {
     this.#choice = JSON.parse(this.#base) as Choice
     this.#talks = []
     await this.#apply()
-    this.#both('a new scenario', ({ node }) => node.context.conntrack.delete({}))
+    this.#both('a new scenario', ({ node }) => deleteConnections(node.context.conntrack, {}))
     this.#pass(1000)
     const count = 10 + random.below(40)
     for (let step = 0; step < count; step++) {
@@ -342,12 +344,12 @@ export class Twins {
   }
 
   #forgetConnections(): void {
-    const rows = this.#on.node.context.conntrack.list()
+    const rows = listConnections(this.#on.node.context.conntrack)
     const row = rows[this.#random.below(Math.max(1, rows.length))]
     if (row === undefined) return
     const { src, srcPort: port } = row.original
     this.#both(`connections of ${src} are forgotten`, ({ node }) => {
-      node.context.conntrack.delete({ src, port })
+      deleteConnections(node.context.conntrack, { src, port })
     })
   }
 
