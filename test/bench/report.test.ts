@@ -111,7 +111,10 @@ describe('text', () => {
         results,
         about: new Map([['kernel-bridge', 'Linux 6']]),
         engine: 'io_uring',
-        pieces: [{ name: 'checksum', medianNs: 12.5, minNs: 11 }],
+        pieces: [
+          { name: 'checksum', unit: 'ns', median: 12.5, least: 11 },
+          { name: 'connection', unit: 'octets', median: 160 },
+        ],
         skipped: ['ovs: install openvswitch-switch to measure it'],
       },
       machine: {
@@ -136,7 +139,8 @@ describe('text', () => {
         'control bbr',
       ],
       ...['client 0, server 1, system under test 0-1', '| kernel veth + bridge | Linux 6 |'],
-      ...['| 0.90 (0.85-1.00) | >= 0.88 | pass |', '18.0 (17.0 to 19.0)', '| checksum | 12.5 |'],
+      ...['| 0.90 (0.85-1.00) | >= 0.88 | pass |', '18.0 (17.0 to 19.0)', '| checksum | 12.5 ns |'],
+      ...['| checksum | 12.5 ns | 11.0 ns |', '| connection | 160 octets |  |'],
       ...['* Failed: tcp of vde, round 1: no luck', '* ovs: install openvswitch-switch'],
     ]) {
       expect(text).toContain(part)
