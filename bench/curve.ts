@@ -60,9 +60,11 @@ export function formatCurve(panel: CurvePanel, y: number, format: Format): strin
   const x = (at: number): number =>
     left + ((Math.log(positions[at]!) - first) / span) * (right - left)
   const height = (value: number): number => bottom - (value / most) * PLOT_HEIGHT
-  const axis = positionTexts.map(
-    (text, at) =>
-      `<text x="${x(at).toFixed(1)}" y="${bottom + 17}" text-anchor="middle">${escapeText(text)}</text>\n`,
+  const axis = positionTexts.map((text, at) =>
+    [
+      `<text x="${x(at).toFixed(1)}" y="${bottom + 17}" text-anchor="middle">`,
+      `${escapeText(text)}</text>\n`,
+    ].join(''),
   )
   const drawn = lines.map((line, i) => {
     const row = bottom + AXIS_HEIGHT + i * PLOT.rowHeight

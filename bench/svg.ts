@@ -1,6 +1,6 @@
 /**
- * The chart beside the report: one panel a question, one bar a system, as plain SVG. A question that
- * is put at several sizes has a curve (curve.ts) in place of bars.
+ * The chart beside the report: one panel a question, one bar a system, as plain SVG. A question
+ * that is put at several sizes has a curve (curve.ts) in place of bars.
  *
  * Bars show medians, thin lines the least and the greatest round. Colors come in a light and a
  * dark set, chosen by the reader's system through a media query, which also works where the file

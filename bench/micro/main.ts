@@ -30,7 +30,7 @@ function time(pieces: readonly Piece[], ms: number): PieceResult[] {
   })
 }
 
-/** The large tables last: what fills them must not shape the code that the others are measured by. */
+/** The large tables last: what fills them must not shape the code that others are measured by. */
 function measure(ms: number): PieceResult[] {
   const small = time([...headerPieces(), ...tablePieces(), ...pathPieces()], ms)
   const { results, pieces } = measureFlows()
