@@ -1,0 +1,139 @@
+/**
+ * Programs inside sandboxes that a test talks with: a line in, a line out. They are Node.js scripts
+ * in one string, so that nothing but Node.js has to be there.
+ */
+import type { ChildProcess } from 'node:child_process'
+import type { Lab } from './lab.ts'
+
+const LINE_MS = 20_000
+
+export class Talk {
+  readonly child: ChildProcess
+  readonly #lines: string[] = []
+  #waiting: ((line: string) => void) | undefined
+
+  /** Start it; with `args` as `process.argv.slice(1)`. It ends with the lab. */
+  constructor(lab: Lab, sandbox: string, code: string, ...args: string[]) {
+    this.child = lab.spawn(sandbox, process.execPath, '-e', PRELUDE + code, ...args)
+    let rest = ''
+    this.child.stdout!.on('data', (data: Buffer) => {
+      const lines = (rest + data.toString()).split('\n')
+      rest = lines.pop()!
+      for (const line of lines) this.#heard(line)
+    })
+    this.child.stderr!.on('data', (data: Buffer) => this.#heard(`stderr: ${data.toString()}`))
+  }
+
+  say(line: string): void {
+    this.child.stdin!.write(`${line}\n`)
+  }
+
+  /** The next line that it says. @throws Error if none comes. */
+  async hear(): Promise<string> {
+    const line = this.#lines.shift()
+    if (line !== undefined) return line
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error('nothing was said')), LINE_MS)
+      this.#waiting = (heard) => {
+        clearTimeout(timer)
+        this.#waiting = undefined
+        resolve(heard)
+      }
+    })
+  }
+
+  async ask<T>(line: string): Promise<T> {
+    this.say(line)
+    return JSON.parse(await this.hear()) as T
+  }
+
+  #heard(line: string): void {
+    if (this.#waiting === undefined) this.#lines.push(line)
+    else this.#waiting(line)
+  }
+}
+
+/** What every program has: modules, a block of octets that differ, and a way to be told. */
+const PRELUDE = `
+  const [net, dgram, readline] = ['net', 'dgram', 'readline'].map((name) => require(name))
+  const args = process.argv.slice(1)
+  const BLOCK = Buffer.alloc(1 << 20)
+  for (let i = 0; i < BLOCK.length; i++) BLOCK[i] = Math.imul(i, 2654435761) >>> 13
+  const tell = (value) => console.log(JSON.stringify(value))
+  const told = (hear) => readline.createInterface(process.stdin).on('line', hear)
+  `
+
+/** What {@link SINK} tells at the end of its connection. */
+export interface Received {
+  readonly bytes: number
+  /** Every octet was the one that was sent there. */
+  readonly intact: boolean
+  /** The longest time without any. */
+  readonly pauseMs: number
+}
+
+/** Takes one transfer at port `args[0]`; says when it listens, and with each line how much came. */
+export const SINK = `
+  let [bytes, intact, pauseMs, lastMs] = [0, true, 0, 0]
+  net.createServer((socket) => {
+    socket.on('data', (data) => {
+      const nowMs = performance.now()
+      if (lastMs > 0) pauseMs = Math.max(pauseMs, nowMs - lastMs)
+      lastMs = nowMs
+      for (let at = 0; at < data.length; ) {
+        const from = bytes % BLOCK.length
+        const count = Math.min(data.length - at, BLOCK.length - from)
+        if (BLOCK.compare(data, at, at + count, from, from + count) !== 0) intact = false
+        at += count
+        bytes += count
+      }
+    })
+    socket.on('end', () => tell({ bytes, intact, pauseMs }))
+    socket.on('error', (error) => tell({ bytes, intact: error.code, pauseMs }))
+  }).listen({ port: Number(args[0]), host: '::' }, () => tell('listens'))
+  told(() => tell({ bytes, intact, pauseMs }))
+`
+
+/** Sends whole blocks to address `args[0]`, port `args[1]`, until it is told to end. */
+export const SOURCE = `
+  const socket = net.connect({ host: args[0], port: Number(args[1]) })
+  let [bytes, ending] = [0, false]
+  const send = () => {
+    for (let more = true; more && !ending; bytes += BLOCK.length) more = socket.write(BLOCK)
+  }
+  socket.on('connect', send).on('drain', send)
+  socket.on('error', (error) => tell({ bytes, error: error.code }))
+  told(() => {
+    ending = true
+    socket.end(() => tell({ bytes, error: null }))
+  })
+`
+
+/** A UDP server at port `args[0]` that answers every datagram with the name `args[1]`. */
+export const NAMED_UDP = `
+  const socket = dgram.createSocket('udp6')
+  let count = 0
+  socket.on('message', (message, from) => {
+    count++
+    socket.send(args[1], from.port, from.address)
+  })
+  socket.bind(Number(args[0]), () => tell('listens'))
+  told(() => tell(count))
+`
+
+/**
+ * One UDP socket: sends a datagram to address `args[0]`, port `args[1]`, for each line, and tells
+ * who answered it; an empty name if nobody did in a second.
+ */
+export const ASK_UDP = `
+  const socket = dgram.createSocket(args[0].includes(':') ? 'udp6' : 'udp4')
+  let timer
+  socket.on('message', (message) => {
+    clearTimeout(timer)
+    tell(message.toString())
+  })
+  told((line) => {
+    timer = setTimeout(() => tell(''), 1000)
+    socket.send(line, Number(args[1]), args[0])
+  })
+`
