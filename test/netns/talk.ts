@@ -137,3 +137,57 @@ export const ASK_UDP = `
     socket.send(line, Number(args[1]), args[0])
   })
 `
+
+/** Sends back whatever comes in by TCP connections to port `args[0]`. */
+export const ECHO = `
+  net.createServer((socket) => socket.on('error', () => {}).pipe(socket))
+    .listen({ port: Number(args[0]), host: '::' }, () => tell('listens'))
+`
+
+/** What {@link HOLD} tells when it is asked. */
+export interface Held {
+  /** Answers that the connection with the fewest had, and all together. */
+  readonly least: number
+  readonly all: number
+  /** Connections that ended, or had an answer which was not the last question. */
+  readonly broken: number
+}
+
+/**
+ * Holds `args[2]` connections to address `args[0]`, port `args[1]`, and asks by each again and
+ * again, every 20 ms if it has the last answer. Says when all are open.
+ */
+export const HOLD = `
+  const links = []
+  const opened = () => {
+    if (links.every((link) => link.open)) tell('open')
+  }
+  for (let i = 0; i < Number(args[2]); i++) {
+    const link = { open: false, broken: false, asked: '', answer: '', count: 0 }
+    links.push(link)
+    link.socket = net.connect({ host: args[0], port: Number(args[1]) }, () => {
+      link.open = true
+      opened()
+    })
+    const broke = () => { link.broken = true }
+    link.socket.on('error', broke).on('close', broke).on('data', (data) => {
+      link.answer += data
+      if (link.answer.length < link.asked.length) return
+      if (link.answer !== link.asked) link.broken = true
+      link.asked = link.answer = ''
+      link.count++
+    })
+  }
+  setInterval(() => {
+    for (const [i, link] of links.entries()) {
+      if (!link.open || link.broken || link.asked !== '') continue
+      link.asked = i + ' ' + link.count + '.'
+      link.socket.write(link.asked)
+    }
+  }, 20)
+  told(() => {
+    const counts = links.map(({ count }) => count)
+    const broken = links.filter((link) => link.broken).length
+    tell({ least: Math.min(...counts), all: counts.reduce((a, b) => a + b), broken })
+  })
+`
