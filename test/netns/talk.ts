@@ -191,3 +191,85 @@ export const HOLD = `
     tell({ least: Math.min(...counts), all: counts.reduce((a, b) => a + b), broken })
   })
 `
+
+/** A TCP server at port `args[0]` that answers every dot with its name, `args[1]`, and a dot. */
+export const NAMED_TCP = `
+  net.createServer((socket) => {
+    socket.on('error', () => {})
+    socket.on('data', (data) => socket.write((args[1] + '.').repeat(data.length)))
+  }).listen({ port: Number(args[0]), host: '::' }, () => tell('listens'))
+`
+
+/** One connection of {@link KEEP}. */
+export interface Kept {
+  /** Who answered first, and whether anybody else ever did. */
+  readonly name: string
+  readonly moved: boolean
+  /** Answers that it had. */
+  readonly count: number
+  /** It was reset, or closed. */
+  readonly broken: boolean
+}
+
+/**
+ * Holds `args[2]` connections to address `args[0]`, port `args[1]`, and asks by each who is there,
+ * every 50 ms if it has the last answer. Says when each has had one; tells of all when asked.
+ */
+export const KEEP = `
+  const links = []
+  let answered = 0
+  for (let i = 0; i < Number(args[2]); i++) {
+    const link = { name: '', moved: false, count: 0, broken: false, heard: '', asked: 0 }
+    link.socket = net.connect({ host: args[0], port: Number(args[1]) })
+    const broke = () => { link.broken = true }
+    link.socket.on('error', broke).on('close', broke).on('data', (data) => {
+      const names = (link.heard + data).split('.')
+      link.heard = names.pop()
+      for (const name of names) {
+        if (link.count++ === 0) {
+          link.name = name
+          if (++answered === links.length) tell('answered')
+        }
+        if (name !== link.name) link.moved = true
+      }
+    })
+    links.push(link)
+  }
+  setInterval(() => {
+    for (const link of links) {
+      if (link.broken || link.asked > link.count) continue
+      link.asked++
+      link.socket.write('.')
+    }
+  }, 50)
+  told(() => tell(links.map(({ name, moved, count, broken }) => ({ name, moved, count, broken }))))
+`
+
+/**
+ * For each line, a number: makes so many connections to address `args[0]`, port `args[1]`, up to 32
+ * at once, each closed when it was answered. Tells how many each name answered; `-`: nobody did.
+ */
+export const COUNT = `
+  told((line) => {
+    const counts = {}
+    let [left, open] = [Number(line), 0]
+    const next = () => {
+      if (left === 0) return open === 0 && tell(counts)
+      left--
+      open++
+      let name = '-'
+      const socket = net.connect({ host: args[0], port: Number(args[1]) }, () => socket.write('.'))
+      socket.setTimeout(3000, () => socket.destroy())
+      socket.on('error', () => {}).on('data', (data) => {
+        name = String(data).split('.')[0]
+        socket.destroy()
+      })
+      socket.on('close', () => {
+        counts[name] = (counts[name] || 0) + 1
+        open--
+        next()
+      })
+    }
+    for (let i = Math.min(32, left); i > 0; i--) next()
+  })
+`
