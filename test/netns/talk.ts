@@ -5,7 +5,7 @@
 import type { ChildProcess } from 'node:child_process'
 import type { Lab } from './lab.ts'
 
-const LINE_MS = 20_000
+const LINE_MS = 60_000
 
 export class Talk {
   readonly child: ChildProcess
