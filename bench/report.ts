@@ -53,13 +53,13 @@ function alignedTable(headings: readonly string[], rows: readonly (readonly stri
   return `${lines.map((line) => line.trimEnd()).join('\n')}\n`
 }
 
-const PIECE_HEADINGS = ['piece', 'ns an operation', 'least'] as const
+const PIECE_HEADINGS = ['piece', 'an operation', 'least'] as const
 
 function pieceRows(pieces: readonly PieceResult[]): string[][] {
-  return pieces.map(({ name, medianNs, minNs }) => [
+  return pieces.map(({ name, unit, median, least }) => [
     name,
-    formatNumber(medianNs),
-    formatNumber(minNs),
+    `${formatNumber(median)} ${unit}`,
+    least === undefined ? '' : `${formatNumber(least)} ${unit}`,
   ])
 }
 

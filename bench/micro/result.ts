@@ -1,7 +1,9 @@
-/** What a piece took: handed from the measuring process to the one that reports. */
+/** What was found out about a piece: handed from the measuring process to the one that reports. */
 export interface PieceResult {
   readonly name: string
-  /** Nanoseconds an operation: the median of all calls, and the best of them. */
-  readonly medianNs: number
-  readonly minNs: number
+  readonly unit: 'ns' | 'octets' | 'k connections/s'
+  /** The median of all calls, or the one figure there is. */
+  readonly median: number
+  /** The best of all calls; left out where there is one figure. */
+  readonly least?: number
 }

@@ -5,7 +5,7 @@ import { PEER_NAMES } from '../../bench/peers/peer.ts'
 import { BARS, QUESTION_NAMES, QUESTIONS } from '../../bench/questions.ts'
 import { barRows, formatNumber, formatReport, formatTables } from '../../bench/report.ts'
 import { judge, Results } from '../../bench/results.ts'
-import { formatChart } from '../../bench/svg.ts'
+import { type BarPanel, formatChart } from '../../bench/svg.ts'
 
 const ALL = { questions: QUESTION_NAMES, systems: PEER_NAMES }
 
@@ -111,7 +111,10 @@ describe('text', () => {
         results,
         about: new Map([['kernel-bridge', 'Linux 6']]),
         engine: 'io_uring',
-        pieces: [{ name: 'checksum', medianNs: 12.5, minNs: 11 }],
+        pieces: [
+          { name: 'checksum', unit: 'ns', median: 12.5, least: 11 },
+          { name: 'connection', unit: 'octets', median: 160 },
+        ],
         skipped: ['ovs: install openvswitch-switch to measure it'],
       },
       machine: {
@@ -136,7 +139,8 @@ describe('text', () => {
         'control bbr',
       ],
       ...['client 0, server 1, system under test 0-1', '| kernel veth + bridge | Linux 6 |'],
-      ...['| 0.90 (0.85-1.00) | >= 0.88 | pass |', '18.0 (17.0 to 19.0)', '| checksum | 12.5 |'],
+      ...['| 0.90 (0.85-1.00) | >= 0.88 | pass |', '18.0 (17.0 to 19.0)', '| checksum | 12.5 ns |'],
+      ...['| checksum | 12.5 ns | 11.0 ns |', '| connection | 160 octets |  |'],
       ...['* Failed: tcp of vde, round 1: no luck', '* ovs: install openvswitch-switch'],
     ]) {
       expect(text).toContain(part)
@@ -176,17 +180,36 @@ describe('chart', () => {
     const results = new Results()
     const kFrames = { kFrames: 400, kFrames100: 390, kFrames10k: 300, kFrames100k: 200 }
     results.add('frames-nat', 'tapline-nat', 0, kFrames)
-    const rows = chartPanels(results)[0]!.rows
-    expect(rows.map(({ median }) => median)).toEqual([400, 390, 300, 200])
-    expect(rows.map(({ label }) => label.replace('tapline, NAT, ', ''))).toEqual([
-      ...['1 flow', '100 flows', '10,000 flows', '100,000 flows'],
+    results.add('frames-nat', 'kernel-nat', 0, { kFrames: 100, kFrames100k: 50 })
+    const panels = chartPanels(results)
+    expect(panels).toHaveLength(1)
+    const svg = formatChart('flows', panels, formatNumber)
+    const curves = [...svg.matchAll(/<polyline class="([^"]+)"[^>]* points="([^"]+)"/g)]
+    const points = curves.map(([, , text]) =>
+      text!.split(' ').map((at) => at.split(',').map(Number)),
+    )
+    expect(curves.map(([, kind]) => kind)).toEqual(['curve ours', 'curve'])
+    const [ours, kernel] = points
+    // Logarithmic: a decade is as wide anywhere. A higher figure is further up.
+    const decade = (ours![3]![0]! - ours![0]![0]!) / 5
+    expect(ours!.map(([x]) => Math.round((x! - ours![0]![0]!) / decade))).toEqual([0, 2, 4, 5])
+    expect(kernel!.map(([x]) => x)).toEqual([ours![0]![0], ours![3]![0]])
+    const unit = (kernel![1]![1]! - ours![0]![1]!) / 350
+    expect(ours!.map(([, y]) => Math.round(400 - (y! - ours![0]![1]!) / unit))).toEqual([
+      ...[400, 390, 300, 200],
     ])
+    for (const text of ['1 flow', '10,000', '100,000', '390', '50.0']) {
+      expect(svg).toContain(`>${text}</text>`)
+    }
+    expect(Number(/height="(\d+)"/.exec(svg)![1])).toBeGreaterThan(200)
+    expect(svg).not.toMatch(/NaN|undefined|Infinity/)
   })
 
   it('has a panel for each question that was answered', () => {
     const panels = chartPanels(someResults())
     expect(panels.map(({ title }) => title)).toEqual([QUESTIONS.tcp.title])
-    expect(panels[0]!.rows.map(({ median }) => median)).toEqual([18, 20])
-    expect(panels[0]!.rows[0]!.ours).toBe(true)
+    const { rows } = panels[0] as BarPanel
+    expect(rows.map(({ median }) => median)).toEqual([18, 20])
+    expect(rows[0]!.ours).toBe(true)
   })
 })

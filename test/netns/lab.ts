@@ -119,7 +119,7 @@ export class Lab {
   /** Start a program inside a sandbox; it ends with the lab. */
   spawn(sandbox: string, ...command: string[]): ChildProcess {
     const child = spawn('ip', ['netns', 'exec', this.ns(sandbox), ...command], {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['pipe', 'pipe', 'pipe'],
     })
     this.#children.add(child)
     return child
