@@ -50,6 +50,9 @@ export class FlowNotes {
   /** It is sent on, if hops are left and it fits in so many octets; else 0. */
   mtuBytes = 0
   neighbor: number = NO_NEIGHBOR
+  /** What policies admitted it as, by way: flow + 1, 0 for none, and that flow's serial number. */
+  readonly policyFlows: Int32Array = new Int32Array(WAYS)
+  readonly policySerials: Int32Array = new Int32Array(WAYS)
   /** Hears that the recorded packet goes into `output`, to the device with counters port `port`. */
   left: (packet: Packet, output: Output, port: number) => void = () => {}
   /** Hears that the recorded packet is dropped. */
