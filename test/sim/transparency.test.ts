@@ -1,0 +1,86 @@
+/**
+ * The flow cache does not show: with it and without it a node does the same. `TWIN_SEEDS=n` runs
+ * so many scenarios, `TWIN_SEED=n` one of them (with those before it on its pair of nodes).
+ */
+import { expect, it } from 'vitest'
+import { FlowPath } from '../../stack/ip/flow_path.ts'
+import { type Pools, SCENARIOS_A_PAIR, Twins, twinPools } from './twins.ts'
+
+const { CI, TWIN_SEEDS, TWIN_SEED } = process.env
+const COUNT = Number(TWIN_SEEDS ?? (CI === 'true' ? 10_000 : 2_000))
+const PATIENCE_MS = 600_000
+/** Steps shown of a scenario that failed. */
+const SHOWN = 1000
+
+interface Tally {
+  scenarios: number
+  frames: number
+}
+
+/** The scenarios of a pair of nodes up to `last`. @throws Error that says how to repeat it. */
+async function runPair(pair: number, last: number, pools: Pools, tally: Tally): Promise<void> {
+  const twins = new Twins(pair, pools)
+  let seed = pair * SCENARIOS_A_PAIR
+  try {
+    for (; seed <= last; seed++) {
+      await twins.run(seed)
+      tally.scenarios++
+    }
+    await twins.finish()
+  } catch (error) {
+    const how = `TWIN_SEED=${seed} npx vitest run --project unit test/sim/transparency.test.ts`
+    const steps = twins.story(SHOWN)
+    const { message } = error as Error
+    throw new Error(`seed ${seed}: ${message}\nrepeat: ${how}\nsteps:\n  ${steps}`, {
+      cause: error,
+    })
+  } finally {
+    tally.frames += twins.frames
+  }
+}
+
+async function runAll(count: number): Promise<Tally> {
+  const pools = twinPools()
+  const tally: Tally = { scenarios: 0, frames: 0 }
+  for (let first = 0; first < count; first += SCENARIOS_A_PAIR) {
+    const last = Math.min(count, first + SCENARIOS_A_PAIR) - 1
+    await runPair(first / SCENARIOS_A_PAIR, last, pools, tally)
+  }
+  return tally
+}
+
+/** Packets that the cache passed meanwhile. */
+async function hitsOf(work: () => Promise<unknown>): Promise<number> {
+  const { touch } = FlowPath.prototype
+  let hits = 0
+  FlowPath.prototype.touch = function (...args) {
+    hits++
+    touch.apply(this, args)
+  }
+  try {
+    await work()
+  } finally {
+    FlowPath.prototype.touch = touch
+  }
+  return hits
+}
+
+it(
+  'does not show',
+  async () => {
+    if (TWIN_SEED !== undefined) {
+      const seed = Number(TWIN_SEED)
+      const pair = Math.floor(seed / SCENARIOS_A_PAIR)
+      await runPair(pair, seed, twinPools(), { scenarios: 0, frames: 0 })
+      return
+    }
+    let tally: Tally = { scenarios: 0, frames: 0 }
+    const hits = await hitsOf(async () => {
+      tally = await runAll(COUNT)
+    })
+    console.log(tally, hits)
+    expect(tally.scenarios).toBe(COUNT)
+    expect(hits / tally.frames).toBeGreaterThan(0.4)
+  },
+  PATIENCE_MS,
+)
