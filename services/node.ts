@@ -89,7 +89,12 @@ export function buildNode(options: NodeOptions): Node {
           ...(options.flowsMax === undefined ? {} : { flowsMax: options.flowsMax }),
         })
   const onDevice = options.onDevice ?? ((): void => {})
-  const policies = new PolicyFlows({ pool, clock, random })
+  const policies = new PolicyFlows({
+    pool,
+    clock,
+    random,
+    ...(options.connectionsMax === undefined ? {} : { flowsMax: options.connectionsMax }),
+  })
   flows?.guard(policies)
   const parts = { pool, clock, random, links, log, router, captures, onDevice, conntrack, flows }
   const context: Context = { ...parts, policies, nat: nat!, tally: { lostDevices: 0 } }

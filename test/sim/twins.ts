@@ -88,7 +88,11 @@ export class Twins {
     this.#choice = JSON.parse(this.#base) as Choice
     this.#talks = []
     await this.#apply()
-    this.#both('a new scenario', ({ node }) => node.context.conntrack.delete({}))
+    this.#both('a new scenario', ({ node }) => {
+      const { conntrack, policies } = node.context
+      conntrack.delete({})
+      if (policies.count > 0) policies.table.delete({})
+    })
     this.#pass(1000)
     const count = 10 + random.below(40)
     for (let step = 0; step < count; step++) {
