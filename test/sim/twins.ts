@@ -262,7 +262,7 @@ export class Twins {
   /** Something else than traffic. */
   async #act(): Promise<void> {
     const random = this.#random
-    switch (random.below(13)) {
+    switch (random.below(14)) {
       case 0:
       case 1:
         this.#say(change(this.#choice, random))
@@ -282,6 +282,7 @@ export class Twins {
         this.#say('time passes')
         return this.#pass(1000 * random.below(40))
       case 8:
+      case 12:
         return this.#forgetConnections()
       case 9:
         return this.#both('neighbors are forgotten', ({ node }) =>
@@ -353,6 +354,12 @@ export class Twins {
     const row = rows[this.#random.below(Math.max(1, rows.length))]
     if (row === undefined) return
     const { src, srcPort: port } = row.original
+    if (this.#random.chance(30)) {
+      return this.#both('what policies admitted is forgotten', ({ node }) => {
+        const { policies } = node.context
+        if (policies.count > 0) policies.table.delete({})
+      })
+    }
     this.#both(`connections of ${src} are forgotten`, ({ node }) => {
       node.context.conntrack.delete({ src, port })
     })
