@@ -128,7 +128,7 @@ export class FlowCache {
     const four = table === this.#four
     const path = this.#learner.paths[words[at + table.pathAt]! & 0xffff]!
     if (!path.may(mem, packet, four, this.#nextHops)) return false
-    path.touch(this.#nextHops)
+    path.hear()
     words[at + table.usedAt] = this.#clock.nowMs
     table.tally[2 * entry]!++
     table.tally[2 * entry + 1]! += packet.len
@@ -142,6 +142,7 @@ export class FlowCache {
         return true
       }
     }
+    path.touch(this.#nextHops)
     guards?.touch(entry, Way.Ingress, packet)
     const { output } = path
     if (output === undefined) {

@@ -44,6 +44,8 @@ const SILENT: ReadonlySet<number> = new Set([
 
 /** Both MACs, in words. */
 export const MAC_WORDS = 3
+/** What one hop less adds to the sum of an IPv4 header. */
+const HOP_LESS = ~0x0100 & 0xffff
 /** The port of the key's first word; see flow_key.ts. */
 const INGRESS_SHIFT = 16
 
@@ -182,8 +184,7 @@ export class FlowLearner {
     const addresses = difference(key, left, SRC, key.length)
     const icmp4 = key[PROTOCOL] === ipv4.Protocol.Icmp
     const pseudo = icmp4 ? 0 : fold(addresses)
-    const hops = (this.#hops << 8) | key[PROTOCOL]!
-    const header = fold(addresses + (~hops & 0xffff) + hops - 0x100)
+    const header = fold(addresses + HOP_LESS)
     words[at + table.epochAt] = notes.epoch
     words[at + table.pathAt] = (pseudo << 16) | path
     words[at + table.flowAt] = packet.flow >= 0 ? packet.flow : NO_FLOW

@@ -71,6 +71,8 @@ export class NatStart {
     invert(this.original, reply)
     packet.flow = PENDING
     if (rule !== undefined) {
+      // If it goes nowhere, the next may be for another backend.
+      packet.recorded = false
       if (!this.#aim(rule)) {
         if (packet.traced) explain(pool, 'a virtual service, and no backend may take it')
         else rule.service?.balance.refused?.()

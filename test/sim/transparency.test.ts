@@ -2,15 +2,18 @@
  * The flow cache does not show: with it and without it a node does the same. `TWIN_SEEDS=n` runs
  * so many scenarios, `TWIN_SEED=n` one of them (with those before it on its pair of nodes).
  */
-import { expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { FlowPath } from '../../stack/ip/flow_path.ts'
+import { MUTANTS } from './twin_mutants.ts'
 import { type Pools, SCENARIOS_A_PAIR, Twins, twinPools } from './twins.ts'
 
 const { CI, TWIN_SEEDS, TWIN_SEED } = process.env
 const COUNT = Number(TWIN_SEEDS ?? (CI === 'true' ? 10_000 : 2_000))
 const PATIENCE_MS = 600_000
+/** Scenarios within which a mutant is found. */
+const MUTANT_SCENARIOS = 1_000
 /** Steps shown of a scenario that failed. */
-const SHOWN = 1000
+const SHOWN = 60
 
 interface Tally {
   scenarios: number
@@ -39,8 +42,7 @@ async function runPair(pair: number, last: number, pools: Pools, tally: Tally): 
   }
 }
 
-async function runAll(count: number): Promise<Tally> {
-  const pools = twinPools()
+async function runAll(count: number, pools: Pools): Promise<Tally> {
   const tally: Tally = { scenarios: 0, frames: 0 }
   for (let first = 0; first < count; first += SCENARIOS_A_PAIR) {
     const last = Math.min(count, first + SCENARIOS_A_PAIR) - 1
@@ -51,16 +53,16 @@ async function runAll(count: number): Promise<Tally> {
 
 /** Packets that the cache passed meanwhile. */
 async function hitsOf(work: () => Promise<unknown>): Promise<number> {
-  const { touch } = FlowPath.prototype
+  const { hear } = FlowPath.prototype
   let hits = 0
-  FlowPath.prototype.touch = function (...args) {
+  FlowPath.prototype.hear = function () {
     hits++
-    touch.apply(this, args)
+    hear.call(this)
   }
   try {
     await work()
   } finally {
-    FlowPath.prototype.touch = touch
+    FlowPath.prototype.hear = hear
   }
   return hits
 }
@@ -76,11 +78,26 @@ it(
     }
     let tally: Tally = { scenarios: 0, frames: 0 }
     const hits = await hitsOf(async () => {
-      tally = await runAll(COUNT)
+      tally = await runAll(COUNT, twinPools())
     })
-    console.log(tally, hits)
     expect(tally.scenarios).toBe(COUNT)
     expect(hits / tally.frames).toBeGreaterThan(0.4)
   },
   PATIENCE_MS,
 )
+
+describe('it would show if it forgot to ask whether', () => {
+  it.each(Object.entries(MUTANTS).filter(([k]) => k.includes('aged')))(
+    '%s',
+    async (_, plant) => {
+      const pools = twinPools()
+      const remove = plant(pools)
+      try {
+        await expect(runAll(MUTANT_SCENARIOS, pools)).rejects.toThrow(/^seed \d+: (frame|view)/)
+      } finally {
+        remove()
+      }
+    },
+    PATIENCE_MS,
+  )
+})

@@ -44,6 +44,8 @@ export interface Choice {
   drained: boolean
   blackhole: boolean
   routed: boolean
+  /** The first backend is not reached. */
+  hidden: boolean
 }
 
 const MODES = ['nat', 'nat', 'nat', 'nat-unprotected', 'routed']
@@ -88,6 +90,7 @@ export function choose(random: Random): Choice {
     drained: false,
     blackhole: random.chance(30),
     routed: random.chance(25),
+    hidden: random.chance(8),
   }
 }
 
@@ -101,7 +104,7 @@ export function change(choice: Choice, random: Random): string {
     one.policy = random.below(POLICIES.length)
     return 'a policy changes'
   }
-  switch (random.below(8)) {
+  switch (random.below(9)) {
     case 0:
       sandbox.present = !sandbox.present
       return 'a sandbox comes or goes'
@@ -117,6 +120,9 @@ export function change(choice: Choice, random: Random): string {
     case 4:
       choice.routed = !choice.routed
       return 'a route comes or goes'
+    case 7:
+      choice.hidden = !choice.hidden
+      return 'a backend is hidden or not'
     case 5:
       network.mtu = network.mtu === 1500 ? 1400 : 1500
       return 'a network is made anew'
@@ -189,7 +195,8 @@ function toFile(choice: Choice): object {
     },
     routes: [
       { to: '10.99.0.0/16', blackhole: true },
-      ...(open < 0 ? [] : [{ to: '10.98.0.0/16', via: `10.${open}.0.11` }]),
+      ...(service < 0 ? [] : [{ to: `10.${service}.0.11/32`, blackhole: true }]),
+      ...(open < 0 ? [] : [{ to: '10.98.0.0/16', via: `10.${open}.0.12` }]),
     ],
   }
 }
@@ -204,7 +211,7 @@ export function readAll(choice: Choice): Config {
 
 /** What of it is there now. */
 export function configOf(all: Config, choice: Choice): Config {
-  const { networks, sandboxes, uplink, blackhole, routed, drained } = choice
+  const { networks, sandboxes, uplink, drained } = choice
   const there = new Set(sandboxes.flatMap(({ present }, i) => (present ? [`s${i}`] : [])))
   return {
     ...all,
@@ -234,7 +241,10 @@ export function configOf(all: Config, choice: Choice): Config {
       }
     }),
     uplink: uplink ? all.uplink : undefined,
-    routes: all.routes.filter(({ via }) => (via === undefined ? blackhole : routed)),
+    routes: all.routes.filter(({ to, via }) => {
+      if (via !== undefined) return choice.routed
+      return to.bits === 32 ? choice.hidden : choice.blackhole
+    }),
   }
 }
 

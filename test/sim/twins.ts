@@ -12,6 +12,7 @@
  */
 import type { Config } from '../../services/config/model.ts'
 import { formatAddress, fromBytes } from '../../stack/address.ts'
+import { AGE_MS } from '../../stack/eth/fdb.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
 import type { Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
@@ -276,8 +277,9 @@ export class Twins {
       case 5:
         return this.#fallSilent()
       case 6:
-        this.#say('time passes')
-        return this.#pass(1000 * random.below(400))
+        this.#say('stations age')
+        this.#pass(AGE_MS - 5000 + random.below(30_000))
+        return this.#speak()
       case 7:
         this.#say('time passes')
         return this.#pass(1000 * random.below(40))
