@@ -85,6 +85,7 @@ export class Policy {
     this.#port = port
     this.#name = name
     this.#lists = listsOf(spec)
+    flows.open()
     this.#table = flows.table
     pool.notes.changed()
   }

@@ -66,19 +66,23 @@ export class PolicyFlows {
     return this.#conntrack?.count ?? 0
   }
 
-  /** The table, made at the first call. */
-  get table(): Conntrack {
-    if (this.#conntrack !== undefined) return this.#conntrack
-    const { pool, clock, random, flowsMax = FLOWS_MAX } = this.#options
-    this.#conntrack = new Conntrack({ pool, clock, seed: random.bits(), entriesMax: flowsMax })
-    this.opened(this.#conntrack)
-    return this.#conntrack
+  /** Of which flow fragments are; nothing is held. */
+  get fragments(): NatFragments {
+    return this.#fragments!
   }
 
-  /** Which flow later fragments are of; nothing is held. Made at the first call. */
-  get fragments(): NatFragments {
-    this.#fragments ??= new NatFragments(this.#options)
-    return this.#fragments
+  /** The flows. Precondition of all but {@link count}, {@link end} and {@link close}: opened. */
+  get table(): Conntrack {
+    return this.#conntrack!
+  }
+
+  /** The first endpoint gets a policy. Idempotent. */
+  open(): void {
+    if (this.#conntrack !== undefined) return
+    const { pool, clock, random, flowsMax = FLOWS_MAX } = this.#options
+    this.#conntrack = new Conntrack({ pool, clock, seed: random.bits(), entriesMax: flowsMax })
+    this.#fragments = new NatFragments(this.#options)
+    this.opened(this.#conntrack)
   }
 
   /** What tells flows of an endpoint that go this way, beside the protocol. */
