@@ -59,8 +59,7 @@ export const MUTANTS: Readonly<Record<string, (pools: Pools) => () => void>> = {
   'a station is heard': () => replace(FlowPath.prototype, 'hear', () => {}),
   'a neighbor is not to be used as it is': () =>
     replace(Neighbors.prototype, 'isUsable', () => true),
-  'what a policy admitted is still there': () =>
-    replace(FlowGuards.prototype, 'holds', () => true),
+  'what a policy admitted is still there': () => replace(FlowGuards.prototype, 'holds', () => true),
   'a policy sees the packet': () => replace(FlowGuards.prototype, 'touch', () => {}),
   'an IPv4 header is wrong': () =>
     may((mem, _packet, four, ip, ask) => {
