@@ -11,7 +11,8 @@
  *
  * Taking away comes before adding, so that an address or a name that one gives up another can
  * have. Within one sandbox, joins keep the order of its interfaces. Something that changed in any
- * way but its aliases is taken away and made anew, with all that rests on it.
+ * way but its aliases, its policy or its rates is taken away and made anew, with all that rests on
+ * it.
  */
 import { isDeepStrictEqual } from 'node:util'
 import { formatAddress, formatPrefix } from '../stack/address.ts'
@@ -60,7 +61,7 @@ export function diff(current: State, desired: State): Step[] {
   for (const [key, { network, sandbox }] of states) {
     const [before, after] = [current.endpoints.get(key), desired.endpoints.get(key)]
     const rests = networks.has(network) || sandboxes.has(sandbox)
-    if (rests || !isDeepStrictEqual(unnamed(before), unnamed(after))) endpoints.add(key)
+    if (rests || !isDeepStrictEqual(interfaceOf(before), interfaceOf(after))) endpoints.add(key)
   }
   const ports = changed(current.ports, desired.ports)
   const services = new Set<string>()
@@ -165,9 +166,11 @@ function front(service: ServiceState | undefined): Partial<ServiceState> | undef
   return { network, vips, mode, ports, ingress }
 }
 
-/** Names do not touch the data path. */
-function unnamed(endpoint: EndpointState | undefined): EndpointState | undefined {
-  return endpoint && { ...endpoint, aliases: [] }
+/** Without what is exchanged while the interface stays: names, policy and rates. */
+function interfaceOf(endpoint: EndpointState | undefined): Partial<EndpointState> | undefined {
+  if (endpoint === undefined) return undefined
+  const { aliases: _, policy: __, rate: ___, ...rest } = endpoint
+  return rest
 }
 
 /** A shared stack must be there before who shares it, and longer. */

@@ -87,7 +87,7 @@ export class Network {
 
   /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
   async attach(endpoint: EndpointState, sandbox: SandboxState): Promise<void> {
-    const { pool, links, captures, onDevice, nat, flows } = this.#context
+    const { pool, clock, links, captures, onDevice, nat, flows, policies } = this.#context
     const device = await links.attach({
       sandbox: sandbox.name,
       netns: sandbox.netns,
@@ -101,8 +101,8 @@ export class Network {
     })
     let edge: Edge | undefined
     try {
-      const parts = { pool, nat, flows, bridge: this.#bridge, bindings: this.#bindings }
-      edge = new Edge({ ...parts, network: this.state, endpoint, device })
+      const own = { bridge: this.#bridge, bindings: this.#bindings, network: this.state }
+      edge = new Edge({ pool, clock, nat, flows, policies, ...own, endpoint, device })
       edge.register()
     } catch (error) {
       edge?.detach()

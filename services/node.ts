@@ -18,6 +18,7 @@ import type { Fib } from '../stack/ip/fib.ts'
 import { FlowCache } from '../stack/ip/flow_cache.ts'
 import { Nat } from '../stack/ip/nat.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
+import { PolicyFlows } from '../stack/ip/policy_flows.ts'
 import { Router } from '../stack/ip/router.ts'
 import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
@@ -104,19 +105,15 @@ export function buildNode(options: NodeOptions): Node {
     },
   })
   const onDevice = options.onDevice ?? ((): void => {})
-  const parts = {
+  const policies = new PolicyFlows({
     pool,
     clock,
     random,
-    links,
-    log,
-    router,
-    captures,
-    onDevice,
-    conntrack,
-    flows,
-    expiryResets,
-  }
+    ...(options.connectionsMax === undefined ? {} : { flowsMax: options.connectionsMax }),
+  })
+  flows?.guard(policies)
+  const own = { pool, clock, random, links, log, router, captures, onDevice }
+  const parts = { ...own, conntrack, flows, policies, expiryResets }
   const context: Context = { ...parts, nat: nat!, tally: { lostDevices: 0 } }
   const netnsOf = (sandbox: string): string | undefined => node.state.sandboxes.get(sandbox)?.netns
   const services = new ServiceSet((service) => new Balancer({ context, netnsOf }, service))
@@ -184,7 +181,9 @@ export class Node {
         return this.#leave(step.endpoint)
       case 'update':
         this.#endpoints.set(endpointKey(step.endpoint), step.endpoint)
-        return
+        return this.network(step.endpoint.network)
+          ?.edge(step.endpoint.sandbox)
+          ?.update(step.endpoint)
       case 'add-route':
         return this.#addRoute(step.route)
       case 'delete-route':
@@ -236,9 +235,10 @@ export class Node {
 
   /** Precondition: every step was taken back. Idempotent. */
   close(): void {
-    const { router, nat, conntrack } = this.context
+    const { router, nat, conntrack, policies } = this.context
     router.close()
     nat.close()
+    policies.close()
     conntrack.close()
   }
 

@@ -8,12 +8,14 @@
 import type { Address, Prefix } from '../stack/address.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
+import type { PolicySpec } from '../stack/ip/policy.ts'
 import type { SchedulerName } from '../stack/ip/schedulers.ts'
 import type {
   DriverName,
   EndpointOptions,
   HealthcheckConfig,
   NetworkOptions,
+  RatesConfig,
   TrackingConfig,
 } from './config/model.ts'
 import type { LinkRoute } from './links.ts'
@@ -92,6 +94,9 @@ export interface EndpointState {
   readonly mtuBytes: number
   readonly aliases: readonly string[]
   readonly options: EndpointOptions
+  /** Its own and its network's; undefined: neither has one. */
+  readonly policy: PolicySpec | undefined
+  readonly rate: RatesConfig
 }
 
 export interface RouteState {

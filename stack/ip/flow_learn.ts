@@ -19,10 +19,12 @@ import { DropReason } from '../drop.ts'
 import * as eth from '../eth/frame.ts'
 import { type FlowTable, INGRESS, MACS, PORTS, PROTOCOL, SRC } from '../flow_table.ts'
 import { NO_FLOW, type Output, type Packet, type Pool } from '../packet.ts'
+import { FlowGuards } from './flow_guards.ts'
 import { Kind, readKey } from './flow_key.ts'
 import { type FlowEnd, FlowPath } from './flow_path.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
+import type { PolicyFlows } from './policy_flows.ts'
 
 /** More would be ways between hundreds of endpoints all at once; then all begins anew. */
 export const PATHS_MAX = 65_536
@@ -83,6 +85,9 @@ export class FlowLearner {
   /** Numbers of the paths from each counters port. */
   readonly #pathsOf = new Map<number, number[]>()
   #pathsEpoch = 0
+  /** Of each table; undefined: no endpoint has a policy. */
+  #guards4: FlowGuards | undefined
+  #guards6: FlowGuards | undefined
   /** Of the recorded packet: its kind and hops when it came. */
   #kind: number = Kind.None
   #hops = 0
@@ -111,6 +116,16 @@ export class FlowLearner {
     packet.recorded = false
   }
 
+  /** Entries rest on what these policies admitted. */
+  guard(flows: PolicyFlows): void {
+    this.#guards4 = new FlowGuards(flows, this.#four)
+    this.#guards6 = new FlowGuards(flows, this.#six)
+  }
+
+  guardsOf(table: FlowTable): FlowGuards | undefined {
+    return table === this.#four ? this.#guards4 : this.#guards6
+  }
+
   /** The recorded packet leaves: if it did what flows do, keep it. */
   #left(packet: Packet, output: Output, port: number): void {
     packet.recorded = false
@@ -136,14 +151,25 @@ export class FlowLearner {
   #dropped(packet: Packet, reason: number): void {
     packet.recorded = false
     if (!SILENT.has(reason)) return
+    const key = this.#keyOf(this.came)
+    if (reason === DropReason.PolicyDenied && !this.#isAsItCame(packet, key)) return
     const end = this.#end
     end.output = undefined
     end.port = 0
     end.reason = reason
     end.translated = false
     end.macs.fill(0)
-    const key = this.#keyOf(this.came)
     this.#keep(packet, key, key)
+  }
+
+  /**
+   * False if it was translated before a policy denied it: a flow that this policy admits later has
+   * other tuples than the entry's key, so that {@link FlowTable.forget} would not find it.
+   */
+  #isAsItCame(packet: Packet, key: Int32Array): boolean {
+    const after = this.#after
+    const kind = readKey(this.#pool.mem, packet, 0, after.four, after.six)
+    return kind === this.#kind && isSame(key, this.#keyOf(after), PORTS, key.length)
   }
 
   /** An entry for `key`, whose packets leave with what `left` says. */
@@ -167,6 +193,7 @@ export class FlowLearner {
     words[at + table.checksumsAt] =
       (fold(pseudo + difference(key, left, PORTS, PORTS + 1)) << 16) | header
     words[at + table.usedAt] = this.#clock.nowMs
+    this.guardsOf(table)?.keep(entry, notes)
   }
 
   /** The number of the path that the notes and `#end` are of. */

@@ -5,6 +5,7 @@
 import { Neighbors } from '../../stack/arp/neighbors.ts'
 import { FlowNotes } from '../../stack/flow_notes.ts'
 import { FlowTable } from '../../stack/flow_table.ts'
+import { FlowGuards } from '../../stack/ip/flow_guards.ts'
 import { FlowPath } from '../../stack/ip/flow_path.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
 import type { Packet } from '../../stack/packet.ts'
@@ -58,6 +59,8 @@ export const MUTANTS: Readonly<Record<string, (pools: Pools) => () => void>> = {
   'a station is heard': () => replace(FlowPath.prototype, 'hear', () => {}),
   'a neighbor is not to be used as it is': () =>
     replace(Neighbors.prototype, 'isUsable', () => true),
+  'what a policy admitted is still there': () => replace(FlowGuards.prototype, 'holds', () => true),
+  'a policy sees the packet': () => replace(FlowGuards.prototype, 'touch', () => {}),
   'an IPv4 header is wrong': () =>
     may((mem, _packet, four, ip, ask) => {
       if (!four) return ask()

@@ -8,6 +8,7 @@ import type { State } from '../../services/state.ts'
 import { type Address, toBytes } from '../../stack/address.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
 import type { Random } from '../../stack/random.ts'
+import { POLICIES, RATES } from './twin_policies.ts'
 
 interface NetworkChoice {
   six: boolean
@@ -20,12 +21,17 @@ interface NetworkChoice {
   masquerade: boolean
   mode: string
   mtu: number
+  /** Of {@link POLICIES}. */
+  policy: number
 }
 
 interface SandboxChoice {
   on: number[]
   present: boolean
   published: boolean
+  /** Of {@link POLICIES} and {@link RATES}. */
+  policy: number
+  rate: number
 }
 
 export interface Choice {
@@ -46,6 +52,7 @@ const MODES = ['nat', 'nat', 'nat', 'nat-unprotected', 'routed']
 const SCHEDULERS = ['rr', 'source_hash', 'rr', 'wrr', 'least_conn']
 
 export function choose(random: Random): Choice {
+  const guarded = random.chance(50)
   const networks = Array.from({ length: 1 + random.below(3) }, (): NetworkChoice => {
     const filtering = random.chance(15)
     return {
@@ -59,13 +66,20 @@ export function choose(random: Random): Choice {
       masquerade: random.chance(80),
       mode: MODES[random.below(MODES.length)]!,
       mtu: random.chance(20) ? 1400 : 1500,
+      policy: guarded && random.chance(30) ? random.below(POLICIES.length) : 0,
     }
   })
   const sandboxes = Array.from({ length: 2 + random.below(4) }, (): SandboxChoice => {
     const on = random.below(networks.length)
     const other = random.below(networks.length)
     const two = other !== on && random.chance(20)
-    return { on: two ? [on, other] : [on], present: true, published: random.chance(40) }
+    return {
+      on: two ? [on, other] : [on],
+      present: true,
+      published: random.chance(40),
+      policy: guarded && random.chance(30) ? random.below(POLICIES.length) : 0,
+      rate: guarded ? random.below(RATES.length) : 0,
+    }
   })
   return {
     networks,
@@ -84,6 +98,12 @@ export function choose(random: Random): Choice {
 export function change(choice: Choice, random: Random): string {
   const sandbox = choice.sandboxes[random.below(choice.sandboxes.length)]!
   const network = choice.networks[random.below(choice.networks.length)]!
+  const guarded = choice.networks.some(({ policy }) => policy > 0)
+  if (guarded && random.chance(30)) {
+    const one = random.chance(50) ? sandbox : network
+    one.policy = random.below(POLICIES.length)
+    return 'a policy changes'
+  }
   switch (random.below(9)) {
     case 0:
       sandbox.present = !sandbox.present
@@ -196,12 +216,19 @@ export function configOf(all: Config, choice: Choice): Config {
   return {
     ...all,
     networks: all.networks.map((network, n) => {
-      const { mtu: mtuBytes, masquerade } = networks[n]!
-      return { ...network, options: { ...network.options, mtuBytes, masquerade } }
+      const { mtu: mtuBytes, masquerade, policy } = networks[n]!
+      const options = { ...network.options, mtuBytes, masquerade }
+      return { ...network, options, policy: POLICIES[policy] }
     }),
     sandboxes: all.sandboxes.flatMap((sandbox, i) => {
       if (!there.has(sandbox.name)) return []
-      return [sandboxes[i]!.published ? sandbox : { ...sandbox, ports: [] }]
+      const { published, policy, rate } = sandboxes[i]!
+      const endpoints = sandbox.endpoints.map((endpoint) => ({
+        ...endpoint,
+        policy: POLICIES[policy],
+        rate: RATES[rate]!,
+      }))
+      return [{ ...sandbox, endpoints, ports: published ? sandbox.ports : [] }]
     }),
     services: all.services.map((service) => {
       const backends = service.backends.filter(({ sandbox }) => there.has(sandbox))

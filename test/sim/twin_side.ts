@@ -218,7 +218,7 @@ export class Side implements Links {
   /** All that users see but the flows themselves. */
   view(): string[] {
     const { node, pool, clock } = this
-    const { nat, conntrack, router, tally } = node.context
+    const { nat, conntrack, router, tally, policies } = node.context
     const lines = [
       `nat ${nat.mappings} mappings, ${nat.hairpins} hairpins, ${conntrack.count} connections`,
       `pool ${pool.idleSmall} ${pool.idleLarge}, ${clock.pending} timers`,
@@ -227,6 +227,8 @@ export class Side implements Links {
     ]
     for (const leaf of this.#leaves.values()) lines.push(`${leaf.name} ${this.#counts(leaf.port)}`)
     for (const row of listConnections(conntrack)) lines.push(JSON.stringify(row))
+    const judged = policies.count === 0 ? [] : listConnections(policies.table)
+    for (const row of judged) lines.push(`policy ${JSON.stringify(row)}`)
     for (const row of router.neighbors.list()) lines.push(JSON.stringify(row))
     for (const network of node.networks()) {
       for (const row of network.fdb()) lines.push(`${network.state.name} ${JSON.stringify(row)}`)

@@ -94,7 +94,11 @@ export class Twins {
     this.#choice = JSON.parse(this.#base) as Choice
     this.#talks = []
     await this.#apply()
-    this.#both('a new scenario', ({ node }) => deleteConnections(node.context.conntrack, {}))
+    this.#both('a new scenario', ({ node }) => {
+      const { conntrack, policies } = node.context
+      deleteConnections(conntrack, {})
+      if (policies.count > 0) deleteConnections(policies.table, {})
+    })
     this.#pass(1000)
     const count = 10 + random.below(40)
     for (let step = 0; step < count; step++) {
@@ -246,7 +250,7 @@ export class Twins {
   /** Something else than traffic. */
   async #act(): Promise<void> {
     const random = this.#random
-    switch (random.below(13)) {
+    switch (random.below(14)) {
       case 0:
       case 1:
         this.#say(change(this.#choice, random))
@@ -265,6 +269,7 @@ export class Twins {
         this.#say('time passes')
         return this.#pass(1000 * random.below(40))
       case 8:
+      case 12:
         return this.#forgetConnections()
       case 9:
         return this.#both('neighbors are forgotten', ({ node }) =>
@@ -348,6 +353,12 @@ export class Twins {
     const row = rows[this.#random.below(Math.max(1, rows.length))]
     if (row === undefined) return
     const { src, srcPort: port } = row.original
+    if (this.#random.chance(30)) {
+      return this.#both('what policies admitted is forgotten', ({ node }) => {
+        const { policies } = node.context
+        if (policies.count > 0) deleteConnections(policies.table, {})
+      })
+    }
     this.#both(`connections of ${src} are forgotten`, ({ node }) => {
       deleteConnections(node.context.conntrack, { src, port })
     })
