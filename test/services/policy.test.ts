@@ -1,4 +1,5 @@
 /** Policy and rates as a file has them: faults, what they come to, and applying them. */
+import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { formatFault, parseConfig } from '../../services/config/parse.ts'
 import { plan } from '../../services/plan.ts'
@@ -16,6 +17,20 @@ sandboxes:
   s: { networks: { n: { ${endpoint} } } }`
   return parseConfig(text, 'f').faults.map(formatFault)
 }
+
+it('is what the documentation shows', () => {
+  const page = readFileSync(new URL('../../docs/policy.md', import.meta.url), 'utf8')
+  const [, example] = /```yaml\n(.*?)```/s.exec(page)!
+  const { config: shop, faults: list } = parseConfig(example!, 'policy.md')
+  expect(list).toEqual([])
+  const { policy, rate } = plan(shop!, EMPTY).endpoints.get('db/back')!
+  expect(policy!.ingress.rules).toHaveLength(2)
+  expect(policy!.ingress.otherwise).toBe(false)
+  expect(policy!.egress.rules.map(({ text }) => text)).toEqual([
+    'rule 1 of the endpoint (deny udp to 0.0.0.0/0)',
+  ])
+  expect(rate.egress?.bitsPerS).toBe(40_000_000)
+})
 
 describe('a fault', () => {
   const rule = (text: string): string => `policy: { ingress: [ { ${text} } ] }`
