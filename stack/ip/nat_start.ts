@@ -71,7 +71,7 @@ export class NatStart {
     invert(this.original, reply)
     packet.flow = PENDING
     if (rule !== undefined) {
-      // If it goes nowhere, the next may be for another backend.
+      // If it goes nowhere, the next may all the same have a backend that is reached.
       packet.recorded = false
       if (!this.#aim(rule)) {
         if (packet.traced) explain(pool, 'a virtual service, and no backend may take it')

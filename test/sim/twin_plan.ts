@@ -90,7 +90,7 @@ export function choose(random: Random): Choice {
     drained: false,
     blackhole: random.chance(30),
     routed: random.chance(25),
-    hidden: random.chance(8),
+    hidden: random.chance(25),
   }
 }
 
@@ -310,4 +310,37 @@ export function stationsOf(state: State, random: Random): Station[] {
   }
   all.push(outside)
   return all
+}
+
+/** An address that leads to something and is no station's; undefined: take one of theirs. */
+export function placeOf(
+  random: Random,
+  { network }: Station,
+  six: boolean,
+  service: number,
+): Uint8Array | undefined {
+  const of = (v4: readonly number[], head6: readonly number[], last6: number): Uint8Array => {
+    if (!six) return Uint8Array.from(v4)
+    const bytes = new Uint8Array(16)
+    bytes.set(head6)
+    bytes[15] = last6
+    return bytes
+  }
+  const outer = [0x20, 0x01, 0x0d, 0xb8]
+  switch (random.below(network === '' ? 6 : 8)) {
+    case 0:
+      if (network !== '') return of([198, 51, 100, 7], [...outer, 0, 9], 7)
+      return of([203, 0, 113, 2], outer, 2)
+    case 1:
+      return of([203, 0, 113, 2], outer, 2)
+    case 2: {
+      const vip = of([10, service, 0, 100], [0xfd, 0, 0, service], 0)
+      if (six) vip[14] = 1
+      return service < 0 ? undefined : vip
+    }
+    case 3:
+      return of([10, random.chance(50) ? 99 : 98, 0, 7], [0xfd, 0, 0, 9], 9)
+    default:
+      return undefined
+  }
 }

@@ -30,6 +30,24 @@ export interface Sent extends Frame {
   readonly device: string
 }
 
+export function isSame(a: Sent, b: Sent): boolean {
+  const { facts } = a
+  return (
+    a.device === b.device &&
+    a.bytes.equals(b.bytes) &&
+    facts.gsoType === b.facts.gsoType &&
+    facts.gsoSize === b.facts.gsoSize &&
+    facts.csumStart === b.facts.csumStart &&
+    facts.csumOffset === b.facts.csumOffset
+  )
+}
+
+export function textOf(sent: Sent | undefined): string {
+  if (sent === undefined) return 'nothing'
+  const { device, bytes, facts } = sent
+  return `${device} ${bytes.length} octets ${bytes.toString('hex', 0, 80)} ${JSON.stringify(facts)}`
+}
+
 class Leaf implements Device {
   readonly name: string
   readonly kind = 'leaf'
@@ -201,7 +219,8 @@ export class Side implements Links {
     const { nat, conntrack, router, tally, policies } = node.context
     const lines = [
       `nat ${nat.mappings} mappings, ${nat.hairpins} hairpins, ${conntrack.count} connections`,
-      `pool ${pool.idleSmall} ${pool.idleLarge}, ${clock.pending} timers, lost ${tally.lostDevices}`,
+      `pool ${pool.idleSmall} ${pool.idleLarge}, ${clock.pending} timers`,
+      `lost ${tally.lostDevices}`,
       `devices ${this.#counts(0)}`,
     ]
     for (const leaf of this.#leaves.values()) lines.push(`${leaf.name} ${this.#counts(leaf.port)}`)

@@ -50,12 +50,16 @@ export interface Put extends Frame {
 
 export type MacOf = (network: string, address: Uint8Array) => Mac | undefined
 
+/** As twin_plan.ts publishes them. */
+const TCP_PORTS = { published: 8000, service: 9080, inside: 80 }
+const UDP_PORTS = { published: 5300, service: 9053, inside: 53 }
+
 export function begin(random: Random, client: Station, to: Uint8Array): Talk {
   const six = to.length === 16
   const protocols = [Protocol.Tcp, Protocol.Tcp, Protocol.Udp, Protocol.Udp]
   const echo = six ? Protocol.Icmp6 : Protocol.Icmp
   const protocol = [...protocols, echo][random.below(5)]!
-  const dport = [80, 53, 80, 53, 7777][random.below(5)]!
+  const dport = portAt(random, to, protocol)
   const sport = 40_000 + random.below(4)
   return {
     client,
@@ -70,6 +74,15 @@ export function begin(random: Random, client: Station, to: Uint8Array): Talk {
     clientSeq: 0,
     serverSeq: 0,
   }
+}
+
+/** A port that somebody may listen at; of the node's own address outside, one it may publish. */
+function portAt(random: Random, to: Uint8Array, protocol: number): number {
+  const { published, service, inside } = protocol === Protocol.Tcp ? TCP_PORTS : UDP_PORTS
+  if (random.chance(10)) return 7777
+  const outside = to[0] === 203 || (to[0] === 0x20 && to[5] === 0)
+  if (!outside || to[to.length - 1] !== 2) return inside
+  return random.chance(25) ? service : published + random.below(5)
 }
 
 /** Notes where a frame of the conversation came out. */

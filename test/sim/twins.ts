@@ -22,11 +22,12 @@ import {
   change,
   choose,
   configOf,
+  placeOf,
   readAll,
   type Station,
   stationsOf,
 } from './twin_plan.ts'
-import { type Sent, Side, twinPool } from './twin_side.ts'
+import { isSame, type Sent, Side, textOf, twinPool } from './twin_side.ts'
 import { begin, complain, meet, next, type Put, reshape, spoil, type Talk } from './twin_talk.ts'
 
 /** Scenarios that one pair of nodes serves. */
@@ -36,6 +37,8 @@ const TALKS = 4
 const BURST_MAX = 5
 /** Steps after which everything is compared. */
 const VIEW_EVERY = 20
+/** For so long the node asks whom it was not sure of. */
+const ANSWERS_S = 10
 /** Questions that follow from answers. */
 const ROUNDS_MAX = 12
 const CACHES = [16, 64, 64, 1024]
@@ -97,7 +100,7 @@ export class Twins {
     this.#pass(1000)
     const count = 10 + random.below(40)
     for (let step = 0; step < count; step++) {
-      if (random.chance(92)) this.#speak()
+      if (random.chance(92)) this.#converse()
       else await this.#act()
       if (step % VIEW_EVERY === VIEW_EVERY - 1) this.#compareViews()
       this.#pass(random.chance(10) ? random.below(3000) : random.below(20))
@@ -177,11 +180,15 @@ export class Twins {
   }
 
   /** Frames of a conversation, sometimes of a new one. */
-  #speak(): void {
+  #converse(): void {
     const random = this.#random
     if (this.#talks.length < TALKS && random.chance(40)) this.#greet()
     const talk = this.#talks[random.below(Math.max(1, this.#talks.length))]
-    if (talk === undefined) return
+    if (talk !== undefined) this.#speak(talk)
+  }
+
+  #speak(talk: Talk): void {
+    const random = this.#random
     this.#talk = talk
     for (let more = 1 + random.below(BURST_MAX); more > 0; more--) {
       const put = random.chance(2) ? complain(random, talk) : next(random, talk, this.#macOf)
@@ -219,31 +226,9 @@ export class Twins {
   }
 
   #target(client: Station, six: boolean): Uint8Array | undefined {
-    const random = this.#random
-    const of = (text4: number[], tail6: number[], head6 = [0x20, 0x01, 0x0d, 0xb8]): Uint8Array => {
-      if (!six) return Uint8Array.from(text4)
-      const bytes = new Uint8Array(16)
-      bytes.set(head6)
-      bytes.set(tail6, 16 - tail6.length)
-      return bytes
-    }
-    const service = this.#choice.service
-    switch (random.below(client.network === '' ? 6 : 8)) {
-      case 0:
-        if (client.network !== '') return of([198, 51, 100, 7], [7], [0x20, 1, 0x0d, 0xb8, 0, 9])
-        return of([203, 0, 113, 2], [2])
-      case 1:
-        return of([203, 0, 113, 2], [2])
-      case 2:
-        if (service < 0) return undefined
-        return of([10, service, 0, 100], [1, 0], [0xfd, 0, 0, service])
-      case 3:
-        return of([10, random.chance(50) ? 99 : 98, 0, 7], [9], [0xfd, 0, 0, 9])
-      default: {
-        const other = this.#pick()
-        return other?.addresses.find(({ length }) => length === (six ? 16 : 4))
-      }
-    }
+    const place = placeOf(this.#random, client, six, this.#choice.service)
+    if (place !== undefined) return place
+    return this.#pick()?.addresses.find(({ length }) => length === (six ? 16 : 4))
   }
 
   #pick(): Station | undefined {
@@ -277,9 +262,7 @@ export class Twins {
       case 5:
         return this.#fallSilent()
       case 6:
-        this.#say('stations age')
-        this.#pass(AGE_MS - 5000 + random.below(30_000))
-        return this.#speak()
+        return this.#age()
       case 7:
         this.#say('time passes')
         return this.#pass(1000 * random.below(40))
@@ -298,6 +281,18 @@ export class Twins {
       default:
         return this.#trace()
     }
+  }
+
+  /** The stations of a conversation are not heard for about as long as a bridge remembers them. */
+  #age(): void {
+    const talk = this.#talks[this.#random.below(Math.max(1, this.#talks.length))]
+    if (talk === undefined) return
+    this.#speak(talk)
+    this.#say('stations age')
+    // Neighbors that are asked now must be able to answer.
+    for (let s = 0; s < ANSWERS_S; s++) this.#pass(1000)
+    this.#pass(AGE_MS - 1000 * (ANSWERS_S + 1) + this.#random.below(5000))
+    this.#speak(talk)
   }
 
   #lose(): void {
@@ -401,22 +396,4 @@ export class Twins {
       throw new Difference(`view\n  on:  ${on[i]}\n  off: ${off[i]}`)
     }
   }
-}
-
-function isSame(a: Sent, b: Sent): boolean {
-  const { facts } = a
-  return (
-    a.device === b.device &&
-    a.bytes.equals(b.bytes) &&
-    facts.gsoType === b.facts.gsoType &&
-    facts.gsoSize === b.facts.gsoSize &&
-    facts.csumStart === b.facts.csumStart &&
-    facts.csumOffset === b.facts.csumOffset
-  )
-}
-
-function textOf(sent: Sent | undefined): string {
-  if (sent === undefined) return 'nothing'
-  const { device, bytes, facts } = sent
-  return `${device} ${bytes.length} octets ${bytes.toString('hex', 0, 80)} ${JSON.stringify(facts)}`
 }
