@@ -312,6 +312,7 @@ function explain(issue: z.core.$ZodIssue): string {
     case 'too_big':
       return `expected at most ${issue.maximum}, got ${describe(issue.input)}`
     case 'invalid_value': {
+      if (issue.input === undefined) return `"${key}" is missing`
       const values = issue.values.map(String)
       if (issue.input === null && values.includes('null')) {
         return 'an empty value; write "null" in quotes for the null driver, or leave the key out'

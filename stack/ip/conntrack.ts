@@ -9,9 +9,8 @@
  * differ from each other's inverse where addresses are translated (nat.ts). A **flow** is an entry
  * seen in one direction, `entry * 2 + direction`; `flow ^ 1` is the other.
  *
- * All in typed arrays, at most {@link ENTRY_BYTES} octets an entry. The memory is asked for at
- * construction, but the system gives pages of it only as entries come. Time is kept in tenths of a
- * second.
+ * All in typed arrays, at most {@link ENTRY_BYTES} octets an entry, asked for at construction; the
+ * system gives pages of it only as entries come. Time is kept in tenths of a second.
  *
  * Full: a new connection takes the place of one that is not assured (nobody answered, or nobody
  * took up the answer) or is over, the first of {@link EARLY_DROP_MAX} places; else it is refused.

@@ -4,8 +4,10 @@
  *
  * ```text
  *   ND     ICMPv6 133-137, hop limit 255: from this link (RFC 4861 §6.1, §7.1)
- *   MLD    ICMPv6 130-132 and 143, hop limit 1 (RFC 2710 §3, RFC 3810 §5);  IGMP  protocol 2, TTL 1
- *   DHCP   UDP 67 and 68 to 255.255.255.255;  DHCPv6  UDP 546 and 547 between fe80::/10 and ff02::/16
+ *   MLD    ICMPv6 130-132 and 143, hop limit 1 (RFC 2710 §3, RFC 3810 §5)
+ *   IGMP   protocol 2, TTL 1
+ *   DHCP   UDP 67 and 68 to 255.255.255.255
+ *   DHCPv6 UDP 546 and 547 between fe80::/10 and ff02::/16
  * ```
  *
  * None of them leaves the link: a router does not send them on, and the guard against spoofed

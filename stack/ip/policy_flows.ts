@@ -125,7 +125,7 @@ export class PolicyFlows {
     return this.table.isLive(flow) && this.table.mark(flow) === serial
   }
 
-  /** Forget the flows of an endpoint but those that `stays` is true of, asked by their first way. */
+  /** Forget the flows of an endpoint but those that `stays` is true of; asked with the first. */
   end(zone: number, stays: (flow: number) => boolean): void {
     const table = this.#conntrack
     if (table === undefined) return

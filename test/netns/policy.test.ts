@@ -73,7 +73,8 @@ async function throughput(lab: Lab, from: string, to: string, ms: number): Promi
   const server = lab.spawn(at, process.execPath, '-e', sink)
   const said = () => new Promise<string>((go) => server.stdout!.once('data', (d) => go(String(d))))
   await said()
-  const flood = `const s = require('net').connect(5001, '${address}'); const b = Buffer.alloc(65536);
+  const flood = `const s = require('net').connect(5001, '${address}');
+    const b = Buffer.alloc(65536);
     const go = () => { while (s.write(b)); }; s.on('connect', go); s.on('drain', go);
     s.on('error', () => process.exit(0)); s.on('close', () => process.exit(0))`
   const client = lab.spawn(from, process.execPath, '-e', flood)
