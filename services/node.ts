@@ -244,7 +244,7 @@ export class Node {
 
   #updateTracking(tracking: TrackingConfig): void {
     const { conntrack, nat, expiryResets } = this.context
-    conntrack.setTimeouts(tracking.timeouts)
+    conntrack.configure(tracking.timeouts)
     nat.configure(tracking.nat)
     expiryResets.enabled = tracking.resetExpired
     this.#tracking = tracking

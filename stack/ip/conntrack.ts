@@ -93,7 +93,7 @@ export class Conntrack {
     this.entriesMax = entriesMax
     this.#pool = pool
     this.#clock = clock
-    this.setTimeouts(timeouts)
+    this.configure(timeouts)
     this.#stride = strideOf(entriesMax)
     this.#index = new TupleIndex({ entriesMax, seed })
     this.#status = new Uint8Array(entriesMax)
@@ -105,7 +105,7 @@ export class Conntrack {
   }
 
   /** What is left out has its default. A connection that lives takes it with its next packet. */
-  setTimeouts(timeouts: Partial<Timeouts>): void {
+  configure(timeouts: Partial<Timeouts>): void {
     this.#timeouts = { ...DEFAULT_TIMEOUTS, ...timeouts }
     this.#tcpTimeoutsMs = tcpTimeoutsMs(this.#timeouts)
   }

@@ -35,7 +35,7 @@ describe.each([
   function open(enabled: boolean): NatLab {
     const lab = new NatLab()
     const { pool, conntrack, router } = lab
-    conntrack.setTimeouts({ tcpEstablishedMs: IDLE_MS })
+    conntrack.configure({ tcpEstablishedMs: IDLE_MS })
     const send = (packet: Parameters<typeof router.originate>[0]): void =>
       router.originate(packet, lab.front)
     new ExpiryResets({ pool, conntrack, send }).enabled = enabled
