@@ -7,8 +7,8 @@
  * ```
  * Addresses are IPv4-mapped as in address.ts, so both families are of one form. An ICMP echo has
  * its identifier as the port of who asked, and zero for the other: so the question of one side is
- * not taken for an answer to the other's. Protocols without ports have zeros. An ICMP error is told by the
- * tuple of the packet that it quotes: whose error it is (RFC 5508 §4.2).
+ * not taken for an answer to the other's. Protocols without ports have zeros. An ICMP error is told
+ * by the tuple of the packet that it quotes: whose error it is (RFC 5508 §4.2).
  */
 import { loadWords } from '../address.ts'
 import { u8, u16 } from '../bytes.ts'
