@@ -2,8 +2,10 @@
 import type { Clock } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import type { Conntrack } from '../stack/ip/conntrack.ts'
+import type { ExpiryResets } from '../stack/ip/expiry_resets.ts'
 import type { FlowCache } from '../stack/ip/flow_cache.ts'
 import type { Nat } from '../stack/ip/nat.ts'
+import type { PolicyFlows } from '../stack/ip/policy_flows.ts'
 import type { Router } from '../stack/ip/router.ts'
 import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
@@ -19,9 +21,12 @@ export interface Context {
   readonly log: Log
   readonly router: Router
   readonly conntrack: Conntrack
+  readonly expiryResets: ExpiryResets
   readonly nat: Nat
   /** In front of every device's elements; undefined: none. */
   readonly flows: FlowCache | undefined
+  /** What policies of endpoints remember. */
+  readonly policies: PolicyFlows
   readonly captures: Captures
   readonly tally: Tally
   /** Told of every device that is to be polled, and when it is no more. */

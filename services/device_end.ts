@@ -3,14 +3,17 @@
  * whole. What lies behind it is an edge of a network (edge.ts) or a leg of the router (uplink.ts).
  *
  * ```text
- *   device.output -> [captures] -> [flow cache] -> next
- *   device        <- sender <- [segmenter] <- [captures] <- transmit
+ *   device.output -> [captures] -> [rate] -> [flow cache] -> next
+ *   device        <- sender <- [segmenter] <- [captures] <- [rate] <- transmit
  * ```
  *
  * The segmenter is there only if the device lacks an offload; captures only while somebody watches.
+ * Rates count what the cache passes too: they are on the device's side of it, both ways.
  */
 import { type Device, sender } from '../stack/device.ts'
+import { DropReason } from '../stack/drop.ts'
 import type { FlowCache } from '../stack/ip/flow_cache.ts'
+import type { RateLimit } from '../stack/ip/rate_limit.ts'
 import { segmenter } from '../stack/ip/segment.ts'
 import type { Output, Packet, Pool } from '../stack/packet.ts'
 
@@ -23,6 +26,14 @@ export type CaptureSink = (
   bytes: number,
 ) => void
 
+/** Seen from the sandbox behind the device: ingress is sent to it. Undefined: no limit. */
+export interface RateLimits {
+  readonly ingress: RateLimit | undefined
+  readonly egress: RateLimit | undefined
+}
+
+const NO_LIMITS: RateLimits = { ingress: undefined, egress: undefined }
+
 export class DeviceEnd {
   readonly device: Device
   /** Towards the device. Takes ownership. */
@@ -31,6 +42,7 @@ export class DeviceEnd {
   readonly #flows: FlowCache | undefined
   #next: Output
   #sinks: readonly CaptureSink[] = []
+  #limits: RateLimits = NO_LIMITS
 
   /** `flows`: in front of all that {@link connect} connects; undefined: none. */
   constructor(pool: Pool, device: Device, flows: FlowCache | undefined) {
@@ -43,6 +55,10 @@ export class DeviceEnd {
     const next = csum && tso && uso ? transmit : segmenter(pool, device, transmit)
     this.transmit = (packet) => {
       if (packet.recorded) pool.notes.left(packet, this.transmit, device.port)
+      const limit = this.#limits.ingress
+      if (limit !== undefined && !limit.admits(packet)) {
+        return pool.drop(packet, DropReason.RateLimited)
+      }
       if (this.#sinks.length > 0) this.#see('out', packet)
       next(packet)
     }
@@ -54,10 +70,16 @@ export class DeviceEnd {
     this.watch(this.#sinks)
   }
 
+  /** How much may pass from now on. */
+  limit(limits: RateLimits): void {
+    this.#limits = limits
+    this.watch(this.#sinks)
+  }
+
   /** Who watches from now on; none: nothing is left of it on the way in. */
   watch(sinks: readonly CaptureSink[]): void {
     this.#sinks = sinks
-    const next = this.#next
+    const next = this.#limits.egress?.before(this.#next) ?? this.#next
     this.device.output =
       sinks.length === 0
         ? next

@@ -5,16 +5,18 @@
  * ```text
  *   unpublish, delete services -> leave -> delete routes -> close uplink -> delete sandboxes
  *     -> delete networks
- *     -> create networks -> open uplink -> add routes -> create sandboxes and join, one by one
+ *     -> how connections are tracked -> create networks -> open uplink -> add routes -> create sandboxes and join, one by one
  *     -> create and update services, publish
  * ```
  *
  * Taking away comes before adding, so that an address or a name that one gives up another can
  * have. Within one sandbox, joins keep the order of its interfaces. Something that changed in any
- * way but its aliases is taken away and made anew, with all that rests on it.
+ * way but its aliases, its policy or its rates is taken away and made anew, with all that rests on
+ * it.
  */
 import { isDeepStrictEqual } from 'node:util'
 import { formatAddress, formatPrefix } from '../stack/address.ts'
+import type { TrackingConfig } from './config/model.ts'
 import { formatPort } from './ports.ts'
 import {
   type EndpointState,
@@ -29,6 +31,7 @@ import {
 } from './state.ts'
 
 export type Step =
+  | { readonly action: 'update-tracking'; readonly tracking: TrackingConfig }
   | { readonly action: 'create-network' | 'delete-network'; readonly network: NetworkState }
   | { readonly action: 'create-sandbox' | 'delete-sandbox'; readonly sandbox: SandboxState }
   | { readonly action: 'join' | 'leave' | 'update'; readonly endpoint: EndpointState }
@@ -58,7 +61,7 @@ export function diff(current: State, desired: State): Step[] {
   for (const [key, { network, sandbox }] of states) {
     const [before, after] = [current.endpoints.get(key), desired.endpoints.get(key)]
     const rests = networks.has(network) || sandboxes.has(sandbox)
-    if (rests || !isDeepStrictEqual(unnamed(before), unnamed(after))) endpoints.add(key)
+    if (rests || !isDeepStrictEqual(interfaceOf(before), interfaceOf(after))) endpoints.add(key)
   }
   const ports = changed(current.ports, desired.ports)
   const services = new Set<string>()
@@ -110,7 +113,11 @@ function bring(
   changes: Changes,
 ): Step[] {
   const { uplink } = desired
+  const { tracking } = desired
   const steps: Step[] = [
+    ...(isDeepStrictEqual(current.tracking, tracking)
+      ? []
+      : [{ action: 'update-tracking', tracking } as const]),
     ...pick(desired.networks, changes.networks).map(
       (network): Step => ({ action: 'create-network', network }),
     ),
@@ -159,9 +166,11 @@ function front(service: ServiceState | undefined): Partial<ServiceState> | undef
   return { network, vips, mode, ports, ingress }
 }
 
-/** Names do not touch the data path. */
-function unnamed(endpoint: EndpointState | undefined): EndpointState | undefined {
-  return endpoint && { ...endpoint, aliases: [] }
+/** Without what is exchanged while the interface stays: names, policy and rates. */
+function interfaceOf(endpoint: EndpointState | undefined): Partial<EndpointState> | undefined {
+  if (endpoint === undefined) return undefined
+  const { aliases: _, policy: __, rate: ___, ...rest } = endpoint
+  return rest
 }
 
 /** A shared stack must be there before who shares it, and longer. */
@@ -180,6 +189,7 @@ export interface StepReport {
 
 export function reportStep(step: Step): StepReport {
   const { action } = step
+  if ('tracking' in step) return { action, subject: 'connections', detail: '' }
   if ('network' in step) {
     const { name, driver, subnets } = step.network
     const list = subnets.map(({ subnet }) => formatPrefix(subnet))

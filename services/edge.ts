@@ -2,22 +2,26 @@
  * One endpoint at work: its device and the elements between it and its network's bridge.
  *
  * ```text
- *   device.output -> [captures] -> [flow cache] -> led -> arpProxy -> port.input -> bridge
- *   device        <- sender <- [segmenter] <- [captures] <- port.output <- bridge
+ *   device.output -> [captures] -> [rate] -> [flow cache]
+ *                      -> [policy] -> led -> arpProxy -> port.input -> bridge
+ *   device        <- sender <- [segmenter] <- [captures] <- [rate] <- [policy] <- port.output
  * ```
  *
- * Captures and segmenter are the device's end (device_end.ts). Replies of the proxy leave by the
- * lower way.
+ * Captures, rates and segmenter are the device's end (device_end.ts). Replies of the proxy leave by
+ * the lower way, behind the policy. Policy and rates are there only where the endpoint has them,
+ * and are exchanged while it stays.
  *
  * A device that is lost from outside takes its edge off the bridge at once, and keeps the edge
  * itself: the endpoint goes on to be listed, as lost, until it leaves or is joined again.
  */
 
+import { isDeepStrictEqual } from 'node:util'
 import type { Address } from '../stack/address.ts'
 import { announce } from '../stack/arp/announce.ts'
 import type { Bindings } from '../stack/arp/bindings.ts'
 import { linkLocal } from '../stack/arp/nd_emit.ts'
 import { arpProxy } from '../stack/arp/proxy.ts'
+import type { Clock } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import { DropReason } from '../stack/drop.ts'
 import type { Bridge } from '../stack/eth/bridge.ts'
@@ -28,8 +32,13 @@ import type { StormLimits } from '../stack/eth/storm.ts'
 import { DEFAULT_PVID, type PortVlanOptions } from '../stack/eth/vlan.ts'
 import type { FlowCache } from '../stack/ip/flow_cache.ts'
 import type { Nat } from '../stack/ip/nat.ts'
+import { Policy, type PolicySpec } from '../stack/ip/policy.ts'
+import type { PolicyFlows } from '../stack/ip/policy_flows.ts'
+import { RateLimit, type RateSpec } from '../stack/ip/rate_limit.ts'
 import type { Output, Packet, Pool } from '../stack/packet.ts'
+import type { RatesConfig } from './config/model.ts'
 import { type CaptureSink, DeviceEnd } from './device_end.ts'
+import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState } from './state.ts'
 
 export interface EdgeOptions {
@@ -42,10 +51,12 @@ export interface EdgeOptions {
   readonly device: Device
   readonly nat: Nat
   readonly flows: FlowCache | undefined
+  readonly policies: PolicyFlows
+  readonly clock: Clock
 }
 
 export class Edge {
-  readonly endpoint: EndpointState
+  endpoint: EndpointState
   readonly device: Device
   /** Why the device was lost; undefined: it works. */
   lost: string | undefined = undefined
@@ -55,10 +66,15 @@ export class Edge {
   readonly #mac: Mac
   readonly #port: BridgePort
   readonly #end: DeviceEnd
+  readonly #options: EdgeOptions
+  /** Where frames go that the endpoint may send. */
+  readonly #next: Output
+  #policy: Policy | undefined
   #attached = true
 
   constructor(o: EdgeOptions) {
     const { pool, device, endpoint } = o
+    this.#options = o
     this.endpoint = endpoint
     this.device = device
     this.#pool = pool
@@ -77,7 +93,18 @@ export class Edge {
       reply: egress,
       next: this.#port.input,
     })
-    this.#end.connect(led(o, guarded))
+    this.#next = led(o, guarded)
+    this.#judge(endpoint.policy)
+    this.#limit(endpoint.rate)
+  }
+
+  /** Other names, another policy or other rates, while the interface stays. */
+  update(endpoint: EndpointState): void {
+    const before = this.endpoint
+    this.endpoint = endpoint
+    if (!this.#attached) return
+    if (!isDeepStrictEqual(before.policy, endpoint.policy)) this.#judge(endpoint.policy)
+    if (!isDeepStrictEqual(before.rate, endpoint.rate)) this.#limit(endpoint.rate)
   }
 
   /**
@@ -110,9 +137,30 @@ export class Edge {
   detach(): void {
     if (!this.#attached) return
     this.#attached = false
+    this.#policy?.close()
+    this.#policy = undefined
     for (const address of this.addresses()) this.#bindings.delete(address)
     this.#bridge.removeStatic(this.#mac)
     this.#bridge.removePort(this.#port)
+  }
+
+  /** Flows that the policy does not allow end; without one, all that it knew is forgotten. */
+  #judge(spec: PolicySpec | undefined): void {
+    const { pool, policies } = this.#options
+    const { port, name } = this.device
+    if (spec !== undefined && this.#policy !== undefined) return this.#policy.set(spec)
+    this.#policy?.close()
+    this.#policy = spec && new Policy({ pool, flows: policies, port, name, spec })
+    this.#end.connect(this.#policy?.egress(this.#next) ?? this.#next)
+    this.#port.output = this.#policy?.ingress(this.#end.transmit) ?? this.#end.transmit
+  }
+
+  #limit({ ingress, egress }: RatesConfig): void {
+    const { pool, clock } = this.#options
+    const { name } = this.device
+    const limit = (spec: RateSpec | undefined, way: string): RateLimit | undefined =>
+      spec && new RateLimit({ pool, clock, spec, name, text: `${way} ${formatRate(spec)}` })
+    this.#end.limit({ ingress: limit(ingress, 'ingress'), egress: limit(egress, 'egress') })
   }
 
   /** A trunk without a PVID has no VLAN of its own: its stations are learned as they speak. */

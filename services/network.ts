@@ -25,8 +25,9 @@ import { Bridge, type BridgeStation } from '../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortInfo } from '../stack/eth/bridge_port.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import { DEFAULT_PVID } from '../stack/eth/vlan.ts'
-import type { NatNetwork } from '../stack/ip/nat_legs.ts'
+import type { Inbound, Masquerade, NatNetwork } from '../stack/ip/nat_legs.ts'
 import type { RouterInterface } from '../stack/ip/router_interface.ts'
+import type { GatewayMode } from './config/model.ts'
 import type { Context } from './context.ts'
 import { Edge } from './edge.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
@@ -86,7 +87,7 @@ export class Network {
 
   /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
   async attach(endpoint: EndpointState, sandbox: SandboxState): Promise<void> {
-    const { pool, links, captures, onDevice, nat, flows } = this.#context
+    const { pool, clock, links, captures, onDevice, nat, flows, policies } = this.#context
     const device = await links.attach({
       sandbox: sandbox.name,
       netns: sandbox.netns,
@@ -100,8 +101,8 @@ export class Network {
     })
     let edge: Edge | undefined
     try {
-      const parts = { pool, nat, flows, bridge: this.#bridge, bindings: this.#bindings }
-      edge = new Edge({ ...parts, network: this.state, endpoint, device })
+      const own = { bridge: this.#bridge, bindings: this.#bindings, network: this.state }
+      edge = new Edge({ pool, clock, nat, flows, policies, ...own, endpoint, device })
       edge.register()
     } catch (error) {
       edge?.detach()
@@ -249,13 +250,19 @@ export class Network {
 
 /** How the network meets the outside; see {@link GatewayMode}. */
 function natOf({ options }: NetworkState): NatNetwork {
-  const { gatewayMode, masquerade, egress4, egress6 } = options
-  const hidden = masquerade && (gatewayMode === 'nat' || gatewayMode === 'nat-unprotected')
-  const open = gatewayMode === 'nat-unprotected' || gatewayMode === 'routed'
+  const { gatewayMode4, gatewayMode6, masquerade, egress4, egress6 } = options
+  const source = (mode: GatewayMode, egress: Address | undefined): Masquerade => {
+    const hidden = masquerade && (mode === 'nat' || mode === 'nat-unprotected')
+    return hidden ? (egress ?? 'interface') : 'none'
+  }
+  const inbound = (mode: GatewayMode): Inbound => {
+    return mode === 'nat-unprotected' || mode === 'routed' ? 'open' : 'published'
+  }
   return {
-    masquerade4: hidden ? (egress4 ?? 'interface') : 'none',
-    masquerade6: hidden ? (egress6 ?? 'interface') : 'none',
-    inbound: open ? 'open' : 'published',
+    masquerade4: source(gatewayMode4, egress4),
+    masquerade6: source(gatewayMode6, egress6),
+    inbound4: inbound(gatewayMode4),
+    inbound6: inbound(gatewayMode6),
   }
 }
 

@@ -13,15 +13,18 @@ import type { Clock } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import { StackError } from '../stack/errors.ts'
 import { Conntrack } from '../stack/ip/conntrack.ts'
+import { ExpiryResets } from '../stack/ip/expiry_resets.ts'
 import type { Fib } from '../stack/ip/fib.ts'
 import { FlowCache } from '../stack/ip/flow_cache.ts'
 import { Nat } from '../stack/ip/nat.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
+import { PolicyFlows } from '../stack/ip/policy_flows.ts'
 import { Router } from '../stack/ip/router.ts'
 import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
 import { Balancer } from './balancer/balancer.ts'
 import { Captures } from './captures.ts'
+import type { TrackingConfig } from './config/model.ts'
 import type { Context } from './context.ts'
 import type { CaptureSink } from './device_end.ts'
 import type { Step } from './diff.ts'
@@ -34,6 +37,7 @@ import type { Log } from './log.ts'
 import type { Network } from './network.ts'
 import { ServiceSet } from './service_set.ts'
 import {
+  EMPTY,
   type EndpointState,
   endpointKey,
   type NetworkState,
@@ -91,8 +95,25 @@ export function buildNode(options: NodeOptions): Node {
           nextHops,
           ...(options.flowsMax === undefined ? {} : { flowsMax: options.flowsMax }),
         })
+  const expiryResets = new ExpiryResets({
+    pool,
+    conntrack,
+    send: (packet) => {
+      const [leg] = router.interfaces()
+      if (leg === undefined) pool.free(packet)
+      else router.originate(packet, leg)
+    },
+  })
   const onDevice = options.onDevice ?? ((): void => {})
-  const parts = { pool, clock, random, links, log, router, captures, onDevice, conntrack, flows }
+  const policies = new PolicyFlows({
+    pool,
+    clock,
+    random,
+    ...(options.connectionsMax === undefined ? {} : { flowsMax: options.connectionsMax }),
+  })
+  flows?.guard(policies)
+  const own = { pool, clock, random, links, log, router, captures, onDevice }
+  const parts = { ...own, conntrack, flows, policies, expiryResets }
   const context: Context = { ...parts, nat: nat!, tally: { lostDevices: 0 } }
   const netnsOf = (sandbox: string): string | undefined => node.state.sandboxes.get(sandbox)?.netns
   const services = new ServiceSet((service) => new Balancer({ context, netnsOf }, service))
@@ -111,6 +132,7 @@ export class Node {
   readonly #endpoints = new Map<string, EndpointState>()
   readonly #routes = new Map<string, RouteState>()
   readonly #ports = new Map<string, PortState>()
+  #tracking: TrackingConfig = EMPTY.tracking
   #uplink: Uplink | undefined
 
   constructor(context: Context, drivers: Drivers, services: ServiceSet) {
@@ -135,6 +157,7 @@ export class Node {
       uplink: this.#uplink?.state,
       ports: new Map(this.#ports),
       services: this.services.states,
+      tracking: this.#tracking,
       lost: new Set(lost),
     }
   }
@@ -142,6 +165,8 @@ export class Node {
   /** Do one step. @throws StackError if it cannot be done; then nothing of it is. */
   async run(step: Step): Promise<void> {
     switch (step.action) {
+      case 'update-tracking':
+        return this.#updateTracking(step.tracking)
       case 'create-network':
         return this.#createNetwork(step.network)
       case 'delete-network':
@@ -156,7 +181,9 @@ export class Node {
         return this.#leave(step.endpoint)
       case 'update':
         this.#endpoints.set(endpointKey(step.endpoint), step.endpoint)
-        return
+        return this.network(step.endpoint.network)
+          ?.edge(step.endpoint.sandbox)
+          ?.update(step.endpoint)
       case 'add-route':
         return this.#addRoute(step.route)
       case 'delete-route':
@@ -208,10 +235,19 @@ export class Node {
 
   /** Precondition: every step was taken back. Idempotent. */
   close(): void {
-    const { router, nat, conntrack } = this.context
+    const { router, nat, conntrack, policies } = this.context
     router.close()
     nat.close()
+    policies.close()
     conntrack.close()
+  }
+
+  #updateTracking(tracking: TrackingConfig): void {
+    const { conntrack, nat, expiryResets } = this.context
+    conntrack.setTimeouts(tracking.timeouts)
+    nat.configure(tracking.nat)
+    expiryResets.enabled = tracking.resetExpired
+    this.#tracking = tracking
   }
 
   #createNetwork(network: NetworkState): void {

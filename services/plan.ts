@@ -25,6 +25,7 @@ import {
 } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import type { Mac } from '../stack/eth/mac.ts'
+import type { PolicySpec } from '../stack/ip/policy.ts'
 import type {
   Config,
   EndpointConfig,
@@ -38,6 +39,7 @@ import { publishingNetwork } from './config/publishing.ts'
 import { defaultGateway, defaultSubnet, Subnet } from './ipam.ts'
 import type { LinkRoute } from './links.ts'
 import { MacPool } from './mac_pool.ts'
+import { planPolicy, type Subnets } from './plan_policy.ts'
 import { planPorts } from './plan_ports.ts'
 import { planServices } from './plan_services.ts'
 import {
@@ -84,13 +86,18 @@ export function plan(config: Config, held: State): State {
     const current = held.services.get(name)
     if (current?.network === network) pools.get(network)!.keepVips(name, current.vips)
   }
+  const prefixes: Subnets = (name) => networks.get(name)!.subnets.map(({ subnet }) => subnet)
+  const policyOf = (endpoint: EndpointConfig): PolicySpec | undefined => {
+    const network = config.networks.find(({ name }) => name === endpoint.network)!
+    return planPolicy(endpoint, network, prefixes)
+  }
   const sandboxes = new Map<string, SandboxState>()
   const endpoints = new Map<string, EndpointState>()
   for (const sandbox of config.sandboxes) {
     sandboxes.set(sandbox.name, sandboxState(sandbox, config))
     const { length } = sandbox.ports
     const published = length > 0 ? publishingNetwork(sandbox, config.networks) : undefined
-    for (const endpoint of planEndpoints(sandbox, pools, published)) {
+    for (const endpoint of planEndpoints(sandbox, pools, published, policyOf)) {
       endpoints.set(endpointKey(endpoint), endpoint)
     }
   }
@@ -103,7 +110,9 @@ export function plan(config: Config, held: State): State {
   const services = planServices(config, { endpoints }, (service, network) =>
     pools.get(network)!.vips(service),
   )
-  return { networks, sandboxes, endpoints, routes, uplink, ports, services, lost: new Set() }
+  const { tracking } = config
+  const lost = new Set<string>()
+  return { networks, sandboxes, endpoints, routes, uplink, ports, services, tracking, lost }
 }
 
 /** Subnets of every network: as written; else as they are; else from the default pools. */
@@ -267,6 +276,7 @@ function planEndpoints(
   sandbox: SandboxConfig,
   pools: ReadonlyMap<string, NetworkPool>,
   published: NetworkConfig | undefined,
+  policyOf: (endpoint: EndpointConfig) => PolicySpec | undefined,
 ): EndpointState[] {
   const routed = new Set<Family>()
   return sandbox.endpoints.map((endpoint) => {
@@ -292,6 +302,8 @@ function planEndpoints(
       mtuBytes: endpoint.options.mtuBytes ?? network.options.mtuBytes,
       aliases: endpoint.aliases,
       options: endpoint.options,
+      policy: policyOf(endpoint),
+      rate: endpoint.rate,
     }
   })
 }

@@ -8,12 +8,15 @@
 import type { Address, Prefix } from '../stack/address.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
+import type { PolicySpec } from '../stack/ip/policy.ts'
 import type { SchedulerName } from '../stack/ip/schedulers.ts'
 import type {
   DriverName,
   EndpointOptions,
   HealthcheckConfig,
   NetworkOptions,
+  RatesConfig,
+  TrackingConfig,
 } from './config/model.ts'
 import type { LinkRoute } from './links.ts'
 import type { PortConfig } from './ports.ts'
@@ -33,6 +36,7 @@ export interface State {
   readonly ports: ReadonlyMap<string, PortState>
   /** By name. */
   readonly services: ReadonlyMap<string, ServiceState>
+  readonly tracking: TrackingConfig
   /** Keys of endpoints whose device was lost from outside, or {@link UPLINK_KEY}. */
   readonly lost: ReadonlySet<string>
 }
@@ -48,6 +52,7 @@ export const EMPTY: State = {
   uplink: undefined,
   ports: new Map(),
   services: new Map(),
+  tracking: { timeouts: {}, resetExpired: false, nat: {} },
   lost: new Set(),
 }
 
@@ -89,6 +94,9 @@ export interface EndpointState {
   readonly mtuBytes: number
   readonly aliases: readonly string[]
   readonly options: EndpointOptions
+  /** Its own and its network's; undefined: neither has one. */
+  readonly policy: PolicySpec | undefined
+  readonly rate: RatesConfig
 }
 
 export interface RouteState {

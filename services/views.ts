@@ -12,6 +12,7 @@ import type { BridgePortInfo } from '../stack/eth/bridge_port.ts'
 import { formatMac, type Mac } from '../stack/eth/mac.ts'
 import type { EndpointOptions, NetworkOptions } from './config/model.ts'
 import type { Node } from './node.ts'
+import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 import { UPLINK } from './uplink.ts'
 import {
@@ -36,6 +37,23 @@ export interface EndpointRow {
   readonly aliases: readonly string[]
   /** `lost`: its device went away from outside; `apply` joins it again. */
   readonly state: 'up' | 'lost'
+  /** Null: all that the network lets pass. */
+  readonly policy: PolicyRow | null
+  readonly rate: RateRow
+}
+
+/** Rules in the order in which they are asked, its own before its network's. */
+export interface PolicyRow {
+  readonly ingress: readonly string[]
+  readonly egress: readonly string[]
+  readonly defaultIngress: 'allow' | 'deny'
+  readonly defaultEgress: 'allow' | 'deny'
+}
+
+/** Limits in words; null: none. */
+export interface RateRow {
+  readonly ingress: string | null
+  readonly egress: string | null
 }
 
 export interface NetworkRow {
@@ -198,12 +216,28 @@ function endpointDetail(node: Node, endpoint: EndpointState): EndpointDetail {
     mtu: endpoint.mtuBytes,
     aliases: endpoint.aliases,
     state: lost === undefined ? 'up' : 'lost',
+    policy: policyRow(endpoint),
+    rate: {
+      ingress: endpoint.rate.ingress ? formatRate(endpoint.rate.ingress) : null,
+      egress: endpoint.rate.egress ? formatRate(endpoint.rate.egress) : null,
+    },
     options: endpoint.options,
     lost: lost ?? null,
     routes: endpoint.routes.map(({ destination, via }) => ({
       destination: formatPrefix(destination),
       via: formatAddress(via),
     })),
+  }
+}
+
+function policyRow({ policy }: EndpointState): PolicyRow | null {
+  if (policy === undefined) return null
+  const { ingress, egress } = policy
+  return {
+    ingress: ingress.rules.map(({ text }) => text),
+    egress: egress.rules.map(({ text }) => text),
+    defaultIngress: ingress.otherwise ? 'allow' : 'deny',
+    defaultEgress: egress.otherwise ? 'allow' : 'deny',
   }
 }
 

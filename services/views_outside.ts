@@ -5,7 +5,13 @@
 import { formatAddress, formatPrefix } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import { formatMac } from '../stack/eth/mac.ts'
-import { type ConntrackFilter, type ConntrackRow, fits } from '../stack/ip/conntrack_list.ts'
+import {
+  type ConntrackFilter,
+  type ConntrackRow,
+  deleteConnections,
+  fits,
+  listConnections,
+} from '../stack/ip/conntrack_list.ts'
 import type { Node } from './node.ts'
 import { formatPublished, PORT_PROTOCOLS } from './ports.ts'
 import type { ServicePortState } from './state.ts'
@@ -140,16 +146,16 @@ export interface FlowFilter extends ConntrackFilter {
 
 /** @throws StackError `not-found`: no such sandbox. */
 export function conntrack(node: Node, filter: FlowFilter): ConntrackRow[] {
-  return node.context.conntrack.list().filter(flowTest(node, filter))
+  return listConnections(node.context.conntrack).filter(flowTest(node, filter))
 }
 
 /** Forget connections; how many. @throws StackError `not-found`: no such sandbox. */
 export function deleteFlows(node: Node, { sandbox, ...filter }: FlowFilter): number {
   const table = node.context.conntrack
-  if (sandbox === undefined) return table.delete(filter)
+  if (sandbox === undefined) return deleteConnections(table, filter)
   const one = filter.address
   const own = addressesOf(node, sandbox).filter((address) => one === undefined || one === address)
-  return own.reduce((sum, address) => sum + table.delete({ ...filter, address }), 0)
+  return own.reduce((sum, address) => sum + deleteConnections(table, { ...filter, address }), 0)
 }
 
 /** Whether a connection is meant. @throws StackError `not-found`: no such sandbox. */

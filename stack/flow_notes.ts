@@ -7,6 +7,7 @@
  *   cache: begin(packet) -> bridge: stations -> router: routed -> forward: forwarded, MTU
  *          -> neighbors: next hop -> device's end: sent        an entry of the cache
  *                                 \-> pool.drop: dropped       an entry that drops
+ *          policy, on the way in and on the way out: admitted
  * ```
  *
  * A packet with `recorded` set is the one that these notes are about. Whoever does with it what the
@@ -31,6 +32,8 @@ export interface Ageing {
 const STATIONS_MAX = 4
 /** `ports` of a station that is a destination. */
 export const NOT_HEARD = -1
+/** Ways past a policy: into the node, and out of it. */
+const WAYS = 2
 /** No next hop was asked for. */
 export const NO_NEIGHBOR = -1
 
@@ -47,6 +50,9 @@ export class FlowNotes {
   /** It is sent on, if hops are left and it fits in so many octets; else 0. */
   mtuBytes = 0
   neighbor: number = NO_NEIGHBOR
+  /** What policies admitted it as, by way: flow + 1, 0 for none, and that flow's serial number. */
+  readonly policyFlows: Int32Array = new Int32Array(WAYS)
+  readonly policySerials: Int32Array = new Int32Array(WAYS)
   /** Hears that the recorded packet goes into `output`, to the device with counters port `port`. */
   left: (packet: Packet, output: Output, port: number) => void = () => {}
   /** Hears that the recorded packet is dropped. */
@@ -63,6 +69,13 @@ export class FlowNotes {
     this.routed = false
     this.mtuBytes = 0
     this.neighbor = NO_NEIGHBOR
+    this.policyFlows.fill(0)
+  }
+
+  /** A policy admitted it as a packet of `flow`. */
+  admitted(way: number, flow: number, serial: number): void {
+    this.policyFlows[way] = flow + 1
+    this.policySerials[way] = serial
   }
 
   /** An entry that ages, of the source if `port` is one, else of the destination. */

@@ -68,7 +68,8 @@ class Road {
     nat!.setNetwork(this.front, {
       masquerade4: masquerade,
       masquerade6: masquerade,
-      inbound: 'published',
+      inbound4: 'published',
+      inbound6: 'published',
     })
     nat!.setExternal(this.up, true)
     nat!.publish({

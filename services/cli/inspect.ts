@@ -105,7 +105,14 @@ function uplinkBlock(uplink: UplinkRow): string[] {
 }
 
 function endpointBlock(endpoint: EndpointDetail): string[] {
-  const { options, routes } = endpoint
+  const { options, routes, policy, rate } = endpoint
+  const rules = (way: 'ingress' | 'egress', otherwise: string | undefined): string[] =>
+    policy === null
+      ? []
+      : [
+          ...policy[way].map((rule) => `    ${way} ${printable(rule)}`),
+          `    ${way} else ${otherwise}`,
+        ]
   return [
     `  endpoint on ${printable(endpoint.network)}`,
     ...fields(4, {
@@ -120,7 +127,11 @@ function endpointBlock(endpoint: EndpointDetail): string[] {
       isolated: options.isolated || null,
       pvid: options.pvid ?? null,
       tagged: options.tagged.join(' '),
+      'rate ingress': rate.ingress,
+      'rate egress': rate.egress,
     }),
+    ...rules('ingress', policy?.defaultIngress),
+    ...rules('egress', policy?.defaultEgress),
   ]
 }
 

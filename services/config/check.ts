@@ -18,6 +18,7 @@ import { PORTS_MAX } from '../../stack/counters.ts'
 import { defaultGateway, Subnet } from '../ipam.ts'
 import { UPLINK_KEY } from '../state.ts'
 import { checkOutside } from './check_outside.ts'
+import { checkPolicies } from './check_policy.ts'
 import { checkSandboxes } from './check_sandboxes.ts'
 import { checkServices } from './check_services.ts'
 import type { Path } from './faults.ts'
@@ -46,6 +47,7 @@ export function check(o: Located): void {
   checkRoutes(o)
   checkOutside(o)
   checkServices(o, held)
+  checkPolicies(o)
   const endpoints = o.config.sandboxes.flatMap((sandbox) => sandbox.endpoints)
   if (endpoints.length >= PORTS_MAX) {
     const message = `${endpoints.length} interfaces; one node has at most ${PORTS_MAX - 1}`

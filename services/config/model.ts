@@ -7,6 +7,10 @@
  */
 import type { Address, Prefix } from '../../stack/address.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
+import type { Timeouts } from '../../stack/ip/conntrack_timeouts.ts'
+import type { NatPolicy } from '../../stack/ip/nat.ts'
+import type { PortRange } from '../../stack/ip/policy_rules.ts'
+import type { RateSpec } from '../../stack/ip/rate_limit.ts'
 import type { SchedulerName } from '../../stack/ip/schedulers.ts'
 import type { PortConfig } from '../ports.ts'
 
@@ -18,6 +22,15 @@ export interface Config {
   /** Undefined: nothing leads outside. */
   readonly uplink: UplinkConfig | undefined
   readonly services: readonly ServiceConfig[]
+  readonly tracking: TrackingConfig
+}
+
+/** How connections are remembered and translated; what is left out has the stack's defaults. */
+export interface TrackingConfig {
+  readonly timeouts: Partial<Timeouts>
+  /** Tell both ends of a translated TCP connection that was idle for too long. */
+  readonly resetExpired: boolean
+  readonly nat: NatPolicy
 }
 
 /** The router's own leg to the outside. */
@@ -110,6 +123,8 @@ export interface NetworkConfig {
   /** As written; a family that is on and has none here gets one of the default pools. */
   readonly subnets: readonly SubnetConfig[]
   readonly options: NetworkOptions
+  /** Of all its endpoints, after their own; undefined: none. */
+  readonly policy: PolicyConfig | undefined
 }
 
 export interface SubnetConfig {
@@ -141,7 +156,8 @@ export interface NetworkOptions {
   readonly sandbox: string | undefined
   /** False: addresses are not translated on the way out, whatever the mode. */
   readonly masquerade: boolean
-  readonly gatewayMode: GatewayMode
+  readonly gatewayMode4: GatewayMode
+  readonly gatewayMode6: GatewayMode
   /** What sandboxes are seen as outside; undefined: the uplink's address. */
   readonly egress4: Address | undefined
   readonly egress6: Address | undefined
@@ -165,6 +181,37 @@ export interface EndpointConfig {
   readonly mac: Mac | undefined
   readonly aliases: readonly string[]
   readonly options: EndpointOptions
+  /** Asked before its network's; undefined: none. */
+  readonly policy: PolicyConfig | undefined
+  readonly rate: RatesConfig
+}
+
+/** What endpoints may send (egress) and be sent (ingress). The first rule that fits decides. */
+export interface PolicyConfig {
+  readonly ingress: readonly PolicyRuleConfig[]
+  readonly egress: readonly PolicyRuleConfig[]
+  /** Where no rule fits; undefined: the network's, and then what its gateway mode means. */
+  readonly defaultIngress: PolicyAction | undefined
+  readonly defaultEgress: PolicyAction | undefined
+}
+
+export type PolicyAction = 'allow' | 'deny'
+export const POLICY_PROTOCOLS = ['any', 'tcp', 'udp', 'icmp', 'sctp'] as const
+export type PolicyProtocol = (typeof POLICY_PROTOCOLS)[number]
+
+export interface PolicyRuleConfig {
+  readonly action: PolicyAction
+  /** Sources of ingress, destinations of egress: prefixes, or networks by name; empty: all. */
+  readonly far: readonly (Prefix | string)[]
+  readonly protocol: PolicyProtocol
+  /** Destination ports; empty: all. */
+  readonly ports: readonly PortRange[]
+}
+
+/** Limits of one endpoint; undefined: none. */
+export interface RatesConfig {
+  readonly ingress: RateSpec | undefined
+  readonly egress: RateSpec | undefined
 }
 
 /** An endpoint's `driver_opts`. */
@@ -186,6 +233,8 @@ export interface RouteConfig {
   readonly via: Address | undefined
   readonly blackhole: boolean
 }
+
+export const NO_RATES: RatesConfig = { ingress: undefined, egress: undefined }
 
 export const DEFAULT_MTU_BYTES = 1500
 
@@ -210,7 +259,8 @@ export const NO_NETWORK_OPTIONS: NetworkOptions = {
   macGuard: true,
   sandbox: undefined,
   masquerade: true,
-  gatewayMode: 'nat',
+  gatewayMode4: 'nat',
+  gatewayMode6: 'nat',
   egress4: undefined,
   egress6: undefined,
   binding4: undefined,

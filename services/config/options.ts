@@ -91,7 +91,8 @@ export function networkOptions(
     macGuard: flag(o, 'tapline.mac_guard', NO_NETWORK_OPTIONS.macGuard),
     sandbox: target(o, network.container),
     masquerade: flag(o, MASQUERADE, NO_NETWORK_OPTIONS.masquerade),
-    gatewayMode: gatewayMode(o, network.internal),
+    gatewayMode4: gatewayMode(o, MODE4, network.internal),
+    gatewayMode6: gatewayMode(o, MODE6, network.internal),
     egress4: address(o, EGRESS4, 4),
     egress6: address(o, EGRESS6, 6),
     binding4: address(o, BINDING4, 4),
@@ -142,24 +143,16 @@ function target(o: Source, container: boolean): string | undefined {
   return undefined
 }
 
-/** One for both families: what is open in one is no secret in the other. */
-function gatewayMode(o: Source, internal: boolean): GatewayMode {
-  const [four, six] = [MODE4, MODE6].map((key) => {
-    const value = o.values[key]
-    const mode = MODES.find((name) => name === value)
-    if (value === undefined || mode !== undefined) return mode
+function gatewayMode(o: Source, key: string, internal: boolean): GatewayMode {
+  const value = o.values[key]
+  if (value === undefined) return NO_NETWORK_OPTIONS.gatewayMode4
+  const mode = MODES.find((name) => name === value)
+  if (mode === undefined) {
     o.faults.at([...o.path, key], `expected ${MODES.join(', ')}, got ${describe(value)}`)
-    return undefined
-  })
-  if (four !== undefined && six !== undefined && four !== six) {
-    o.faults.at([...o.path, MODE6], `this version has one mode for both families, here "${four}"`)
+  } else if (mode === 'isolated' && !internal) {
+    o.faults.at([...o.path, key], 'mode "isolated" is for networks with "internal: true"')
   }
-  const mode = four ?? six ?? NO_NETWORK_OPTIONS.gatewayMode
-  if (mode === 'isolated' && !internal) {
-    const at = [...o.path, four === undefined ? MODE6 : MODE4]
-    o.faults.at(at, 'mode "isolated" is for networks with "internal: true"')
-  }
-  return mode
+  return mode ?? NO_NETWORK_OPTIONS.gatewayMode4
 }
 
 function address(o: Source, key: string, family: Family): Address | undefined {

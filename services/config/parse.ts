@@ -26,6 +26,7 @@ import {
 } from './model.ts'
 import { endpointOptions, networkOptions } from './options.ts'
 import { parsePorts, parseUplink } from './outside.ts'
+import { parsePolicy, parseRates } from './policy.ts'
 import { parseRoutes } from './routes.ts'
 import {
   describe,
@@ -40,7 +41,8 @@ import {
   type SubnetEntry,
   sandboxSchema,
 } from './schema.ts'
-import { parseService } from './services.ts'
+import { type Note, parseService } from './services.ts'
+import { parseTracking } from './tracking.ts'
 
 /** Larger than any configuration that the limits on devices allow. */
 const TEXT_MAX_BYTES = 8 << 20
@@ -100,12 +102,16 @@ interface Root {
   readonly routes?: unknown
   readonly uplink?: unknown
   readonly services?: unknown
+  readonly conntrack?: unknown
+  readonly nat?: unknown
 }
 
 /** Reads the entries of one file. */
 class Reader {
   readonly #root: Root
   readonly #faults: Faults
+  /** For parsers of parts: where faults are told, and where each part was written. */
+  readonly #notes: Note
   /** Where each part of the configuration was written. */
   readonly #paths = new Map<object, Path>()
   readonly #networks = new Map<string, NetworkConfig>()
@@ -115,6 +121,7 @@ class Reader {
   constructor(root: Root, faults: Faults) {
     this.#root = root
     this.#faults = faults
+    this.#notes = { faults, note: (part, path) => this.#paths.set(part, path) }
   }
 
   read(): Config {
@@ -135,6 +142,7 @@ class Reader {
       ),
       uplink: parseUplink(this.#root.uplink, this.#faults),
       services: services.filter((service) => service !== undefined),
+      tracking: parseTracking(this.#root, this.#faults),
     }
     const located: Located = {
       config,
@@ -196,6 +204,7 @@ class Reader {
         { values, path: [...path, 'driver_opts'], faults: this.#faults },
         { ipv6, internal: entry.internal ?? false, container: driver === 'container' },
       ),
+      policy: parsePolicy(entry.policy, [...path, 'policy'], this.#notes),
     }
     this.#paths.set(network, path)
     this.#networks.set(name, network)
@@ -234,10 +243,7 @@ class Reader {
   }
 
   #service(name: string, value: unknown): ServiceConfig | undefined {
-    return parseService(name, value, ['services', name], {
-      faults: this.#faults,
-      note: (part, path) => this.#paths.set(part, path),
-    })
+    return parseService(name, value, ['services', name], this.#notes)
   }
 
   #endpoints(entry: SandboxEntry, path: Path): EndpointConfig[] {
@@ -292,6 +298,8 @@ class Reader {
         network === undefined
           ? NO_ENDPOINT_OPTIONS
           : endpointOptions({ values, path, faults: this.#faults }, network),
+      policy: parsePolicy(entry.policy, [...o.path, 'policy'], this.#notes),
+      rate: parseRates(entry.rate, [...o.path, 'rate'], this.#faults),
     }
     this.#paths.set(endpoint, o.path)
     return endpoint
@@ -333,5 +341,6 @@ function implied(
     internal: false,
     subnets: [],
     options: { ...NO_NETWORK_OPTIONS, sandbox: target },
+    policy: undefined,
   }
 }

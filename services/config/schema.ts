@@ -54,7 +54,7 @@ function readAddress(family: 4 | 6): (written: string) => Address {
   }
 }
 
-function readNetworkPrefix(written: string): Prefix {
+export function readNetworkPrefix(written: string): Prefix {
   const prefix = parsePrefix(written)
   const network = { address: networkOf(prefix), bits: prefix.bits }
   if (!sameAddress(network.address, prefix.address)) {
@@ -119,6 +119,8 @@ const FILE_KEYS: readonly string[] = [
   'services',
   'routes',
   'uplink',
+  'conntrack',
+  'nat',
 ]
 const FILE_LATER: readonly string[] = [
   'node',
@@ -152,6 +154,7 @@ export const networkSchema: z.ZodType<NetworkEntry> = mapping(
     enable_ipv6: z.boolean().optional(),
     internal: z.boolean().optional(),
     driver_opts: options,
+    policy: z.unknown().optional(),
     ipam: mapping(
       { driver: z.enum(['default']).optional(), config: z.array(subnetSchema).optional() },
       ['options'],
@@ -173,6 +176,7 @@ export interface NetworkEntry {
   enable_ipv6?: boolean | undefined
   internal?: boolean | undefined
   driver_opts?: Record<string, unknown> | null | undefined
+  policy?: unknown
   ipam?: { driver?: 'default' | undefined; config?: SubnetEntry[] | undefined } | null | undefined
 }
 
@@ -201,6 +205,8 @@ export const endpointSchema: z.ZodType<EndpointEntry> = mapping(
     aliases: z.array(name).optional(),
     interface_name: text(readInterfaceName).optional(),
     driver_opts: options,
+    policy: z.unknown().optional(),
+    rate: z.unknown().optional(),
   },
   ['priority', 'gw_priority', 'link_local_ips'],
 )
@@ -212,6 +218,8 @@ export interface EndpointEntry {
   aliases?: string[] | undefined
   interface_name?: string | undefined
   driver_opts?: Record<string, unknown> | null | undefined
+  policy?: unknown
+  rate?: unknown
 }
 
 export const routeSchema: z.ZodType<RouteEntry> = mapping({

@@ -31,6 +31,39 @@ export interface NetworkOptions {
   readonly vlanFiltering?: boolean
   /** Super-frames and partial checksums. Default true. */
   readonly offload?: boolean
+  /** Of all its endpoints, after their own. */
+  readonly policy?: PolicyOptions
+}
+
+/** See the page on policy; names and values are the file's. */
+export interface PolicyOptions {
+  readonly ingress?: readonly IngressRule[]
+  readonly egress?: readonly EgressRule[]
+  readonly default_ingress?: 'allow' | 'deny'
+  readonly default_egress?: 'allow' | 'deny'
+}
+
+interface RuleOptions {
+  readonly action: 'allow' | 'deny'
+  readonly protocol?: 'any' | 'tcp' | 'udp' | 'icmp' | 'sctp'
+  readonly ports?: number | string | readonly (number | string)[]
+}
+
+export interface IngressRule extends RuleOptions {
+  /** Prefixes, addresses, or names of networks. */
+  readonly from?: string | readonly string[]
+}
+
+export interface EgressRule extends RuleOptions {
+  readonly to?: string | readonly string[]
+}
+
+export interface RateOptions {
+  /** As a number, or such as `10mbit`. */
+  readonly bits_per_s?: number | string
+  readonly packets_per_s?: number
+  /** A duration such as `250ms`. */
+  readonly burst?: string
 }
 
 export interface EndpointOptions {
@@ -48,6 +81,9 @@ export interface EndpointOptions {
     readonly multicast?: number
     readonly unknown?: number
   }
+  /** Its own, asked before its network's. */
+  readonly policy?: PolicyOptions
+  readonly rate?: { readonly ingress?: RateOptions; readonly egress?: RateOptions }
 }
 
 export interface SandboxOptions {
@@ -79,6 +115,7 @@ export function networkEntry(options: NetworkOptions): Entry {
   return clean({
     enable_ipv6: options.ipv6 ?? six,
     internal: options.internal,
+    policy: options.policy,
     ipam: config === undefined ? undefined : { config },
     driver_opts: strings({
       'com.docker.network.driver.mtu': options.mtu,
@@ -108,6 +145,8 @@ export function endpointEntry(options: EndpointOptions): Entry {
     mac_address: options.mac,
     aliases: options.aliases,
     interface_name: options.interfaceName,
+    policy: options.policy,
+    rate: options.rate,
     driver_opts: strings({
       'tapline.mtu': options.mtu,
       'tapline.isolated': options.isolated,

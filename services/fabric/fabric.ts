@@ -37,7 +37,15 @@ import { Sandbox, type SandboxHome } from './sandbox.ts'
 // What a user of the library may want to name.
 export type { CableFaults } from '../../stack/eth/lane.ts'
 export type { Capture } from './capture.ts'
-export type { EndpointOptions, NetworkOptions, SandboxOptions } from './desired.ts'
+export type {
+  EgressRule,
+  EndpointOptions,
+  IngressRule,
+  NetworkOptions,
+  PolicyOptions,
+  RateOptions,
+  SandboxOptions,
+} from './desired.ts'
 export type { FabricLink } from './link.ts'
 export type { PingError, PingOptions, PingReply } from './ping.ts'
 export type { Sandbox } from './sandbox.ts'

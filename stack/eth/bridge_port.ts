@@ -34,6 +34,8 @@ export interface BridgePort {
   readonly name: string
   /** Frames from the device. Takes ownership. */
   readonly input: Output
+  /** Towards the device. May be exchanged; what is between then calls `pool.notes.changed`. */
+  output: Output
 }
 
 /** One port, for listings. */
@@ -57,7 +59,7 @@ export const PortState = { Forwarding: 0, Shut: 1, Removed: 2 } as const
 export class Port implements BridgePort {
   readonly name: string
   readonly input: Output
-  readonly output: Output
+  output: Output
   /** Its number in the FDB, used again after it is removed. */
   readonly index: number
   /** Counts up over the bridge's life: of two ports, the greater was added later. */

@@ -22,7 +22,6 @@ import type { Cancel, Clock } from '../clock.ts'
 import { DropReason } from '../drop.ts'
 import { StackError } from '../errors.ts'
 import type { Packet, Pool } from '../packet.ts'
-import { type ConntrackFilter, type ConntrackRow, listFlows } from './conntrack_list.ts'
 import { isOver, Step, TcpState, TcpTracker } from './conntrack_tcp.ts'
 import { DEFAULT_TIMEOUTS, idleMs, type Timeouts, tcpTimeoutsMs } from './conntrack_timeouts.ts'
 import * as ipv4 from './ipv4.ts'
@@ -61,14 +60,16 @@ export class Conntrack {
   readonly entriesMax: number
   /** Called just before an entry goes, for whatever cause, with its Original flow. */
   ended: (flow: number) => void = () => {}
+  /** Called with the Original flow when its time is over, before {@link ended}. */
+  expired: (flow: number) => void = () => {}
   /** Called with the Original flow when an entry begins, and before it goes: for flow caches. */
   turned: (flow: number) => void = () => {}
   /** Hears every new entry, change of state and end, while somebody listens. */
   changed: ((flow: number, change: ConntrackChange) => void) | undefined = undefined
   readonly #pool: Pool
   readonly #clock: Clock
-  readonly #timeouts: Timeouts
-  readonly #tcpTimeoutsMs: readonly number[]
+  #timeouts: Timeouts = DEFAULT_TIMEOUTS
+  #tcpTimeoutsMs: readonly number[] = []
   readonly #index: TupleIndex
   readonly #status: Uint8Array
   /** Tick in which it ends; of a free entry: the next free one + 1, 0 if none. */
@@ -93,9 +94,7 @@ export class Conntrack {
     this.entriesMax = entriesMax
     this.#pool = pool
     this.#clock = clock
-    const t = { ...DEFAULT_TIMEOUTS, ...timeouts }
-    this.#timeouts = t
-    this.#tcpTimeoutsMs = tcpTimeoutsMs(t)
+    this.setTimeouts(timeouts)
     this.#stride = strideOf(entriesMax)
     this.#index = new TupleIndex({ entriesMax, seed })
     this.#status = new Uint8Array(entriesMax)
@@ -104,6 +103,12 @@ export class Conntrack {
     this.#packets = new Uint32Array(entriesMax * 2)
     this.#octets = new Float64Array(entriesMax * 2)
     this.#tcp = new TcpTracker(entriesMax)
+  }
+
+  /** What is left out has its default. A connection that lives takes it with its next packet. */
+  setTimeouts(timeouts: Partial<Timeouts>): void {
+    this.#timeouts = { ...DEFAULT_TIMEOUTS, ...timeouts }
+    this.#tcpTimeoutsMs = tcpTimeoutsMs(this.#timeouts)
   }
 
   get count(): number {
@@ -248,6 +253,11 @@ export class Conntrack {
     return this.#tcp.state(flow >>> 1)
   }
 
+  /** The sequence number after the last octet that this direction of a TCP connection sent. */
+  nextSequence(flow: number): number {
+    return this.#tcp.nextSequence(flow)
+  }
+
   /** Packets and octets seen of this direction. */
   packets(flow: number): number {
     return this.#packets[flow]!
@@ -268,18 +278,6 @@ export class Conntrack {
       if ((this.#status[entry]! & Status.Live) !== 0) return entry * 2
     }
     return -1
-  }
-
-  /** Connections that fit, oldest place first. */
-  list(filter: ConntrackFilter = {}): ConntrackRow[] {
-    return listFlows(this, filter).map(({ row }) => row)
-  }
-
-  /** Forget the connections that fit; returns how many. */
-  delete(filter: ConntrackFilter): number {
-    const all = listFlows(this, filter)
-    for (const { flow } of all) this.remove(flow)
-    return all.length
   }
 
   /** Forget a connection. Idempotent. */
@@ -334,7 +332,9 @@ export class Conntrack {
     for (let i = Math.min(this.#fresh, SWEEP_BUDGET); i > 0 && this.#count > 0; i--) {
       const entry = this.#hand
       this.#hand = entry + 1 < this.#fresh ? entry + 1 : 0
-      if (this.isLive(entry * 2) && this.#expires[entry]! <= now) this.remove(entry * 2)
+      if (!this.isLive(entry * 2) || this.#expires[entry]! > now) continue
+      this.expired(entry * 2)
+      this.remove(entry * 2)
     }
     const rounds = Math.ceil(this.#fresh / SWEEP_BUDGET)
     this.#sweep = this.#count > 0 ? this.#clock.after(SWEEP_MS / rounds, this.#tick) : undefined

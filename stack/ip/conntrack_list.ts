@@ -113,7 +113,7 @@ export function fits(
 }
 
 /** Original flows that fit, and their rows. */
-export function listFlows(
+function listFlows(
   table: FlowTable,
   filter: ConntrackFilter,
 ): { readonly flow: number; readonly row: ConntrackRow }[] {
@@ -123,4 +123,19 @@ export function listFlows(
     if (fits(row, filter)) all.push({ flow, row })
   }
   return all
+}
+
+/** Connections that fit, oldest place first. */
+export function listConnections(table: FlowTable, filter: ConntrackFilter = {}): ConntrackRow[] {
+  return listFlows(table, filter).map(({ row }) => row)
+}
+
+/** Forget the connections that fit; returns how many. */
+export function deleteConnections(
+  table: FlowTable & { remove(flow: number): void },
+  filter: ConntrackFilter,
+): number {
+  const all = listFlows(table, filter)
+  for (const { flow } of all) table.remove(flow)
+  return all.length
 }

@@ -126,6 +126,11 @@ export class TcpTracker {
     return this.#states[entry]!
   }
 
+  /** The sequence number after the last octet that this direction sent. A signed word. */
+  nextSequence(flow: number): number {
+    return this.#windows.end(flow)
+  }
+
   /** True if one end has sent what the other has not acknowledged. */
   isUnacknowledged(entry: number): boolean {
     return this.#windows.isUnacknowledged(entry)

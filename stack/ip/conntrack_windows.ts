@@ -81,6 +81,11 @@ export class Windows {
     return (this.#facts[flow]! & Fact.Strayed) !== 0
   }
 
+  /** The sequence number after all that this direction has sent. A signed word. */
+  end(flow: number): number {
+    return this.#words[flow * WORDS + END]!
+  }
+
   /** True if an acknowledgement is of just what this direction has sent. */
   isEnd(flow: number, ack: number): boolean {
     return this.#words[flow * WORDS + END] === (ack | 0)

@@ -1,11 +1,12 @@
 /**
  * Echo (RFC 1122 §3.2.2.6, RFC 4443 §4.2): the request becomes its reply where it lies. Data are
- * not touched, so a reply costs the same whatever its size, and a partial checksum stays one.
+ * not touched, so a reply costs the same whatever its size, and a partial checksum stays one. A
+ * reply is of no connection, whatever the request was taken for.
  */
 import { type Address, putAddress } from '../address.ts'
 import { copy, i32, put16, put32, u16 } from '../bytes.ts'
 import { pseudo6, sum, update } from '../checksum.ts'
-import { type Packet, pull } from '../packet.ts'
+import { NO_FLOW, type Packet, pull } from '../packet.ts'
 import { DEFAULT_TTL } from './egress.ts'
 import * as icmp from './icmp.ts'
 import * as ipv4 from './ipv4.ts'
@@ -19,6 +20,7 @@ export function replyEcho4(mem: Uint8Array, packet: Packet, id: number): void {
   const optionBytes = ipv4.headerBytes(mem, packet.head) - ipv4.HEADER_BYTES
   if (optionBytes > 0) copy(mem, packet.head + optionBytes, packet.head, ipv4.HEADER_BYTES)
   pull(packet, optionBytes)
+  packet.flow = NO_FLOW
   const { head } = packet
   const source = i32(mem, head + ipv4.SRC)
   put32(mem, head + ipv4.SRC, i32(mem, head + ipv4.DST))
@@ -51,6 +53,7 @@ export function replyEcho6(
   const extra = message - packet.head - ipv6.HEADER_BYTES
   if (extra > 0) copy(mem, packet.head + extra, packet.head, ipv6.HEADER_BYTES)
   pull(packet, extra)
+  packet.flow = NO_FLOW
   const { head } = packet
   const bytes = packet.len - ipv6.HEADER_BYTES
   put16(mem, head + ipv6.PAYLOAD, bytes)

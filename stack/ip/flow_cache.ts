@@ -40,6 +40,7 @@ import * as icmp from './icmp.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
 import { isFour } from './nat_rules.ts'
+import { type PolicyFlows, Way } from './policy_flows.ts'
 import * as tcp from './tcp.ts'
 import * as Tuple from './tuple.ts'
 
@@ -80,7 +81,15 @@ export class FlowCache {
     this.#six = new FlowTable({ addressWords: 4, entriesMax: flowsMax, seed })
     this.#learner = new FlowLearner({ pool, clock, four: this.#four, six: this.#six })
     this.#forgotten = keysFor(this.#four, this.#six)
-    conntrack.turned = (flow) => this.#turned(flow)
+    conntrack.turned = (flow) => this.#turned(conntrack, flow)
+  }
+
+  /** Where endpoints have a policy, entries rest on what it admitted. `opened` is taken over. */
+  guard(flows: PolicyFlows): void {
+    flows.opened = (conntrack) => {
+      this.#learner.guard(flows)
+      conntrack.turned = (flow) => this.#turned(conntrack, flow)
+    }
   }
 
   /** The way in from the device with counters port `port`; what is not known goes to `next`. */
@@ -94,6 +103,9 @@ export class FlowCache {
       const table = kind === Kind.Four ? this.#four : this.#six
       const entry = table.find(kind === Kind.Four ? four : six)
       if (entry < 0 || table.words[entry * table.stride + table.epochAt] !== notes.epoch) {
+        return this.#learner.record(packet, kind, next)
+      }
+      if (this.#learner.guardsOf(table)?.holds(entry) === false) {
         return this.#learner.record(packet, kind, next)
       }
       if (!this.#pass(packet, table, entry)) next(packet)
@@ -116,10 +128,12 @@ export class FlowCache {
     const four = table === this.#four
     const path = this.#learner.paths[words[at + table.pathAt]! & 0xffff]!
     if (!path.may(mem, packet, four, this.#nextHops)) return false
-    path.touch(this.#nextHops)
+    path.hear()
     words[at + table.usedAt] = this.#clock.nowMs
     table.tally[2 * entry]!++
     table.tally[2 * entry + 1]! += packet.len
+    const guards = this.#learner.guardsOf(table)
+    guards?.touch(entry, Way.Egress, packet)
     const flow = words[at + table.flowAt]!
     if (flow >= 0) {
       const reason = this.#conntrack.update(flow, packet, packet.head + eth.HEADER_BYTES)
@@ -128,6 +142,8 @@ export class FlowCache {
         return true
       }
     }
+    path.touch(this.#nextHops)
+    guards?.touch(entry, Way.Ingress, packet)
     const { output } = path
     if (output === undefined) {
       this.#pool.drop(packet, path.reason)
@@ -194,10 +210,10 @@ export class FlowCache {
   }
 
   /** A connection begins or ends: what is known of its packets is no more true. */
-  #turned(flow: number): void {
-    this.#conntrack.loadTuple(flow, this.#tuple)
+  #turned(conntrack: Conntrack, flow: number): void {
+    conntrack.loadTuple(flow, this.#tuple)
     this.#forget(this.#tuple)
-    this.#conntrack.loadTuple(flow ^ 1, this.#tuple)
+    conntrack.loadTuple(flow ^ 1, this.#tuple)
     this.#forget(this.#tuple)
   }
 

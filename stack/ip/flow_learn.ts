@@ -19,10 +19,12 @@ import { DropReason } from '../drop.ts'
 import * as eth from '../eth/frame.ts'
 import { type FlowTable, INGRESS, MACS, PORTS, PROTOCOL, SRC } from '../flow_table.ts'
 import { NO_FLOW, type Output, type Packet, type Pool } from '../packet.ts'
+import { FlowGuards } from './flow_guards.ts'
 import { Kind, readKey } from './flow_key.ts'
 import { type FlowEnd, FlowPath } from './flow_path.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
+import type { PolicyFlows } from './policy_flows.ts'
 
 /** More would be ways between hundreds of endpoints all at once; then all begins anew. */
 export const PATHS_MAX = 65_536
@@ -42,6 +44,8 @@ const SILENT: ReadonlySet<number> = new Set([
 
 /** Both MACs, in words. */
 export const MAC_WORDS = 3
+/** What one hop less adds to the sum of an IPv4 header. */
+const HOP_LESS = ~0x0100 & 0xffff
 /** The port of the key's first word; see flow_key.ts. */
 const INGRESS_SHIFT = 16
 
@@ -81,6 +85,9 @@ export class FlowLearner {
   /** Numbers of the paths from each counters port. */
   readonly #pathsOf = new Map<number, number[]>()
   #pathsEpoch = 0
+  /** Of each table; undefined: no endpoint has a policy. */
+  #guards4: FlowGuards | undefined
+  #guards6: FlowGuards | undefined
   /** Of the recorded packet: its kind and hops when it came. */
   #kind: number = Kind.None
   #hops = 0
@@ -109,6 +116,16 @@ export class FlowLearner {
     packet.recorded = false
   }
 
+  /** Entries rest on what these policies admitted. */
+  guard(flows: PolicyFlows): void {
+    this.#guards4 = new FlowGuards(flows, this.#four)
+    this.#guards6 = new FlowGuards(flows, this.#six)
+  }
+
+  guardsOf(table: FlowTable): FlowGuards | undefined {
+    return table === this.#four ? this.#guards4 : this.#guards6
+  }
+
   /** The recorded packet leaves: if it did what flows do, keep it. */
   #left(packet: Packet, output: Output, port: number): void {
     packet.recorded = false
@@ -134,14 +151,25 @@ export class FlowLearner {
   #dropped(packet: Packet, reason: number): void {
     packet.recorded = false
     if (!SILENT.has(reason)) return
+    const key = this.#keyOf(this.came)
+    if (reason === DropReason.PolicyDenied && !this.#isAsItCame(packet, key)) return
     const end = this.#end
     end.output = undefined
     end.port = 0
     end.reason = reason
     end.translated = false
     end.macs.fill(0)
-    const key = this.#keyOf(this.came)
     this.#keep(packet, key, key)
+  }
+
+  /**
+   * False if it was translated before a policy denied it: a flow that this policy admits later has
+   * other tuples than the entry's key, so that {@link FlowTable.forget} would not find it.
+   */
+  #isAsItCame(packet: Packet, key: Int32Array): boolean {
+    const after = this.#after
+    const kind = readKey(this.#pool.mem, packet, 0, after.four, after.six)
+    return kind === this.#kind && isSame(key, this.#keyOf(after), PORTS, key.length)
   }
 
   /** An entry for `key`, whose packets leave with what `left` says. */
@@ -156,8 +184,7 @@ export class FlowLearner {
     const addresses = difference(key, left, SRC, key.length)
     const icmp4 = key[PROTOCOL] === ipv4.Protocol.Icmp
     const pseudo = icmp4 ? 0 : fold(addresses)
-    const hops = (this.#hops << 8) | key[PROTOCOL]!
-    const header = fold(addresses + (~hops & 0xffff) + hops - 0x100)
+    const header = fold(addresses + HOP_LESS)
     words[at + table.epochAt] = notes.epoch
     words[at + table.pathAt] = (pseudo << 16) | path
     words[at + table.flowAt] = packet.flow >= 0 ? packet.flow : NO_FLOW
@@ -166,6 +193,7 @@ export class FlowLearner {
     words[at + table.checksumsAt] =
       (fold(pseudo + difference(key, left, PORTS, PORTS + 1)) << 16) | header
     words[at + table.usedAt] = this.#clock.nowMs
+    this.guardsOf(table)?.keep(entry, notes)
   }
 
   /** The number of the path that the notes and `#end` are of. */

@@ -4,7 +4,8 @@
  *
  * ```text
  *   may     would the elements do the same with this packet?   -> false: it goes the long way
- *   touch   what they remember of it: stations heard, neighbor used
+ *   hear    what they remember of it: stations heard
+ *   touch   what they remember of it if its connection takes it: neighbor used
  *   ends    sent into `output`, or dropped with `reason`
  * ```
  *
@@ -106,12 +107,16 @@ export class FlowPath implements FlowEnd {
     return false
   }
 
-  /** After {@link may}, when the packet is sure to take this path. */
-  touch(nextHops: NextHops): void {
+  /** After {@link may}: the bridge hears the source, whatever becomes of the packet. */
+  hear(): void {
     for (let i = 0; i < this.#entries.length; i++) {
       const port = this.#ports[i]!
       if (port !== NOT_HEARD) this.#tables[i]!.refresh(this.#entries[i]!, port)
     }
+  }
+
+  /** The packet takes this path to its end. */
+  touch(nextHops: NextHops): void {
     if (this.#neighbor !== NO_NEIGHBOR) nextHops.touch(this.#neighbor)
   }
 

@@ -38,22 +38,13 @@ import { NatLegs, type NatNetwork } from './nat_legs.ts'
 import { NatMarks } from './nat_marks.ts'
 import { NatRelated } from './nat_related.ts'
 import { NatRules, type PortMapping, type VirtualService } from './nat_rules.ts'
-import { NatStart, PENDING, ruleOf } from './nat_start.ts'
-import { type MappingMode, PortPool } from './port_pool.ts'
+import { type FilteringMode, NatStart, PENDING, ruleOf } from './nat_start.ts'
+import { type PortPolicy, PortPool } from './port_pool.ts'
 import type { RouterInterface } from './router_interface.ts'
 import * as translate from './translate.ts'
-import {
-  DST,
-  invert,
-  isEchoReply,
-  kindOf,
-  readTuple,
-  SRC,
-  TUPLE_WORDS,
-  TupleKind,
-} from './tuple.ts'
+import { DST, invert, kindOf, readTuple, SRC, TUPLE_WORDS, TupleKind } from './tuple.ts'
 
-export interface NatOptions {
+export interface NatOptions extends NatPolicy {
   readonly pool: Pool
   readonly clock: Clock
   readonly random: Random
@@ -61,11 +52,15 @@ export interface NatOptions {
   readonly conntrack: Conntrack
   readonly fib4: Fib
   readonly fib6: Fib
-  /** Default `endpoint-independent`. */
-  readonly mapping?: MappingMode
-  /** First and last of the ports from 1024 up to masquerade with. Default all. */
-  readonly portMin?: number
-  readonly portMax?: number
+}
+
+/** How translation behaves towards the outside: by RFC 4787 §4 and §5. */
+export interface NatPolicy extends PortPolicy {
+  /**
+   * Who outside may send to a mapping that a connection has made. Default `endpoint-dependent`:
+   * only whom it was made for.
+   */
+  readonly filtering?: FilteringMode
 }
 
 export class Nat implements Hooks {
@@ -83,7 +78,7 @@ export class Nat implements Hooks {
   readonly #scratch = new Int32Array(TUPLE_WORDS)
 
   constructor(options: NatOptions) {
-    const { pool, clock, random, conntrack, fib4, fib6, mapping, portMin, portMax } = options
+    const { pool, clock, random, conntrack, fib4, fib6 } = options
     this.#pool = pool
     this.#conntrack = conntrack
     const legs = this.#legs
@@ -92,9 +87,6 @@ export class Nat implements Hooks {
       random,
       isTaken: (tuple) => conntrack.isTaken(tuple),
       isReserved: (tuple) => ruleOf({ fib4, fib6, rules }, tuple) !== undefined,
-      ...(mapping === undefined ? {} : { mode: mapping }),
-      ...(portMin === undefined ? {} : { portMin }),
-      ...(portMax === undefined ? {} : { portMax }),
     })
     const fragments = new NatFragments({ pool, clock, random })
     const marks = new NatMarks({ conntrack, rules, ports })
@@ -105,6 +97,14 @@ export class Nat implements Hooks {
     this.#parts = parts
     this.#start = new NatStart(parts)
     this.#related = new NatRelated(parts)
+    this.configure(options)
+  }
+
+  /** From now on; connections that live stay as they are. */
+  configure(policy: NatPolicy): void {
+    this.#ports.configure(policy)
+    this.#start.filtering = policy.filtering ?? 'endpoint-dependent'
+    this.#pool.notes.changed()
   }
 
   /** Live connections whose two ends are on one network. */
@@ -184,9 +184,7 @@ export class Nat implements Hooks {
       if (!packet.traced) conntrack.remove(flow)
       flow = NO_FLOW
     }
-    if (flow < 0) {
-      return isEchoReply(this.#start.original) || this.#start.enter(packet, ip, first)
-    }
+    if (flow < 0) return this.#start.enter(from, packet, ip, first)
     const datagram = first && !packet.traced ? this.#fragments.begin() : -1
     if (!this.#enterKnown(packet, ip, flow)) return false
     if (datagram >= 0) this.#fragments.settle(datagram, flow)
@@ -288,7 +286,7 @@ export class Nat implements Hooks {
   /** What has no connection does not come in where that is needed, nor out with its own address. */
   #leaveUntracked(from: RouterInterface, out: RouterInterface, packet: Packet): boolean {
     const four = u8(this.#pool.mem, packet.head) >>> 4 === 4
-    const guarded = this.#legs.isGuarded(from, out)
+    const guarded = this.#legs.isGuarded(from, out, four)
     if (!guarded && this.#legs.masquerade(from, out, four) === 'none') return true
     if (packet.traced) explain(this.#pool, 'of no connection')
     return this.#drop(packet, DropReason.ConntrackInvalid)

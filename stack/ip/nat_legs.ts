@@ -10,12 +10,15 @@ import type { RouterInterface } from './router_interface.ts'
  */
 export type Masquerade = 'none' | 'interface' | Address
 
+/** What may come in from outside anew: only what is published, or all that is routed. */
+export type Inbound = 'published' | 'open'
+
 /** The policy of a network towards the outside. */
 export interface NatNetwork {
   readonly masquerade4: Masquerade
   readonly masquerade6: Masquerade
-  /** What may come in from outside anew: only what is published, or all that is routed. */
-  readonly inbound: 'published' | 'open'
+  readonly inbound4: Inbound
+  readonly inbound6: Inbound
 }
 
 interface Leg {
@@ -62,9 +65,11 @@ export class NatLegs {
    * True if a new connection on this way must have been let in by a published port. So must one
    * that goes out again: a node is not the way between two others outside.
    */
-  isGuarded(from: RouterInterface, out: RouterInterface): boolean {
+  isGuarded(from: RouterInterface, out: RouterInterface, four: boolean): boolean {
     if (!this.isExternal(from)) return false
-    return this.isExternal(out) || this.network(out)?.inbound === 'published'
+    if (this.isExternal(out)) return true
+    const network = this.network(out)
+    return (four ? network?.inbound4 : network?.inbound6) === 'published'
   }
 
   #of(iface: RouterInterface): Leg {

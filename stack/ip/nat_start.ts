@@ -24,10 +24,13 @@ import { isFour, type NatRules, type Rule } from './nat_rules.ts'
 import type { PortPool } from './port_pool.ts'
 import type { RouterInterface } from './router_interface.ts'
 import * as translate from './translate.ts'
-import { DST, invert, PORTS, PROTOCOL, Sctp, SRC, TUPLE_WORDS } from './tuple.ts'
+import { DST, invert, isEchoReply, PORTS, PROTOCOL, Sctp, SRC, TUPLE_WORDS } from './tuple.ts'
 
 /** `Packet.flow` between the hooks, of the first packet of a connection. */
 export const PENDING = -2
+
+/** Who may use a mapping from outside: whom it was made for, or everybody (RFC 4787 §5). */
+export type FilteringMode = 'endpoint-dependent' | 'endpoint-independent'
 
 export interface NatStartOptions {
   readonly pool: Pool
@@ -47,6 +50,9 @@ export class NatStart {
   readonly original: Int32Array = new Int32Array(TUPLE_WORDS)
   /** The rule that it is translated by. */
   rule: Rule | undefined = undefined
+  filtering: FilteringMode = 'endpoint-dependent'
+  /** It comes to a mapping that filters by nobody. */
+  #mapped = false
   /** The tuple of what will come back. */
   readonly #reply = new Int32Array(TUPLE_WORDS)
   #backend = 0
@@ -62,7 +68,7 @@ export class NatStart {
    * Before routing, IP header at `ip`. `first`: it is the first of several fragments, whose key was
    * read. False: dropped.
    */
-  enter(packet: Packet, ip: number, first: boolean): boolean {
+  enter(from: RouterInterface, packet: Packet, ip: number, first: boolean): boolean {
     const { pool, fragments } = this.#options
     const reply = this.#reply
     const rule = ruleOf(this.#options, this.original)
@@ -70,7 +76,16 @@ export class NatStart {
     this.#datagram = -1
     invert(this.original, reply)
     packet.flow = PENDING
+    this.#mapped = rule === undefined && this.#aimMapped(from)
+    if (this.#mapped) {
+      // If it goes nowhere, the next may find no mapping.
+      packet.recorded = false
+      translate.putDestination(pool.mem, packet, ip, reply)
+      if (packet.traced) explainEnd(pool, 'a mapping open to all: destination', reply, SRC)
+    }
     if (rule !== undefined) {
+      // If it goes nowhere, the next may all the same have a backend that is reached.
+      packet.recorded = false
       if (!this.#aim(rule)) {
         if (packet.traced) explain(pool, 'a virtual service, and no backend may take it')
         else rule.service?.balance.refused?.()
@@ -82,7 +97,7 @@ export class NatStart {
     }
     if (!first || packet.traced) return true
     this.#datagram = fragments.begin()
-    if (rule === undefined && isOwn(this.#options, this.original)) {
+    if (rule === undefined && !this.#mapped && isOwn(this.#options, this.original)) {
       fragments.settle(this.#datagram, Fate.Passed)
     }
     return true
@@ -93,15 +108,23 @@ export class NatStart {
     const { pool, legs, fragments } = this.#options
     const { rule } = this
     packet.flow = NO_FLOW
-    if (rule === undefined && legs.isGuarded(from, out)) {
+    if (rule === undefined && !this.#mapped && legs.isGuarded(from, out, isFour(this.original))) {
       if (packet.traced) explain(pool, `new, from outside, to what ${out.name} does not publish`)
+      // Another client's mapping may let it in next time.
+      if (this.filtering === 'endpoint-independent') packet.recorded = false
       return this.#drop(packet, DropReason.NotPublished)
     }
-    if (rule === undefined && !legs.isExternal(from) && !legs.isExternal(out)) {
+    const masquerade = legs.masquerade(from, out, isFour(this.original))
+    const inside = rule === undefined && !legs.isExternal(from) && !legs.isExternal(out)
+    const stray = isEchoReply(this.original)
+    if (inside || (stray && masquerade === 'none')) {
       if (this.#datagram >= 0) fragments.settle(this.#datagram, Fate.Passed)
       return true
     }
-    const masquerade = legs.masquerade(from, out, isFour(this.original))
+    if (stray) {
+      if (packet.traced) explain(pool, 'an answer to no question that is known')
+      return this.#drop(packet, DropReason.ConntrackInvalid)
+    }
     const reason = this.#chooseSource(packet, out, masquerade)
     if (reason > 0) return this.#drop(packet, reason)
     if (packet.traced) {
@@ -111,7 +134,9 @@ export class NatStart {
       return true
     }
     const hairpin = rule !== undefined && out === from && !this.#isOwnTarget()
-    return this.#connect(packet, masquerade !== 'none', hairpin)
+    if (this.#mapped) return this.#connect(packet, Flag.Masqueraded)
+    const flags = (masquerade === 'none' ? 0 : Flag.Masqueraded) | (hairpin ? Flag.Hairpin : 0)
+    return this.#connect(packet, flags)
   }
 
   /** Put the target into `#reply` as source. False: there is none. */
@@ -133,6 +158,17 @@ export class NatStart {
       port += (this.original[PORTS]! & 0xffff) - rule.port
     }
     for (let i = 0; i < 4; i++) reply[SRC + i] = words[i]!
+    reply[PORTS] = (port << 16) | (reply[PORTS]! & 0xffff)
+    return true
+  }
+
+  /** Put who has the mapping that it is sent to into `#reply` as source. False: nobody may. */
+  #aimMapped(from: RouterInterface): boolean {
+    const { legs, ports } = this.#options
+    if (this.filtering !== 'endpoint-independent' || !legs.isExternal(from)) return false
+    const reply = this.#reply
+    const port = ports.ownerOf(this.original, reply)
+    if (port < 0) return false
     reply[PORTS] = (port << 16) | (reply[PORTS]! & 0xffff)
     return true
   }
@@ -164,14 +200,13 @@ export class NatStart {
   }
 
   /** Make the connection, and send its first packet as it says. */
-  #connect(packet: Packet, masqueraded: boolean, hairpin: boolean): boolean {
+  #connect(packet: Packet, wanted: number): boolean {
     const { pool, conntrack, marks, ports, fragments } = this.#options
     const flow = conntrack.insert(this.original, this.#reply)
     if (flow < 0) return this.#drop(packet, DropReason.ConntrackFull)
-    let flags = hairpin ? Flag.Hairpin : 0
-    if (masqueraded) {
-      flags |= Flag.Masqueraded
-      if (hasPorts(this.original) && ports.hold(this.original, this.#reply)) flags |= Flag.Held
+    let flags = wanted
+    if ((wanted & Flag.Masqueraded) !== 0 && !this.#mapped && hasPorts(this.original)) {
+      if (ports.hold(this.original, this.#reply)) flags |= Flag.Held
     }
     marks.begin(flow, this.rule, this.#backend, flags)
     const reason = conntrack.update(flow, packet, packet.head)

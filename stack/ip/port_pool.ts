@@ -25,17 +25,21 @@ import { DST, PORTS, PROTOCOL } from './tuple.ts'
 /** What a mapping's identity rests on: by RFC 4787 §4.1. */
 export type MappingMode = 'endpoint-independent' | 'endpoint-dependent'
 
-export interface PortPoolOptions {
-  readonly random: Random
-  /** True if a connection has this tuple: the connection table's word. */
-  readonly isTaken: (tuple: Int32Array) => boolean
-  /** True if the destination of this tuple is not to be given out, such as a published port. */
-  readonly isReserved?: (tuple: Int32Array) => boolean
+/** How ports are chosen from now on. */
+export interface PortPolicy {
   /** Default `endpoint-independent`. */
   readonly mode?: MappingMode
   /** First and last of the ports above 1023 to give out. Default 1024 to 65535. */
   readonly portMin?: number
   readonly portMax?: number
+}
+
+export interface PortPoolOptions extends PortPolicy {
+  readonly random: Random
+  /** True if a connection has this tuple: the connection table's word. */
+  readonly isTaken: (tuple: Int32Array) => boolean
+  /** True if the destination of this tuple is not to be given out, such as a published port. */
+  readonly isReserved?: (tuple: Int32Array) => boolean
   /** Default 65536; one takes about 50 octets. */
   readonly mappingsMax?: number
 }
@@ -72,27 +76,31 @@ const Choice = { Shared: 0, Mapped: 1, Fresh: 2 } as const
 
 export class PortPool {
   readonly #options: PortPoolOptions
-  readonly #independent: boolean
-  readonly #portMin: number
-  readonly #portMax: number
+  #independent = true
+  #portMin = SYSTEM_PORTS
+  #portMax = PORT_COUNT - 1
   readonly #mappings: Table
+  /** From egress and external port to the mapping. */
+  readonly #owners: Table
   readonly #egresses: Egress[] = []
   /** What the last `choose` found. */
   #choice: number = Choice.Shared
   #port = 0
 
   constructor(options: PortPoolOptions) {
-    const { random, mode, portMin, portMax, mappingsMax } = options
+    const { random, mappingsMax: entriesMax = MAPPINGS_MAX } = options
+    const seed = random.bits()
     this.#options = options
+    this.#mappings = new Table({ keyWords: KEY_WORDS, valueWords: VALUE_WORDS, entriesMax, seed })
+    this.#owners = new Table({ keyWords: 1, valueWords: 1, entriesMax, seed })
+    this.configure(options)
+  }
+
+  /** What connections have stays. */
+  configure({ mode, portMin, portMax }: PortPolicy): void {
     this.#independent = mode !== 'endpoint-dependent'
     this.#portMin = portMin ?? SYSTEM_PORTS
     this.#portMax = portMax ?? PORT_COUNT - 1
-    this.#mappings = new Table({
-      keyWords: KEY_WORDS,
-      valueWords: VALUE_WORDS,
-      entriesMax: mappingsMax ?? MAPPINGS_MAX,
-      seed: random.bits(),
-    })
   }
 
   /** Endpoint-independent mappings in use. */
@@ -148,6 +156,8 @@ export class PortPool {
     if (fresh < 0) return false
     mappings.values[fresh * VALUE_WORDS + PORT] = this.#port
     mappings.values[fresh * VALUE_WORDS + USERS] = 1
+    this.#owners.key[0] = (at << 16) | this.#port
+    this.#owners.values[this.#owners.insert(PERMANENT)] = fresh
     const egress = this.#egresses[at]!
     egress.taken[this.#port >>> 5]! |= 1 << (this.#port & 31)
     egress.count++
@@ -164,9 +174,26 @@ export class PortPool {
     if (users > 0) return
     const port = mappings.values[mapping * VALUE_WORDS + PORT]!
     mappings.remove(mapping)
+    this.#owners.key[0] = (at << 16) | port
+    this.#owners.remove(this.#owners.find())
     const egress = this.#egresses[at]!
     egress.taken[port >>> 5]! &= ~(1 << (port & 31))
     egress.count--
+  }
+
+  /**
+   * Who has the external port that `tuple` is sent to: its address into the first four words of
+   * `owner`, and its port is returned; -1: nobody has a mapping of it.
+   */
+  ownerOf(tuple: Int32Array, owner: Int32Array): number {
+    const at = this.#egressAt(tuple, false)
+    if (at < 0) return -1
+    this.#owners.key[0] = (at << 16) | (tuple[PORTS]! & 0xffff)
+    const found = this.#owners.find()
+    if (found < 0) return -1
+    const from = this.#owners.values[found]! * KEY_WORDS
+    for (let i = 0; i < 4; i++) owner[i] = this.#mappings.keys[from + i]!
+    return this.#mappings.keys[from + 4]!
   }
 
   /** A port of its own, by the mapping there is or a new one; -1 if that cannot be. */

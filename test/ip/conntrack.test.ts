@@ -8,7 +8,7 @@ import {
   EARLY_DROP_MAX,
   ENTRY_BYTES,
 } from '../../stack/ip/conntrack.ts'
-import { describeFlow } from '../../stack/ip/conntrack_list.ts'
+import { deleteConnections, describeFlow, listConnections } from '../../stack/ip/conntrack_list.ts'
 import { invert, PORTS, PROTOCOL, TUPLE_WORDS } from '../../stack/ip/tuple.ts'
 import { ACK, CLIENT, ConntrackLab, RST, SERVER, SYN, segment } from './conntrack_lab.ts'
 import { echo4, echo6, ip4, pattern, tcp, udp } from './lab.ts'
@@ -186,7 +186,7 @@ describe('the table', () => {
     expect(ended).toHaveLength(2)
     conntrack.remove(conntrack.find(tupleFrom(small, 4)))
     expect(ended).toHaveLength(3)
-    expect(conntrack.delete({ port: 3 })).toBe(1)
+    expect(deleteConnections(conntrack, { port: 3 })).toBe(1)
     expect(ended).toHaveLength(4)
     conntrack.close()
     expect(ended).toHaveLength(6)
@@ -251,7 +251,7 @@ describe('a full table', () => {
     for (let n = 0; n < 800; n++)
       for (const packet of [forth(n), back(n), forth(n)]) lab.see(packet)
     for (let n = 0; n < 200 + 5000; n++) expect(lab.see(invented(n, SYN)).verdict).toBe(0)
-    const rows = lab.conntrack.list({ protocol: 'udp' })
+    const rows = listConnections(lab.conntrack, { protocol: 'udp' })
     expect(rows).toHaveLength(800)
     expect(rows.every(({ assured }) => assured)).toBe(true)
   })
@@ -368,7 +368,7 @@ describe('listing and events', () => {
     lab.see(forth())
     lab.see(echo6({ from: 'fd00::1', to: 'fd00::2' }, pattern(8)))
     const { conntrack } = lab
-    expect(conntrack.list({ protocol: 'tcp' })).toEqual([
+    expect(listConnections(conntrack, { protocol: 'tcp' })).toEqual([
       {
         protocol: 'tcp',
         zone: 0,
@@ -381,13 +381,13 @@ describe('listing and events', () => {
     ])
     expect(describeFlow(conntrack, flow ^ 1)).toEqual(describeFlow(conntrack, flow))
     const protocols = (filter: object): string[] =>
-      conntrack.list(filter).map(({ protocol }) => protocol)
+      listConnections(conntrack, filter).map(({ protocol }) => protocol)
     expect(protocols({})).toEqual(['tcp', 'udp', 'icmp6'])
     expect(protocols({ state: 'unreplied' })).toEqual(['udp', 'icmp6'])
     expect(protocols({ src: CLIENT })).toEqual(['tcp', 'udp'])
     expect(protocols({ dst: SERVER, port: 53 })).toEqual(['udp'])
     expect(protocols({ address: 'fd00::2' })).toEqual(['icmp6'])
-    expect(conntrack.delete({ address: SERVER })).toBe(2)
+    expect(deleteConnections(conntrack, { address: SERVER })).toBe(2)
     expect(protocols({})).toEqual(['icmp6'])
   })
 

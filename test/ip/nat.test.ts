@@ -47,6 +47,19 @@ function echo(from: string, to: string, id: number, reply = false): Uint8Array {
   return icmp(from, to, [type, 0, 0, 0, id >>> 8, id & 0xff, 0, 1], DATA)
 }
 
+it('does with each family what it is told of that family', () => {
+  const lab = new NatLab()
+  const way = { masquerade4: 'none', masquerade6: 'interface' } as const
+  lab.nat.setNetwork(lab.front, { ...way, inbound4: 'open', inbound6: 'published' })
+  const out = ({ client, outside }: Plan) => lab.line(lab.front, datagram(client, 1, outside, 2))
+  expect(out(PLAN4)).toBe(`up ${end(PLAN4.client, 1)} > ${end(PLAN4.outside, 2)} udp`)
+  expect(out(PLAN6)).toBe(`up ${end(PLAN6.uplink, 1)} > ${end(PLAN6.outside, 2)} udp`)
+  const back = ({ client, outside2 }: Plan) => lab.lines(lab.up, datagram(outside2, 3, client, 4))
+  expect(back(PLAN4)).toEqual([`front ${end(PLAN4.outside2, 3)} > ${end(PLAN4.client, 4)} udp`])
+  expect(back(PLAN6)).toEqual([])
+  lab.end()
+})
+
 describe.each([
   ['IPv4', PLAN4],
   ['IPv6', PLAN6],
@@ -168,7 +181,8 @@ describe.each([
     lab.nat.setNetwork(lab.front, {
       masquerade4: 'none',
       masquerade6: 'none',
-      inbound: 'published',
+      inbound4: 'published',
+      inbound6: 'published',
     })
     expect(lab.line(lab.front, datagram(client, 5000, outside, 53))).toBe(
       `up ${end(client, 5000)} > ${end(outside, 53)} udp`,
@@ -177,7 +191,12 @@ describe.each([
       `front ${end(outside, 53)} > ${end(client, 5000)} udp`,
     )
     expect(lab.lines(lab.up, datagram(outside, 54, client, 5000))).toEqual([])
-    lab.nat.setNetwork(lab.front, { masquerade4: 'none', masquerade6: 'none', inbound: 'open' })
+    lab.nat.setNetwork(lab.front, {
+      masquerade4: 'none',
+      masquerade6: 'none',
+      inbound4: 'open',
+      inbound6: 'open',
+    })
     expect(lab.lines(lab.up, datagram(outside, 54, client, 5000)).length).toBe(1)
     lab.end()
   })
@@ -189,7 +208,8 @@ describe.each([
     lab.nat.setNetwork(lab.front, {
       masquerade4: address,
       masquerade6: address,
-      inbound: 'published',
+      inbound4: 'published',
+      inbound6: 'published',
     })
     expect(lab.line(lab.front, datagram(client, 5000, outside, 53))).toBe(
       `up ${end(fixed, 5000)} > ${end(outside, 53)} udp`,
@@ -226,6 +246,41 @@ describe.each([
     expect(refused).toContain('nat: new, from outside, to what front does not publish')
     expect(refused.at(-1)).toBe('dropped: not-published')
     expect(lab.drops()).toEqual({})
+    lab.end()
+  })
+
+  it('lets everybody in by a mapping, if told, as long as it lives', () => {
+    const lab = new NatLab({ filtering: 'endpoint-independent' })
+    const from2 = datagram(outside2, 9, uplink, 5000)
+    const refused = (lines: string[]): void => {
+      expect(lines.join()).toMatch(new RegExp(`^up ${uplink} > ${outside2} ${name}`))
+    }
+    refused(lab.lines(lab.up, from2))
+    lab.line(lab.front, datagram(client, 5000, outside, 53))
+    expect(lab.line(lab.up, from2)).toBe(`front ${end(outside2, 9)} > ${end(client, 5000)} udp`)
+    expect(lab.line(lab.front, datagram(client, 5000, outside2, 9))).toBe(
+      `up ${end(uplink, 5000)} > ${end(outside2, 9)} udp`,
+    )
+    refused(lab.lines(lab.up, datagram(outside2, 9, uplink, 5001)))
+    lab.nat.configure({})
+    refused(lab.lines(lab.up, datagram(outside2, 10, uplink, 5000)))
+    expect(lab.line(lab.up, from2), 'goes on').toMatch(`front ${end(outside2, 9)}`)
+    lab.run(120_000)
+    lab.nat.configure({ filtering: 'endpoint-independent' })
+    refused(lab.lines(lab.up, from2))
+    lab.end()
+  })
+
+  it('takes its ports from the range it is told', () => {
+    const lab = new NatLab({ portMin: 20_000, portMax: 20_003 })
+    const ports = [5000, 20_001, 6000, 7000].map((port) => {
+      const line = lab.line(lab.front, datagram(client, port, outside, 53))
+      return Number(/:(\d+) >/.exec(line)![1])
+    })
+    expect(ports[1], 'kept').toBe(20_001)
+    expect([...ports].sort()).toEqual([20_000, 20_001, 20_002, 20_003])
+    lab.lines(lab.front, datagram(client, 8000, outside, 53))
+    expect(lab.drops()['nat-ports-exhausted']).toBe(1)
     lab.end()
   })
 

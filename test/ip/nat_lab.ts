@@ -54,7 +54,8 @@ export const PLAN6: Plan = {
 export const MASQUERADED: NatNetwork = {
   masquerade4: 'interface',
   masquerade6: 'interface',
-  inbound: 'published',
+  inbound4: 'published',
+  inbound6: 'published',
 }
 
 export class NatLab extends Lab {

@@ -39,13 +39,12 @@ const EXPECTED = {
   damaged: 'the kernel verifies transport checksums; we leave that to the receiver',
   refused: 'the kernel forgets a refused connection at once; we know it for ten seconds more',
   untracked: 'between our networks nothing is refused, and no port avoided, for the sake of others',
-  'echo-back': 'a ping by who was pinged, of the same identifier, goes to who pinged him',
 } as const
 type Excuse = keyof typeof EXPECTED
 
 /** Why the two may differ about this; undefined: they may not. */
 function excuse(
-  { what, conversation: { kind, tuple } }: Event,
+  { what, conversation: { kind } }: Event,
   theirs: readonly string[],
   ours: readonly string[],
 ): Excuse | undefined {
@@ -61,16 +60,11 @@ function excuse(
     const isSame = anySource(theirs) === anySource(ours)
     return isSame && theirs.length > 0 ? 'untracked' : undefined
   }
-  const isEcho = kind === 'closed' && tuple.protocol === 'icmp'
-  return isEcho && theirs.every(isEchoReply) ? 'echo-back' : undefined
+  return undefined
 }
 
 function isReset(text: string): boolean {
   return / flags 4 window 0 /.test(text)
-}
-
-function isEchoReply(text: string): boolean {
-  return /^out: echo (0|129) /.test(text)
 }
 
 function anySource(all: readonly string[]): string {

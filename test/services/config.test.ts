@@ -256,7 +256,7 @@ describe('keys', () => {
   it('that are unknown, with what is known', () => {
     expect(faults('name: t\nzzz: 1')[0]).toBe(
       'f.yaml:2:1: unknown key "zzz"; known here: ' +
-        'name, networks, sandboxes, services, routes, uplink',
+        'name, networks, sandboxes, services, routes, uplink, conntrack, nat',
     )
     expect(faults('name: t\nsandboxs: {}')[0]).toMatch(/did you mean "sandboxes"/)
   })

@@ -42,6 +42,45 @@ function inPorts(ports: string, rest = '', networks = 'front'): string[] {
   return faults(`  s: { networks: [ ${networks} ], ports: [ ${ports} ] }\n${rest}`)
 }
 
+describe('what is said of connections', () => {
+  it('is read, with what is left out left to the stack', () => {
+    expect(good('').tracking).toEqual({ timeouts: {}, resetExpired: false, nat: {} })
+    const { tracking } = good(`conntrack:
+  timeouts: { tcp_established: 2h, udp_stream: 1m30s }
+  reset_expired: true
+nat: { mapping: endpoint-dependent, filtering: endpoint-independent, ports: "20000-29999" }
+`)
+    expect(tracking).toEqual({
+      timeouts: { tcpEstablishedMs: 7_200_000, udpStreamMs: 90_000 },
+      resetExpired: true,
+      nat: {
+        mode: 'endpoint-dependent',
+        filtering: 'endpoint-independent',
+        portMin: 20_000,
+        portMax: 29_999,
+      },
+    })
+  })
+
+  it('is refused where it is wrong', () => {
+    expect(faults('conntrack: { timeouts: { tcp_establishd: 1s, udp: 5 } }\n')).toEqual([
+      expect.stringMatching(/^f:11:\d+: unknown key "tcp_establishd".*"tcp_established"/),
+      expect.stringMatching(/^f:11:\d+: .*/),
+    ])
+    expect(faults('conntrack: { timeouts: { udp: soon } }\n')).toEqual([
+      'f:11:31: "soon" is not a duration, such as "2s", "500ms" or "1m30s"',
+    ])
+    for (const ports of ['80-90', '3000-2000', '2000', '1024-65536']) {
+      expect(faults(`nat: { ports: "${ports}" }\n`)).toEqual([
+        `f:11:15: "${ports}" is no range of ports from 1024 up, such as "20000-29999"`,
+      ])
+    }
+    expect(faults('nat: { mapping: none }\n')).toEqual([
+      expect.stringMatching(/^f:11:17: .*endpoint-independent/),
+    ])
+  })
+})
+
 describe('services', () => {
   it('have defaults', () => {
     const [service] = good(
@@ -353,6 +392,7 @@ describe('networks and the outside', () => {
       `name: t\nnetworks:\n  n:\n    driver_opts:
       ${B}.enable_ip_masquerade: "false"
       ${B}.gateway_mode_ipv4: routed
+      ${B}.gateway_mode_ipv6: nat-unprotected
       ${B}.host_binding_ipv4: 127.0.0.2
       com.docker.network.host_ipv4: 198.51.100.7
       com.docker.network.host_ipv6: "2001:db8::7"
@@ -360,7 +400,8 @@ describe('networks and the outside', () => {
     ).networks[0]!
     expect(formatConfig(read)).toMatchObject({
       masquerade: false,
-      gatewayMode: 'routed',
+      gatewayMode4: 'routed',
+      gatewayMode6: 'nat-unprotected',
       binding4: '127.0.0.2',
       egress4: '198.51.100.7',
       egress6: '2001:db8::7',
@@ -369,7 +410,6 @@ describe('networks and the outside', () => {
 
   it.each([
     [`${B}.gateway_mode_ipv4: nats`, 'expected nat, nat-unprotected, routed, isolated, got "nats"'],
-    [`${B}.gateway_mode_ipv4: nat, ${B}.gateway_mode_ipv6: routed`, 'one mode for both families'],
     [`${B}.gateway_mode_ipv6: isolated`, 'mode "isolated" is for networks with "internal: true"'],
     [`com.docker.network.host_ipv4: "::1"`, 'expected an IPv4 address, got "::1"'],
     [`${B}.host_binding_ipv4: here`, 'expected an IPv4 address, got "here"'],

@@ -59,8 +59,9 @@ export const anyConfig: fc.Arbitrary<object> = fc
       { selector: ({ name }) => name },
     ),
     route: fc.boolean(),
+    conntrack: fc.constantFrom({}, { reset_expired: true }, { timeouts: { udp: '5s' } }),
   })
-  .map(({ networks, sandboxes, route }) => {
+  .map(({ networks, sandboxes, route, conntrack }) => {
     const taken = new Set<string>()
     const owner = sandboxes.find(({ mode }) => mode === '' || mode === 'none')?.name
     const entry = (sandbox: (typeof sandboxes)[number]): object => {
@@ -93,6 +94,7 @@ export const anyConfig: fc.Arbitrary<object> = fc
         ]),
       ),
       sandboxes: Object.fromEntries(sandboxes.map((sandbox) => [sandbox.name, entry(sandbox)])),
+      conntrack,
       routes: route ? [{ to: '10.99.0.0/16', blackhole: true }] : [],
     }
   })
@@ -110,11 +112,13 @@ export class Model {
   readonly ports: Map<string, PortState>
   readonly services: Map<string, ServiceState>
   uplink: State['uplink']
+  tracking: State['tracking']
 
   constructor(state: State) {
     this.ports = new Map(state.ports)
     this.services = new Map(state.services)
     this.uplink = state.uplink
+    this.tracking = state.tracking
     this.networks = new Map(state.networks)
     this.sandboxes = new Map(state.sandboxes)
     this.endpoints = new Map(state.endpoints)
@@ -127,6 +131,9 @@ export class Model {
 
   run(step: Step): void {
     switch (step.action) {
+      case 'update-tracking':
+        this.tracking = step.tracking
+        return
       case 'open-uplink':
         refuse(this.uplink !== undefined, 'there is an uplink')
         this.uplink = step.uplink
