@@ -40,6 +40,7 @@ import {
   type PortState,
   type RouteState,
   type SandboxState,
+  type ServiceState,
   type State,
   UPLINK_KEY,
 } from './state.ts'
@@ -161,17 +162,17 @@ export class Node {
         this.#uplink = await Uplink.open(this.context, step.uplink)
         return
       case 'close-uplink':
-        return this.#closeUplink()
+        return await this.#closeUplink()
       case 'publish':
-        return this.#publish(step.port)
+        return await this.#publish(step.port)
       case 'unpublish':
-        return this.#unpublish(step.port)
+        return await this.#unpublish(step.port)
       case 'create-service':
-        return this.services.create(step.service, this.network(step.service.network))
+        return await this.#createService(step.service)
       case 'update-service':
         return this.services.update(step.service)
       case 'delete-service':
-        return this.services.delete(step.service, this.network(step.service.network))
+        return await this.#deleteService(step.service)
     }
   }
 
@@ -268,13 +269,13 @@ export class Node {
     this.context.router.removeRoute(to)
   }
 
-  #closeUplink(): void {
+  async #closeUplink(): Promise<void> {
     const uplink = this.#uplink
     this.#uplink = undefined
-    uplink?.close()
+    await uplink?.close()
   }
 
-  #publish(port: PortState): void {
+  async #publish(port: PortState): Promise<void> {
     const { nat } = this.context
     const done: PortMapping[] = []
     try {
@@ -282,6 +283,7 @@ export class Node {
         nat.publish(mapping)
         done.push(mapping)
       }
+      await this.#uplink?.publish(port.mappings)
     } catch (error) {
       for (const mapping of done) nat.unpublish(mapping)
       throw error
@@ -289,9 +291,26 @@ export class Node {
     this.#ports.set(port.key, port)
   }
 
-  #unpublish({ key, mappings }: PortState): void {
+  async #unpublish({ key, mappings }: PortState): Promise<void> {
     this.#ports.delete(key)
     for (const mapping of mappings) this.context.nat.unpublish(mapping)
+    await this.#uplink?.unpublish(mappings)
+  }
+
+  async #createService(service: ServiceState): Promise<void> {
+    const network = this.network(service.network)
+    this.services.create(service, network)
+    try {
+      await this.#uplink?.publishService(service)
+    } catch (error) {
+      this.services.delete(service, network)
+      throw error
+    }
+  }
+
+  async #deleteService(service: ServiceState): Promise<void> {
+    this.services.delete(service, this.network(service.network))
+    await this.#uplink?.unpublishService(service)
   }
 
   #driverOf({ network }: EndpointState): NetworkDriver {

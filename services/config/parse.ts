@@ -133,7 +133,7 @@ class Reader {
       routes: parseRoutes(this.#root.routes, this.#faults, (route, path) =>
         this.#paths.set(route, path),
       ),
-      uplink: parseUplink(this.#root.uplink, this.#faults),
+      uplink: parseUplink(this.#root.uplink, name, this.#faults),
       services: services.filter((service) => service !== undefined),
     }
     const located: Located = {

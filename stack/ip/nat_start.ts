@@ -211,8 +211,8 @@ export function ruleOf(
   const exact = rules.findExact(tuple)
   if (exact !== undefined) return exact
   const any = rules.findAny(tuple)
-  if (any === undefined || !isOwn(parts, tuple) || rules.isVirtual(tuple)) return undefined
-  return any
+  if (any !== undefined && isOwn(parts, tuple) && !rules.isVirtual(tuple)) return any
+  return rules.findAliased(tuple)
 }
 
 /** True if the destination of a tuple is an address of the router. */
