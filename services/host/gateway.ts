@@ -68,6 +68,8 @@ export class HostGateway implements HostSide {
   readonly #table: string
   readonly #router: readonly Prefix[]
   readonly #host: readonly Prefix[]
+  /** What the table was told to remember. */
+  #before: readonly string[] = []
   /** Stand-ins by the address that they stand for; they stay until the end. */
   readonly #standIns = new Map<string, Address>()
 
@@ -85,7 +87,7 @@ export class HostGateway implements HostSide {
     request: HostRequest,
   ): Promise<HostGateway> {
     const { table, log } = request
-    await putBack(table, undefined)
+    await putBack({ table })
     const interfaceName = freeInterface()
     const device = await links.attach({
       sandbox: request.deviceName,
@@ -98,8 +100,8 @@ export class HostGateway implements HostSide {
       routes: [],
       offload: true,
     })
+    const gateway = new HostGateway(request, { device, interfaceName })
     try {
-      const gateway = new HostGateway(request, { device, interfaceName })
       await gateway.#start()
       for (const chain of await nft.droppingForward()) {
         const message = `chain "${chain}" of this host drops what it forwards: accept there what `
@@ -108,7 +110,7 @@ export class HostGateway implements HostSide {
       return gateway
     } catch (error) {
       links.detach(device)
-      await putBack(table, interfaceName).catch((why) => log.error({ err: why }, String(why)))
+      await gateway.close().catch((why) => log.error({ err: why }, String(why)))
       throw error
     }
   }
@@ -124,6 +126,7 @@ export class HostGateway implements HostSide {
     const { before, set } = forwarding(families, interfaceName)
     const lines = [`${WHOSE}${interfaceName}`, ...before.map(formatSetting)]
     const table = this.#table
+    this.#before = lines
     await nft.apply(tableScript({ table, interfaceName, nets, before: lines }))
     write(set)
     if (families.includes(4)) {
@@ -185,7 +188,10 @@ export class HostGateway implements HostSide {
   }
 
   async unpublish(ports: readonly HostPort[]): Promise<void> {
-    await this.#change('delete', this.#reachable(ports))
+    // Whoever flushes the rules of a host takes ours along.
+    if ((await nft.tables()).includes(this.#table)) {
+      await this.#change('delete', this.#reachable(ports))
+    }
   }
 
   async #change(action: 'add' | 'delete', ports: readonly HostPort[]): Promise<void> {
@@ -200,29 +206,35 @@ export class HostGateway implements HostSide {
   }
 
   close(): Promise<void> {
-    return putBack(this.#table, this.interfaceName)
+    const mine = { interfaceName: this.interfaceName, before: this.#before }
+    return putBack({ table: this.#table, mine })
   }
 }
 
+interface Ours {
+  readonly interfaceName: string
+  readonly before: readonly string[]
+}
+
 /**
- * Undo what a table remembers, and delete it. `mine`: the interface that it is of; undefined:
- * whoever made it is no more.
+ * Undo what a table remembers, and delete it. `mine`: by whom it was made, and told to remember
+ * what; left out: whoever made it is no more.
  *
  * @throws StackError `exists` if another daemon is at work with it.
  */
-async function putBack(table: string, mine: string | undefined): Promise<void> {
+async function putBack({ table, mine }: { readonly table: string; mine?: Ours }): Promise<void> {
   const all = await nft.tables()
-  if (!all.includes(table)) return
-  const lines = await nft.comments(table, BEFORE)
+  const isLeft = all.includes(table)
+  const lines = isLeft ? await nft.comments(table, BEFORE) : (mine?.before ?? [])
   const whose = interfaceOf(lines)
-  if (whose !== mine && isThere(whose)) {
+  if (whose !== mine?.interfaceName && isThere(whose)) {
     throw new StackError('exists', `table inet ${table} is another daemon's, by ${whose}`)
   }
   const settings = lines.map(parseSetting).filter((setting) => setting !== undefined)
   const heir = settings.length === 0 ? undefined : await living(all, table)
   if (heir === undefined) write(settings)
   else await nft.apply(handOverScript(heir, settings.map(formatSetting)))
-  await nft.apply(`delete table inet ${table}\n`)
+  if (isLeft) await nft.apply(`delete table inet ${table}\n`)
 }
 
 /** Another table of ours whose daemon is at work. */

@@ -52,6 +52,8 @@ export class Lab {
   readonly folder: string
   readonly file: string
   readonly socket: string
+  /** Namespace that the daemon runs in; undefined: this process's own. */
+  inside: string | undefined
   daemon: ChildProcess | undefined
   log = ''
   readyLine = ''
@@ -79,11 +81,11 @@ export class Lab {
   /** Start the daemon. `ready: false` returns at once. */
   async up(yaml: string, args: readonly string[] = [], ready = true): Promise<void> {
     this.write(yaml)
-    const daemon = spawn(
-      process.execPath,
-      [CLI, 'up', this.file, '--socket', this.socket, ...args],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
-    )
+    // Not `ip netns exec`, whose mounts the rest of the machine does not see.
+    const enter = this.inside === undefined ? [] : ['nsenter', `--net=/run/netns/${this.inside}`]
+    const command = [...enter, process.execPath, CLI, 'up', this.file, '--socket', this.socket]
+    const [program, ...first] = [...command, ...args]
+    const daemon = spawn(program!, first, { stdio: ['ignore', 'pipe', 'pipe'] })
     this.daemon = daemon
     daemon.stderr!.on('data', (data: Buffer) => {
       this.log += data.toString()
