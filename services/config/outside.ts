@@ -57,10 +57,10 @@ export function parseUplink(
   const gateways = Array.isArray(gateway) ? gateway : [gateway]
   if (host) checkHost(entry, faults)
   else if (netns === undefined && interfaceName === undefined) {
-    const ways = '"host: true", "netns" (a TAP is put there) or "interface"'
+    const ways = '"netns" (a TAP is put there), "interface" or "host: true"'
     faults.at(path, `an uplink needs ${ways}`)
   }
-  if (interfaceName !== undefined && peerAddresses.length > 0) {
+  if (interfaceName !== undefined && entry.peer_addresses !== undefined) {
     const message = '"peer_addresses" goes with a TAP only; an interface keeps what it has'
     faults.atKey([...path, 'peer_addresses'], message)
   }

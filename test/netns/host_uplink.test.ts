@@ -39,6 +39,16 @@ function land(lab: Lab): void {
     ip('-n', lan, 'addr', 'add', address, 'dev', 'eth0', ...nodad(address))
   }
   lab.inside = host
+  // Settings that are easily lost when forwarding is turned on and off again.
+  for (const setting of [
+    'net.ipv4.conf.all.accept_redirects=0',
+    'net.ipv4.conf.lo.forwarding=1',
+    'net.ipv6.conf.lo.forwarding=1',
+    'net.ipv6.conf.eth0.accept_ra=1',
+    'net.ipv4.conf.all.rp_filter=1',
+  ]) {
+    execFileSync('ip', ['netns', 'exec', host, 'sysctl', '-qw', setting])
+  }
 }
 
 function nodad(address: string): string[] {
@@ -84,16 +94,21 @@ async function look(lab: Lab): Promise<Record<string, string>> {
   }
 }
 
+/** A program that counts what one client sends, and tells it. */
+function sinkOf(port: number): string {
+  return `const server = require('net').createServer({ allowHalfOpen: true }, s => { let n = 0;
+    s.on('data', d => { n += d.length }); s.on('end', () => s.end(n + ' ')) });
+    server.listen(${port}, '::', () => console.log('up'))`
+}
+
 describe.runIf(nft)('uplink on the host', () => {
   const lab = new Lab()
   const [host4, host6] = transferNet(lab.prefix).peerAddresses.map(({ address }) =>
     formatAddress(address),
   )
-  let before: Record<string, string>
 
   beforeAll(async () => {
     land(lab)
-    before = await look(lab)
     await lab.up(file(lab))
     await serve(lab, 'web', 80)
     await serve(lab, 'web', 53, 'udp')
@@ -220,7 +235,40 @@ describe.runIf(nft)('uplink on the host', () => {
     expect((await lab.cli('ls')).stdout).toMatch(/UPLINK +NETNS.*\ntapline0 +the host/)
   })
 
-  it('puts the host back as it was', async () => {
+  it('carries much in few frames both ways', async () => {
+    const bytes = 50_000_000
+    const sink = lab.spawn('web', process.execPath, '-e', sinkOf(9001))
+    await new Promise((resolve) => sink.stdout!.once('data', resolve))
+    const source = `const s = require('net').connect(9001, '${HOST4}');
+      s.end(Buffer.alloc(${bytes})); s.on('data', d => process.stdout.write(d))`
+    const { stdout } = await lab.exec('lan', process.execPath, '-e', source)
+    expect(stdout).toBe(`${bytes} `)
+    sink.kill('SIGKILL')
+  })
+
+  it('heeds router advertisements although it forwards', async () => {
+    const { settings } = await look(lab)
+    expect(settings).toContain('net.ipv6.conf.eth0.accept_ra = 2\n')
+    expect(settings).toContain('net.ipv6.conf.all.forwarding = 1\n')
+    expect(settings).toContain('net.ipv4.ip_forward = 1\n')
+  })
+})
+
+describe.runIf(nft)('the host, before and after', () => {
+  const lab = new Lab()
+  let before: Record<string, string>
+
+  beforeAll(async () => {
+    land(lab)
+    before = await look(lab)
+  })
+
+  afterAll(async () => {
+    await lab.close()
+  })
+
+  it('is put back as it was', async () => {
+    await lab.up(file(lab))
     expect(await look(lab)).not.toEqual(before)
     expect((await lab.stop()).code).toBe(0)
     expect(await look(lab)).toEqual(before)
@@ -234,6 +282,53 @@ describe.runIf(nft)('uplink on the host', () => {
     await lab.up(file(lab))
     expect((await look(lab))['rules']).toBe(during['rules'])
     expect((await lab.stop()).code).toBe(0)
+    expect(await look(lab)).toEqual(before)
+  })
+
+  it('changes nothing if a port is taken at the start', async () => {
+    const server = await serve(lab, 'host', 9050)
+    await expect(lab.up(file(lab))).rejects.toThrow(/port 9050\/tcp is in use on this host/)
+    expect((await lab.stop()).code).toBe(1)
+    expect(await look(lab)).toEqual(before)
+    server.kill('SIGKILL')
+  })
+
+  it('tells of a chain of the host that drops what it forwards', async () => {
+    const chain = '{ type filter hook forward priority 0; policy drop; }'
+    await lab.exec('host', 'nft', `add table ip wall; add chain ip wall FORWARD ${chain}`)
+    await lab.up(file(lab))
+    expect(lab.log).toContain('ip wall FORWARD')
+    expect(lab.log).toContain('comes from and goes to tapline0')
+    await lab.exec('host', 'nft', 'delete table ip wall')
+    await lab.stop()
+    expect(await look(lab)).toEqual(before)
+  })
+
+  it('ends well although somebody flushed the rules', async () => {
+    await lab.up(file(lab))
+    await lab.exec('host', 'nft', 'flush ruleset')
+    expect((await lab.cli('ports', 'rm', '8080')).code).toBe(0)
+    expect((await lab.stop()).code).toBe(0)
+    expect(await look(lab)).toEqual(before)
+  })
+
+  it('is shared by two daemons, and the last one puts it back', async () => {
+    const other = new Lab()
+    const twin = new Lab()
+    for (const daemon of [other, twin]) daemon.inside = lab.inside
+    await lab.up(file(lab))
+    await other.up(
+      `name: ${other.prefix}\nnetworks: { n: {} }\nsandboxes: { s: { netns: ${other.ns('s')},` +
+        ' networks: [ n ], ports: [ "8500:80" ] } }\nuplink: host\n',
+    )
+    await serve(other, 's', 80)
+    expect(await ask(lab, 'lan', HOST4, 8500)).toBe(`from ${LAN4}`)
+    await expect(twin.up(file(lab))).rejects.toThrow(/is another daemon's, by tapline0/)
+    await twin.close()
+    expect((await lab.stop()).code).toBe(0)
+    expect(await ask(lab, 'lan', HOST4, 8500)).toBe(`from ${LAN4}`)
+    expect(await look(lab)).not.toEqual(before)
+    expect(await other.end()).toEqual({ code: 0, left: [] })
     expect(await look(lab)).toEqual(before)
   })
 })
