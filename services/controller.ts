@@ -213,6 +213,7 @@ export class Controller {
         throw explain(step, error)
       }
     }
+    await this.node.settle()
   }
 
   /**
@@ -258,6 +259,7 @@ export class Controller {
         errors.push(explain(step, error))
       }
     }
+    await this.node.settle().catch((error) => errors.push(error))
     for (const error of errors) this.node.context.log.error({ err: error }, String(error))
     return errors
   }

@@ -75,9 +75,15 @@ export interface HostSide {
   addresses(): Address[]
   /** Where the router hears what is asked of `address`. @throws StackError `exhausted`. */
   standIn(address: Address): Address
-  /** All or none of them. @throws StackError `exists`: another program has one of the ports. */
-  publish(ports: readonly HostPort[]): Promise<void>
-  unpublish(ports: readonly HostPort[]): Promise<void>
+  /**
+   * All or none of them, at the next {@link settle}.
+   *
+   * @throws StackError `exists`: another program has one of the ports; `exhausted`.
+   */
+  publish(ports: readonly HostPort[]): void
+  unpublish(ports: readonly HostPort[]): void
+  /** Have the host do what was published and taken away. @throws StackError. */
+  settle(): Promise<void>
   /** Put the host back as it was; the device is the caller's to detach. */
   close(): Promise<void>
 }

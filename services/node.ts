@@ -164,16 +164,21 @@ export class Node {
       case 'close-uplink':
         return await this.#closeUplink()
       case 'publish':
-        return await this.#publish(step.port)
+        return this.#publish(step.port)
       case 'unpublish':
-        return await this.#unpublish(step.port)
+        return this.#unpublish(step.port)
       case 'create-service':
-        return await this.#createService(step.service)
+        return this.#createService(step.service)
       case 'update-service':
         return this.services.update(step.service)
       case 'delete-service':
-        return await this.#deleteService(step.service)
+        return this.#deleteService(step.service)
     }
+  }
+
+  /** After steps: what is outside of us, and is told of several at once. @throws StackError. */
+  async settle(): Promise<void> {
+    await this.#uplink?.settle()
   }
 
   /** Networks that have a data path here. */
@@ -275,7 +280,7 @@ export class Node {
     await uplink?.close()
   }
 
-  async #publish(port: PortState): Promise<void> {
+  #publish(port: PortState): void {
     const { nat } = this.context
     const done: PortMapping[] = []
     try {
@@ -283,7 +288,7 @@ export class Node {
         nat.publish(mapping)
         done.push(mapping)
       }
-      await this.#uplink?.publish(port.mappings)
+      this.#uplink?.publish(port.mappings)
     } catch (error) {
       for (const mapping of done) nat.unpublish(mapping)
       throw error
@@ -291,26 +296,26 @@ export class Node {
     this.#ports.set(port.key, port)
   }
 
-  async #unpublish({ key, mappings }: PortState): Promise<void> {
+  #unpublish({ key, mappings }: PortState): void {
     this.#ports.delete(key)
     for (const mapping of mappings) this.context.nat.unpublish(mapping)
-    await this.#uplink?.unpublish(mappings)
+    this.#uplink?.unpublish(mappings)
   }
 
-  async #createService(service: ServiceState): Promise<void> {
+  #createService(service: ServiceState): void {
     const network = this.network(service.network)
     this.services.create(service, network)
     try {
-      await this.#uplink?.publishService(service)
+      this.#uplink?.publishService(service)
     } catch (error) {
       this.services.delete(service, network)
       throw error
     }
   }
 
-  async #deleteService(service: ServiceState): Promise<void> {
+  #deleteService(service: ServiceState): void {
     this.services.delete(service, this.network(service.network))
-    await this.#uplink?.unpublishService(service)
+    this.#uplink?.unpublishService(service)
   }
 
   #driverOf({ network }: EndpointState): NetworkDriver {

@@ -118,8 +118,8 @@ export class Uplink {
     this.#end.watch(sinks)
   }
 
-  /** Have the host lead ports here, if it is the outside. @throws StackError; does nothing then. */
-  async publish(mappings: readonly PortMapping[]): Promise<void> {
+  /** Have the host lead ports here, if it is the outside: see {@link settle}. @throws StackError. */
+  publish(mappings: readonly PortMapping[]): void {
     if (this.#host === undefined) return
     const { nat } = this.#context
     const done: PortMapping[] = []
@@ -128,26 +128,31 @@ export class Uplink {
         nat.publish(mapping)
         done.push(mapping)
       }
-      await this.#host.publish(mappings.map(hostPort))
+      this.#host.publish(mappings.map(hostPort))
     } catch (error) {
       for (const mapping of done) nat.unpublish(mapping)
       throw error
     }
   }
 
-  async unpublish(mappings: readonly PortMapping[]): Promise<void> {
+  unpublish(mappings: readonly PortMapping[]): void {
     if (this.#host === undefined) return
     for (const mapping of this.#stoodIn(mappings)) this.#context.nat.unpublish(mapping)
-    await this.#host.unpublish(mappings.map(hostPort))
+    this.#host.unpublish(mappings.map(hostPort))
   }
 
   /** The same of a service's ports. */
-  async publishService(service: ServiceState): Promise<void> {
-    await this.#host?.publish(servicePorts(service))
+  publishService(service: ServiceState): void {
+    this.#host?.publish(servicePorts(service))
   }
 
-  async unpublishService(service: ServiceState): Promise<void> {
-    await this.#host?.unpublish(servicePorts(service))
+  unpublishService(service: ServiceState): void {
+    this.#host?.unpublish(servicePorts(service))
+  }
+
+  /** Have the host do what was published and taken away. @throws StackError. */
+  async settle(): Promise<void> {
+    await this.#host?.settle()
   }
 
   /** Give everything back. Idempotent. */

@@ -44,20 +44,30 @@ export function taker(wanted: HostPort, all: readonly Listener[]): Listener | un
   })
 }
 
-/** Who has one of these ports on this host, in words; undefined: they are free. */
-export function inUse(ports: readonly HostPort[]): string | undefined {
-  for (const protocol of [6, 17] as const) {
-    const wanted = ports.filter((port) => port.protocol === protocol)
-    if (wanted.length === 0) continue
-    const name = NAMES[protocol]!
-    const all = [name, `${name}6`].flatMap((file) => listeners(readTable(file), protocol))
-    for (const one of wanted) {
-      const found = taker(one, all)
-      if (found === undefined) continue
-      const { address, port } = found
-      const text = address.family === 6 ? `[${formatAddress(address)}]` : formatAddress(address)
-      return `port ${port}/${name} is in use on this host: a program has ${text}:${port}`
-    }
+/** By protocol; of SCTP nothing is known. */
+export type Listeners = ReadonlyMap<number, readonly Listener[]>
+
+/** Who listens on this host now. */
+export function allListeners(): Listeners {
+  const of = (protocol: 6 | 17): Listener[] =>
+    [NAMES[protocol]!, `${NAMES[protocol]}6`].flatMap((file) =>
+      listeners(readTable(file), protocol),
+    )
+  return new Map([
+    [6, of(6)],
+    [17, of(17)],
+  ])
+}
+
+/** Who has one of these ports, in words; undefined: they are free. */
+export function inUse(ports: readonly HostPort[], all: Listeners): string | undefined {
+  for (const one of ports) {
+    const found = taker(one, all.get(one.protocol) ?? [])
+    if (found === undefined) continue
+    const { address, port } = found
+    const text = address.family === 6 ? `[${formatAddress(address)}]` : formatAddress(address)
+    const name = `${port}/${NAMES[one.protocol]}`
+    return `port ${name} is in use on this host: a program has ${text}:${port}`
   }
   return undefined
 }

@@ -11,6 +11,8 @@
  * A published port is an element of a set; what it catches gets the router's address of the
  * transfer net and keeps port and source. One that is published on a single address of the host
  * gets another address of that net instead, a stand-in, so that several may have the same port.
+ * What was published and taken away is written in one transaction when all of it is known: a run
+ * of nft costs more than the rest of a port.
  *
  * What must be put back is written into our own table before anything is set, so that the kernel
  * itself remembers it: the next start finds what a killed daemon left, and undoes it first. While
@@ -37,12 +39,13 @@ import type { Device } from '../../stack/device.ts'
 import { StackError } from '../../stack/errors.ts'
 import { type Netlink, withNetlink } from '../../stack/native/netlink.ts'
 import type { HostPort, HostRequest, HostSide, Links } from '../links.ts'
-import { inUse } from './busy.ts'
+import { allListeners, inUse, type Listeners } from './busy.ts'
 import * as nft from './nft.ts'
 import {
   BEFORE,
+  elementsScript,
   handOverScript,
-  portsScript,
+  portElement,
   TABLE_PREFIX,
   type TransferNet,
   tableScript,
@@ -68,6 +71,13 @@ export class HostGateway implements HostSide {
   readonly #table: string
   readonly #router: readonly Prefix[]
   readonly #host: readonly Prefix[]
+  /** Elements of published ports: as they are to be, and as they are on the host. */
+  readonly #wanted = new Set<string>()
+  #applied: ReadonlySet<string> = new Set()
+  /** Who listens on the host, read once for all that is published together. */
+  #listeners: Listeners | undefined
+  /** The table without them. */
+  #script = ''
   /** What the table was told to remember. */
   #before: readonly string[] = []
   /** Stand-ins by the address that they stand for; they stay until the end. */
@@ -127,7 +137,8 @@ export class HostGateway implements HostSide {
     const lines = [`${WHOSE}${interfaceName}`, ...before.map(formatSetting)]
     const table = this.#table
     this.#before = lines
-    await nft.apply(tableScript({ table, interfaceName, nets, before: lines }))
+    this.#script = tableScript({ table, interfaceName, nets, before: lines })
+    await nft.apply(this.#script)
     write(set)
     if (families.includes(4)) {
       writeFileSync(`/proc/sys/net/ipv4/conf/${interfaceName}/route_localnet`, '1')
@@ -180,25 +191,38 @@ export class HostGateway implements HostSide {
     throw new StackError('exhausted', `${message} has no address left for one more of the host's`)
   }
 
-  async publish(ports: readonly HostPort[]): Promise<void> {
+  publish(ports: readonly HostPort[]): void {
     const reachable = this.#reachable(ports)
-    const taken = inUse(reachable)
+    this.#listeners ??= allListeners()
+    const taken = inUse(reachable, this.#listeners)
     if (taken !== undefined) throw new StackError('exists', taken)
-    await this.#change('add', reachable)
+    for (const element of reachable.map(this.#element)) this.#wanted.add(element)
   }
 
-  async unpublish(ports: readonly HostPort[]): Promise<void> {
-    // Whoever flushes the rules of a host takes ours along.
-    if ((await nft.tables()).includes(this.#table)) {
-      await this.#change('delete', this.#reachable(ports))
+  unpublish(ports: readonly HostPort[]): void {
+    for (const element of this.#reachable(ports).map(this.#element)) this.#wanted.delete(element)
+  }
+
+  async settle(): Promise<void> {
+    this.#listeners = undefined
+    const table = this.#table
+    const wanted = new Set(this.#wanted)
+    const gone = [...this.#applied].filter((element) => !wanted.has(element))
+    const fresh = [...wanted].filter((element) => !this.#applied.has(element))
+    if (gone.length === 0 && fresh.length === 0) return
+    const change = elementsScript('delete', table, gone) + elementsScript('add', table, fresh)
+    try {
+      await nft.apply(change)
+    } catch (error) {
+      // Whoever flushes the rules of a host takes ours along.
+      if ((await nft.tables()).includes(table)) throw error
+      await nft.apply(this.#script + elementsScript('add', table, [...wanted]))
     }
+    this.#applied = wanted
   }
 
-  async #change(action: 'add' | 'delete', ports: readonly HostPort[]): Promise<void> {
-    const standIn = (address: Address): Address => this.standIn(address)
-    const script = portsScript(action, this.#table, { ports, standIn })
-    if (script !== '') await nft.apply(script)
-  }
+  readonly #element = (port: HostPort): string =>
+    portElement(port, port.address && this.standIn(port.address))
 
   /** Those of the families that the transfer net has. */
   #reachable(ports: readonly HostPort[]): HostPort[] {

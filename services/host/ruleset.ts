@@ -103,22 +103,23 @@ export function handOverScript(table: string, before: readonly string[]): string
   return before.map((line) => `add rule inet ${table} ${BEFORE} ${remember(line)}\n`).join('')
 }
 
-/** Add or delete elements. `standIn`: where what is asked of one address goes. */
-export function portsScript(
+/** The element of a port. `standIn`: where what is asked of its one address goes. */
+export function portElement(
+  { protocol, family, address, port, count }: HostPort,
+  standIn: Address | undefined,
+): string {
+  const what = `${protocol} . ${count === 1 ? port : `${port}-${port + count - 1}`}`
+  if (address === undefined || standIn === undefined) return `any${family} { ${what} }`
+  return `bound${family} { ${formatAddress(address)} . ${what} : ${formatAddress(standIn)} }`
+}
+
+/** Add or delete elements. */
+export function elementsScript(
   action: 'add' | 'delete',
   table: string,
-  o: { readonly ports: readonly HostPort[]; readonly standIn: (address: Address) => Address },
+  elements: readonly string[],
 ): string {
-  return o.ports
-    .map(({ protocol, family, address, port, count }) => {
-      const what = `${protocol} . ${count === 1 ? port : `${port}-${port + count - 1}`}`
-      const element =
-        address === undefined
-          ? `any${family} { ${what} }`
-          : `bound${family} { ${formatAddress(address)} . ${what} : ${formatAddress(o.standIn(address))} }`
-      return `${action} element inet ${table} ${element}\n`
-    })
-    .join('')
+  return elements.map((element) => `${action} element inet ${table} ${element}\n`).join('')
 }
 
 function chain(name: string, base: string | undefined, rules: readonly string[]): string[] {

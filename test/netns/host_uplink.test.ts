@@ -3,6 +3,7 @@
  * on its LAN; what the daemon sets on the host is compared with what was there before.
  */
 import { execFileSync } from 'node:child_process'
+import { dirname } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { transferNet } from '../../services/config/transfer.ts'
 import { formatAddress } from '../../stack/address.ts'
@@ -38,7 +39,8 @@ function land(lab: Lab): void {
   for (const address of [`${LAN4}/24`, `${LAN6}/64`]) {
     ip('-n', lan, 'addr', 'add', address, 'dev', 'eth0', ...nodad(address))
   }
-  lab.inside = host
+  // Not `ip netns exec`, whose mounts the rest of the machine does not see.
+  lab.within = ['nsenter', `--net=/run/netns/${host}`]
   // Settings that are easily lost when forwarding is turned on and off again.
   for (const setting of [
     'net.ipv4.conf.all.accept_redirects=0',
@@ -306,16 +308,30 @@ describe.runIf(nft)('the host, before and after', () => {
 
   it('ends well although somebody flushed the rules', async () => {
     await lab.up(file(lab))
+    await serve(lab, 'web', 80)
     await lab.exec('host', 'nft', 'flush ruleset')
-    expect((await lab.cli('ports', 'rm', '8080')).code).toBe(0)
+    // The next change makes the table anew, with all ports.
+    expect((await lab.cli('ports', 'rm', '5353/udp')).code).toBe(0)
+    expect(await ask(lab, 'lan', HOST4, 8080)).toBe(`from ${LAN4}`)
+    await lab.exec('host', 'nft', 'flush ruleset')
     expect((await lab.stop()).code).toBe(0)
+    expect(await look(lab)).toEqual(before)
+  })
+
+  it('says what to install where nft is missing', async () => {
+    const bare = new Lab()
+    const folder = dirname(execFileSync('sh', ['-c', 'command -v nft'], { encoding: 'utf8' }))
+    const hide = ['unshare', '-m', 'sh', '-c', 'mount -t tmpfs none "$0" && exec "$@"', folder]
+    bare.within = [...lab.within, ...hide]
+    await expect(bare.up(file(lab))).rejects.toThrow(/needs the program nft: install/)
+    await bare.close()
     expect(await look(lab)).toEqual(before)
   })
 
   it('is shared by two daemons, and the last one puts it back', async () => {
     const other = new Lab()
     const twin = new Lab()
-    for (const daemon of [other, twin]) daemon.inside = lab.inside
+    for (const daemon of [other, twin]) daemon.within = lab.within
     await lab.up(file(lab))
     await other.up(
       `name: ${other.prefix}\nnetworks: { n: {} }\nsandboxes: { s: { netns: ${other.ns('s')},` +

@@ -52,8 +52,8 @@ export class Lab {
   readonly folder: string
   readonly file: string
   readonly socket: string
-  /** Namespace that the daemon runs in; undefined: this process's own. */
-  inside: string | undefined
+  /** A command that runs the daemon's, somewhere else: `nsenter ...`. */
+  within: readonly string[] = []
   daemon: ChildProcess | undefined
   log = ''
   readyLine = ''
@@ -81,9 +81,15 @@ export class Lab {
   /** Start the daemon. `ready: false` returns at once. */
   async up(yaml: string, args: readonly string[] = [], ready = true): Promise<void> {
     this.write(yaml)
-    // Not `ip netns exec`, whose mounts the rest of the machine does not see.
-    const enter = this.inside === undefined ? [] : ['nsenter', `--net=/run/netns/${this.inside}`]
-    const command = [...enter, process.execPath, CLI, 'up', this.file, '--socket', this.socket]
+    const command = [
+      ...this.within,
+      process.execPath,
+      CLI,
+      'up',
+      this.file,
+      '--socket',
+      this.socket,
+    ]
     const [program, ...first] = [...command, ...args]
     const daemon = spawn(program!, first, { stdio: ['ignore', 'pipe', 'pipe'] })
     this.daemon = daemon

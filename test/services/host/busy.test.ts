@@ -1,7 +1,7 @@
 /** Who listens on the host, as the kernel's tables say it. */
 import { createServer } from 'node:net'
 import { describe, expect, it } from 'vitest'
-import { inUse, listeners, taker } from '../../../services/host/busy.ts'
+import { allListeners, inUse, listeners, taker } from '../../../services/host/busy.ts'
 import type { HostPort } from '../../../services/links.ts'
 import { formatAddress, parseAddress } from '../../../stack/address.ts'
 
@@ -57,9 +57,9 @@ describe('listeners', () => {
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     const { port } = server.address() as { port: number }
     const message = `port ${port}/tcp is in use on this host: a program has 127.0.0.1:${port}`
-    expect(inUse([wanted(undefined, port)])).toBe(message)
-    expect(inUse([{ ...wanted(undefined, port), protocol: 132 }])).toBeUndefined()
+    expect(inUse([wanted(undefined, port)], allListeners())).toBe(message)
+    expect(inUse([{ ...wanted(undefined, port), protocol: 132 }], allListeners())).toBeUndefined()
     await new Promise((resolve) => server.close(resolve))
-    expect(inUse([wanted(undefined, port)])).toBeUndefined()
+    expect(inUse([wanted(undefined, port)], allListeners())).toBeUndefined()
   })
 })

@@ -1,6 +1,11 @@
 /** The table as text, and settings as its lines: what goes out is what comes back. */
 import { describe, expect, it } from 'vitest'
-import { handOverScript, portsScript, tableScript } from '../../../services/host/ruleset.ts'
+import {
+  elementsScript,
+  handOverScript,
+  portElement,
+  tableScript,
+} from '../../../services/host/ruleset.ts'
 import { formatSetting, parseSetting } from '../../../services/host/sysctls.ts'
 import { parseAddress } from '../../../stack/address.ts'
 
@@ -19,14 +24,19 @@ describe('the table', () => {
   })
 
   it('takes ports as elements', () => {
-    const standIn = () => parseAddress('198.18.0.3')
     const any = { protocol: 17, family: 4, address: undefined, port: 53, count: 1 } as const
     const one = { ...any, address: parseAddress('127.0.0.1'), port: 9000, count: 10 }
-    expect(portsScript('add', 't', { ports: [any, one], standIn })).toBe(
+    const elements = [
+      portElement(any, undefined),
+      portElement(one, parseAddress('198.18.0.3')),
+      portElement({ ...any, family: 6 }, undefined),
+    ]
+    expect(elementsScript('add', 't', elements)).toBe(
       'add element inet t any4 { 17 . 53 }\n' +
-        'add element inet t bound4 { 127.0.0.1 . 17 . 9000-9009 : 198.18.0.3 }\n',
+        'add element inet t bound4 { 127.0.0.1 . 17 . 9000-9009 : 198.18.0.3 }\n' +
+        'add element inet t any6 { 17 . 53 }\n',
     )
-    expect(portsScript('delete', 't', { ports: [], standIn })).toBe('')
+    expect(elementsScript('delete', 't', [])).toBe('')
   })
 })
 
