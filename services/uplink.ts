@@ -212,7 +212,7 @@ export class Uplink {
     return mappings.flatMap((mapping) =>
       mapping.address === undefined
         ? []
-        : [{ ...mapping, address: this.#host!.standIn(mapping.address) }],
+        : [{ ...mapping, address: this.#host!.standIn(mapping.address), outsideOnly: true }],
     )
   }
 }

@@ -177,7 +177,7 @@ export class Nat implements Hooks {
     if (kind !== TupleKind.Flow) return true
     const first = this.#fragments.read(mem, ip, end)
     const flow = conntrack.find(this.#start.original)
-    if (flow < 0) return this.#start.enter(packet, ip, first)
+    if (flow < 0) return this.#start.enter(from, packet, ip, first)
     const datagram = first && !packet.traced ? this.#fragments.begin() : -1
     if (!this.#enterKnown(packet, ip, flow)) return false
     if (datagram >= 0) this.#fragments.settle(datagram, flow)

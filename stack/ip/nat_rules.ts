@@ -30,6 +30,8 @@ export interface PortMapping {
   readonly count: number
   readonly target: Address
   readonly targetPort: number
+  /** True: for what comes in by an external leg alone. Left out: for all. */
+  readonly outsideOnly?: boolean
 }
 
 /** An address and port that a balance answers for. */

@@ -62,10 +62,12 @@ export class NatStart {
    * Before routing, IP header at `ip`. `first`: it is the first of several fragments, whose key was
    * read. False: dropped.
    */
-  enter(packet: Packet, ip: number, first: boolean): boolean {
-    const { pool, fragments } = this.#options
+  enter(from: RouterInterface, packet: Packet, ip: number, first: boolean): boolean {
+    const { pool, fragments, legs } = this.#options
     const reply = this.#reply
-    const rule = ruleOf(this.#options, this.original)
+    const found = ruleOf(this.#options, this.original)
+    const hidden = found?.mapping?.outsideOnly === true && !legs.isExternal(from)
+    const rule = hidden ? undefined : found
     this.rule = rule
     this.#datagram = -1
     invert(this.original, reply)
