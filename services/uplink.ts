@@ -118,7 +118,7 @@ export class Uplink {
     this.#end.watch(sinks)
   }
 
-  /** Have the host lead ports here, if it is the outside: see {@link settle}. @throws StackError. */
+  /** Have the host, if that is the outside, lead ports here: {@link settle}. @throws StackError. */
   publish(mappings: readonly PortMapping[]): void {
     if (this.#host === undefined) return
     const { nat } = this.#context

@@ -61,36 +61,37 @@ export function tableScript({ table, interfaceName, nets, before }: TableOptions
       `iifname ${tap} ip daddr 127.0.0.0/8 drop`,
       ...lines((net) => [`iifname != { "lo", ${tap} } ${ip(net)} daddr ${whole(net)} drop`]),
     ]),
-    ...chain(
-      'ports',
-      undefined,
-      lines((net) => {
-        const { family, router } = net
-        const what = 'meta l4proto . th dport'
-        return [
-          `dnat ${ip(net)} to ${ip(net)} daddr . ${what} map @bound${family}`,
-          `meta nfproto ipv${family} ${what} @any${family} dnat ${ip(net)} to ${formatAddress(router)}`,
-        ]
-      }),
-    ),
+    ...chain('ports', undefined, lines(portRules)),
     ...chain('in', 'nat hook prerouting priority -100', [
       `iifname != ${tap} fib daddr type local jump ports`,
     ]),
     ...chain('own', 'nat hook output priority -100', ['fib daddr type local jump ports']),
-    ...chain(
-      'out',
-      'nat hook postrouting priority 100',
-      lines((net) => {
-        const loopback = net.family === 4 ? '127.0.0.0/8' : '::1'
-        return [
-          `oifname ${tap} ${ip(net)} saddr ${loopback} snat ${ip(net)} to ${formatAddress(net.host)}`,
-          `oifname != { "lo", ${tap} } ${ip(net)} saddr ${whole(net)} masquerade`,
-        ]
-      }),
-    ),
+    ...chain('out', 'nat hook postrouting priority 100', lines(sourceRules(tap))),
     '}',
     '',
   ].join('\n')
+}
+
+/** A port of one address before the same port of all. */
+function portRules(net: TransferNet): string[] {
+  const what = 'meta l4proto . th dport'
+  const { family } = net
+  const to = `dnat ${ip(net)} to`
+  return [
+    `${to} ${ip(net)} daddr . ${what} map @bound${family}`,
+    `meta nfproto ipv${family} ${what} @any${family} ${to} ${formatAddress(net.router)}`,
+  ]
+}
+
+function sourceRules(tap: string): (net: TransferNet) => string[] {
+  return (net) => {
+    const from = `${ip(net)} saddr`
+    const loopback = net.family === 4 ? '127.0.0.0/8' : '::1'
+    return [
+      `oifname ${tap} ${from} ${loopback} snat ${ip(net)} to ${formatAddress(net.host)}`,
+      `oifname != { "lo", ${tap} } ${from} ${whole(net)} masquerade`,
+    ]
+  }
 }
 
 /** One line of the chain {@link BEFORE}. */

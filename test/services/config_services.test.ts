@@ -351,7 +351,7 @@ routes: [ { to: 192.0.2.0/24, via: 203.0.113.9 } ]
     ['host: true, gateway: 1.2.3.4', 'f:11:23: "gateway" does not go with "host"'],
     ['host: true, addresses: [ 1.2.3.4/24 ]', 'f:11:9: "host" needs one of "addresses" and one'],
     [
-      'host: true, addresses: [ 1.2.3.4/24, 1.2.4.4/24 ], peer_addresses: [ 1.2.3.1/24, 1.2.4.1/24 ]',
+      'host: true, addresses: [ 1.2.3.4/8, 1.2.4.4/8 ], peer_addresses: [ 1.2.3.1/8, 1.2.4.1/8 ]',
       'f:11:9: "host" needs one of "addresses" and one',
     ],
     [

@@ -23,6 +23,12 @@ describe('the table', () => {
     expect(script).not.toMatch(/any6|bound6|ip6/)
   })
 
+  it('lets no loopback address of another stack in or out', () => {
+    const script = tableScript({ table: 't', interfaceName: 'i', nets: [NET4], before: [] })
+    expect(script).toContain('iifname "i" ip saddr 127.0.0.0/8 drop')
+    expect(script).toContain('iifname "i" ip daddr 127.0.0.0/8 drop')
+  })
+
   it('takes ports as elements', () => {
     const any = { protocol: 17, family: 4, address: undefined, port: 53, count: 1 } as const
     const one = { ...any, address: parseAddress('127.0.0.1'), port: 9000, count: 10 }
