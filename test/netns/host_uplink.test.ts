@@ -190,6 +190,14 @@ describe.runIf(nft)('uplink on the host', () => {
     server.kill('SIGKILL')
   })
 
+  it('leaves other machines the ports that are published here', async () => {
+    const server = await serve(lab, 'lan', 9050)
+    expect(await ask(lab, 'app', LAN4, 9050)).toBe(`from ${HOST4}`)
+    expect(await ask(lab, 'app', LAN6, 9050)).toBe(`from ${HOST6}`)
+    expect(await ask(lab, 'host', LAN4, 9050)).toBe(`from ${HOST4}`)
+    server.kill('SIGKILL')
+  })
+
   it('lets nobody around the published addresses', async () => {
     const [router4, router6] = transferNet(lab.prefix).addresses.map(({ address }) =>
       formatAddress(address),
@@ -220,6 +228,9 @@ describe.runIf(nft)('uplink on the host', () => {
     expect((await lab.cli('ports', 'rm', '8181')).code).toBe(0)
     expect(await ask(lab, 'lan', HOST4, 8181)).toBe('ECONNREFUSED')
     expect(await ask(lab, 'host', '::1', 8181)).toBe('ECONNREFUSED')
+    const server = await serve(lab, 'host', 8181)
+    expect(await ask(lab, 'lan', HOST4, 8181)).toBe(`from ${LAN4}`)
+    server.kill('SIGKILL')
   })
 
   it('takes no port from a program of the host', async () => {
