@@ -344,6 +344,20 @@ describe.runIf(nft)('the host, before and after', () => {
     expect(await look(lab)).toEqual(before)
   })
 
+  it('is led anew by the next apply after its TAP was lost', async () => {
+    await lab.up(file(lab))
+    await serve(lab, 'web', 80)
+    const state = async () => (await lab.json<{ uplink: { state: string } }>('ls')).uplink.state
+    await lab.exec('host', 'ip', 'link', 'del', 'tapline0')
+    await expect.poll(state).toBe('lost')
+    expect((await lab.cli('apply', lab.file)).code).toBe(0)
+    expect(await state()).toBe('up')
+    expect(await ask(lab, 'lan', HOST4, 8080)).toBe(`from ${LAN4}`)
+    expect(await ask(lab, 'host', '::1', 8090)).toContain('from fd')
+    expect((await lab.stop()).code).toBe(0)
+    expect(await look(lab)).toEqual(before)
+  })
+
   it('is shared by two daemons, and the last one puts it back', async () => {
     const other = new Lab()
     const twin = new Lab()
