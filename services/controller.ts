@@ -20,11 +20,12 @@ import { setImmediate } from 'node:timers/promises'
 import { StackError } from '../stack/errors.ts'
 import type { ConntrackRow } from '../stack/ip/conntrack_list.ts'
 import { type Amendment, addPort, drain, removePort } from './amend.ts'
+import { buildNode, type NodeOptions } from './build_node.ts'
 import type { Config } from './config/model.ts'
 import type { CaptureSink } from './device_end.ts'
 import { diff, reportStep, type Step, type StepReport } from './diff.ts'
 import type { FlowEvent } from './flow_events.ts'
-import { buildNode, type Node, type NodeOptions } from './node.ts'
+import type { Node } from './node.ts'
 import { plan } from './plan.ts'
 import { EMPTY, type State } from './state.ts'
 import { type TraceRequest, type TraceResult, trace } from './trace.ts'
@@ -219,6 +220,7 @@ export class Controller {
         throw explain(step, error)
       }
     }
+    await this.node.settle()
   }
 
   /**
@@ -264,6 +266,7 @@ export class Controller {
         errors.push(explain(step, error))
       }
     }
+    await this.node.settle().catch((error) => errors.push(error))
     for (const error of errors) this.node.context.log.error({ err: error }, String(error))
     return errors
   }

@@ -65,6 +65,8 @@ export function diff(current: State, desired: State): Step[] {
     if (rests || !isDeepStrictEqual(interfaceOf(before), interfaceOf(after))) endpoints.add(key)
   }
   const ports = changed(current.ports, desired.ports)
+  const onHost = [current, desired].some((state) => state.uplink?.hostTable !== undefined)
+  if (uplink && onHost) for (const key of desired.ports.keys()) ports.add(key)
   const services = new Set<string>()
   for (const [name, service] of [...current.services, ...desired.services]) {
     const [before, after] = [current.services.get(name), desired.services.get(name)]
@@ -206,8 +208,8 @@ export function reportStep(step: Step): StepReport {
     return { action, subject: formatPrefix(to), detail }
   }
   if ('uplink' in step) {
-    const { netns, interface: name, addresses } = step.uplink
-    const where = name ?? `a TAP in ${netns}`
+    const { hostTable, netns, interface: name, addresses } = step.uplink
+    const where = hostTable !== undefined ? 'the host' : (name ?? `a TAP in ${netns}`)
     return { action, subject: 'uplink', detail: [where, ...addresses.map(formatPrefix)].join(' ') }
   }
   if ('port' in step) {

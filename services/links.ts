@@ -3,9 +3,10 @@
  * (taps.ts), or cables to hosts in memory (fabric/). The controller says what an interface must
  * look like inside the sandbox; the implementation makes it so and hands back our end as a device.
  */
-import type { Address, Prefix } from '../stack/address.ts'
+import type { Address, Family, Prefix } from '../stack/address.ts'
 import type { Device } from '../stack/device.ts'
 import type { Mac } from '../stack/eth/mac.ts'
+import type { Log } from './log.ts'
 
 export interface LinkRoute {
   readonly destination: Prefix
@@ -42,6 +43,51 @@ export interface BorrowRequest {
   readonly mac: Mac
 }
 
+/** What a TAP on the host needs to be the host's way to the router. */
+export interface HostRequest {
+  /** Of the table of rules that is ours on the host. */
+  readonly table: string
+  readonly deviceName: string
+  /** Of the host's end. */
+  readonly mac: Mac
+  readonly mtuBytes: number
+  /** The transfer net: the router's addresses, and the host's. */
+  readonly addresses: readonly Prefix[]
+  readonly peerAddresses: readonly Prefix[]
+  readonly log: Log
+}
+
+/** Ports of the host that lead to the router. */
+export interface HostPort {
+  readonly protocol: 6 | 17 | 132
+  readonly family: Family
+  /** Undefined: every address of the host. */
+  readonly address: Address | undefined
+  readonly port: number
+  readonly count: number
+}
+
+/** The host as the outside of the router; see host/gateway.ts. */
+export interface HostSide {
+  readonly device: Device
+  readonly interfaceName: string
+  /** The host's addresses now, but those that mean nothing to sandboxes. */
+  addresses(): Address[]
+  /** Where the router hears what is asked of `address`. @throws StackError `exhausted`. */
+  standIn(address: Address): Address
+  /**
+   * All or none of them, at the next {@link settle}.
+   *
+   * @throws StackError `exists`: another program has one of the ports; `exhausted`.
+   */
+  publish(ports: readonly HostPort[]): void
+  unpublish(ports: readonly HostPort[]): void
+  /** Have the host do what was published and taken away. @throws StackError. */
+  settle(): Promise<void>
+  /** Put the host back as it was; the device is the caller's to detach. */
+  close(): Promise<void>
+}
+
 export interface Links {
   /** `tap` or `memory`, and the engine in use, for people: `tap (io_uring)`. */
   readonly describe: string
@@ -58,6 +104,8 @@ export interface Links {
    * out: there are no kernel stacks. @throws StackError.
    */
   openSocket?(netns: string, family: 4 | 6): number
+  /** Lead the host's traffic to a TAP. Left out: there is no host. @throws StackError. */
+  openHost?(request: HostRequest): Promise<HostSide>
   /** Remove the sandbox, if `prepare` made it. Idempotent. */
   release(sandbox: { readonly name: string; readonly netns: string }): void
   /** Give everything back that is left. */

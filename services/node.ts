@@ -1,7 +1,6 @@
 /**
- * One node: the router, the drivers with their networks, and what was made of them. This is the
- * only place where the parts are put together; a daemon hands in TAPs and the system clock, a test
- * cables and a virtual one.
+ * One node: the router, the drivers with their networks, and what was made of them. Its parts are
+ * put together in build_node.ts.
  *
  * The node does single steps (diff.ts) and always knows its own state: a step does all of its work
  * or throws and does none, so that after any failure `state` is what is really there. Which steps,
@@ -9,33 +8,18 @@
  */
 
 import { formatPrefix } from '../stack/address.ts'
-import type { Clock } from '../stack/clock.ts'
-import type { Device } from '../stack/device.ts'
 import { StackError } from '../stack/errors.ts'
-import { Conntrack } from '../stack/ip/conntrack.ts'
-import { ExpiryResets } from '../stack/ip/expiry_resets.ts'
-import type { Fib } from '../stack/ip/fib.ts'
-import { FlowCache } from '../stack/ip/flow_cache.ts'
-import { Nat } from '../stack/ip/nat.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
-import { PolicyFlows } from '../stack/ip/policy_flows.ts'
-import { Router } from '../stack/ip/router.ts'
-import type { Pool } from '../stack/packet.ts'
-import type { Random } from '../stack/random.ts'
-import { Balancer } from './balancer/balancer.ts'
-import { Captures } from './captures.ts'
 import type { TrackingConfig } from './config/model.ts'
 import type { Context } from './context.ts'
 import type { CaptureSink } from './device_end.ts'
 import type { Step } from './diff.ts'
 import type { NetworkDriver } from './drivers/driver.ts'
-import { type Drivers, makeDrivers } from './drivers/registry.ts'
+import type { Drivers } from './drivers/registry.ts'
 import type { Edge } from './edge.ts'
 import { FlowEvents } from './flow_events.ts'
-import type { Links } from './links.ts'
-import type { Log } from './log.ts'
 import type { Network } from './network.ts'
-import { ServiceSet } from './service_set.ts'
+import type { ServiceSet } from './service_set.ts'
 import {
   EMPTY,
   type EndpointState,
@@ -44,82 +28,11 @@ import {
   type PortState,
   type RouteState,
   type SandboxState,
+  type ServiceState,
   type State,
   UPLINK_KEY,
 } from './state.ts'
 import { Uplink } from './uplink.ts'
-
-/** How much a node remembers; what is left out has the stack's own defaults. */
-export interface NodeLimits {
-  /** Flows in the flow cache, of each family; 0: there is no cache. */
-  readonly flowsMax?: number
-  /** Connections tracked. */
-  readonly connectionsMax?: number
-}
-
-export interface NodeOptions extends NodeLimits {
-  readonly pool: Pool
-  readonly clock: Clock
-  readonly random: Random
-  readonly links: Links
-  readonly log: Log
-  /** Told of every device that is to be polled, and when it is no more. */
-  readonly onDevice?: (device: Device, added: boolean) => void
-}
-
-export function buildNode(options: NodeOptions): Node {
-  const { pool, clock, random, links, log } = options
-  const captures = new Captures()
-  const conntrack = new Conntrack({
-    pool,
-    clock,
-    seed: random.bits(),
-    ...(options.connectionsMax === undefined ? {} : { entriesMax: options.connectionsMax }),
-  })
-  let nat: Nat | undefined
-  const hooks = (fibs: { readonly fib4: Fib; readonly fib6: Fib }): Nat => {
-    nat = new Nat({ pool, clock, random, conntrack, ...fibs })
-    return nat
-  }
-  const router = new Router({ pool, clock, random, hooks })
-  const nextHops = router.neighbors
-  const seed = random.bits()
-  const flows =
-    options.flowsMax === 0
-      ? undefined
-      : new FlowCache({
-          pool,
-          clock,
-          seed,
-          conntrack,
-          nextHops,
-          ...(options.flowsMax === undefined ? {} : { flowsMax: options.flowsMax }),
-        })
-  const expiryResets = new ExpiryResets({
-    pool,
-    conntrack,
-    send: (packet) => {
-      const [leg] = router.interfaces()
-      if (leg === undefined) pool.free(packet)
-      else router.originate(packet, leg)
-    },
-  })
-  const onDevice = options.onDevice ?? ((): void => {})
-  const policies = new PolicyFlows({
-    pool,
-    clock,
-    random,
-    ...(options.connectionsMax === undefined ? {} : { flowsMax: options.connectionsMax }),
-  })
-  flows?.guard(policies)
-  const own = { pool, clock, random, links, log, router, captures, onDevice }
-  const parts = { ...own, conntrack, flows, policies, expiryResets }
-  const context: Context = { ...parts, nat: nat!, tally: { lostDevices: 0 } }
-  const netnsOf = (sandbox: string): string | undefined => node.state.sandboxes.get(sandbox)?.netns
-  const services = new ServiceSet((service) => new Balancer({ context, netnsOf }, service))
-  const node = new Node(context, makeDrivers(context), services)
-  return node
-}
 
 export class Node {
   readonly context: Context
@@ -192,18 +105,23 @@ export class Node {
         this.#uplink = await Uplink.open(this.context, step.uplink)
         return
       case 'close-uplink':
-        return this.#closeUplink()
+        return await this.#closeUplink()
       case 'publish':
         return this.#publish(step.port)
       case 'unpublish':
         return this.#unpublish(step.port)
       case 'create-service':
-        return this.services.create(step.service, this.network(step.service.network))
+        return this.#createService(step.service)
       case 'update-service':
         return this.services.update(step.service)
       case 'delete-service':
-        return this.services.delete(step.service, this.network(step.service.network))
+        return this.#deleteService(step.service)
     }
+  }
+
+  /** After steps: what is outside of us, and is told of several at once. @throws StackError. */
+  async settle(): Promise<void> {
+    await this.#uplink?.settle()
   }
 
   /** Networks that have a data path here. */
@@ -308,10 +226,10 @@ export class Node {
     this.context.router.removeRoute(to)
   }
 
-  #closeUplink(): void {
+  async #closeUplink(): Promise<void> {
     const uplink = this.#uplink
     this.#uplink = undefined
-    uplink?.close()
+    await uplink?.close()
   }
 
   #publish(port: PortState): void {
@@ -322,6 +240,7 @@ export class Node {
         nat.publish(mapping)
         done.push(mapping)
       }
+      this.#uplink?.publish(port.mappings)
     } catch (error) {
       for (const mapping of done) nat.unpublish(mapping)
       throw error
@@ -332,6 +251,23 @@ export class Node {
   #unpublish({ key, mappings }: PortState): void {
     this.#ports.delete(key)
     for (const mapping of mappings) this.context.nat.unpublish(mapping)
+    this.#uplink?.unpublish(mappings)
+  }
+
+  #createService(service: ServiceState): void {
+    const network = this.network(service.network)
+    this.services.create(service, network)
+    try {
+      this.#uplink?.publishService(service)
+    } catch (error) {
+      this.services.delete(service, network)
+      throw error
+    }
+  }
+
+  #deleteService(service: ServiceState): void {
+    this.services.delete(service, this.network(service.network))
+    this.#uplink?.unpublishService(service)
   }
 
   #driverOf({ network }: EndpointState): NetworkDriver {

@@ -36,6 +36,7 @@ import type {
   UplinkConfig,
 } from './config/model.ts'
 import { publishingNetwork } from './config/publishing.ts'
+import { TABLE_PREFIX } from './host/ruleset.ts'
 import { defaultGateway, defaultSubnet, Subnet } from './ipam.ts'
 import type { LinkRoute } from './links.ts'
 import { MacPool } from './mac_pool.ts'
@@ -106,7 +107,7 @@ export function plan(config: Config, held: State): State {
     routes.set(formatPrefix(route.to), routeState(route, networks, config.uplink))
   }
   const ports = planPorts(config, { endpoints }, held)
-  const uplink = uplinkState(config.uplink)
+  const uplink = uplinkState(config)
   const services = planServices(config, { endpoints }, (service, network) =>
     pools.get(network)!.vips(service),
   )
@@ -308,11 +309,12 @@ function planEndpoints(
   })
 }
 
-function uplinkState(config: UplinkConfig | undefined): UplinkState | undefined {
+function uplinkState({ name, uplink: config }: Config): UplinkState | undefined {
   if (config === undefined) return undefined
-  const { mac, interfaceName, ...rest } = config
+  const { mac, interfaceName, host, ...rest } = config
   return {
     ...rest,
+    hostTable: host ? `${TABLE_PREFIX}${name}` : undefined,
     interface: interfaceName,
     mac: mac ?? new MacPool().derive(config.addresses[0]!.address),
   }

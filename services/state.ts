@@ -109,6 +109,8 @@ export interface RouteState {
 
 /** The router's own leg to the outside; see {@link UplinkConfig}. */
 export interface UplinkState {
+  /** Of the host as the outside, its table there; undefined: the outside is elsewhere. */
+  readonly hostTable: string | undefined
   readonly netns: string | undefined
   readonly interface: string | undefined
   readonly mac: Mac

@@ -15,7 +15,7 @@ import { packetDevice } from '../stack/eth/af_packet.ts'
 import { putMac } from '../stack/eth/mac.ts'
 import { tapDevice } from '../stack/eth/tap.ts'
 import type { VnetDevice } from '../stack/eth/vnet_device.ts'
-import { Netlink } from '../stack/native/netlink.ts'
+import { Netlink, withNetlink } from '../stack/native/netlink.ts'
 import {
   addNetns,
   anonymousNetns,
@@ -27,7 +27,8 @@ import {
 } from '../stack/native/netns.ts'
 import { tcpSocket } from '../stack/native/tcp_socket.ts'
 import type { Pool } from '../stack/packet.ts'
-import type { BorrowRequest, LinkRequest, Links } from './links.ts'
+import { HostGateway } from './host/gateway.ts'
+import type { BorrowRequest, HostRequest, HostSide, LinkRequest, Links } from './links.ts'
 
 /**
  * Frames that the kernel queues towards us. TCP fills a receiver's window (some 6 MB) before it
@@ -153,6 +154,10 @@ export class TapLinks implements Links {
     device.close()
   }
 
+  openHost(request: HostRequest): Promise<HostSide> {
+    return HostGateway.open(this, request)
+  }
+
   openSocket(netns: string, family: 4 | 6): number {
     return netns === '' ? tcpSocket(family) : inNetns(netns, () => tcpSocket(family))
   }
@@ -166,15 +171,6 @@ export class TapLinks implements Links {
     for (const device of [...this.#attached.keys()]) this.detach(device)
     for (const netns of [...this.#made]) this.release({ name: netns, netns })
     this.#nursery.close()
-  }
-}
-
-function withNetlink<T>(work: (netlink: Netlink) => T): T {
-  const netlink = new Netlink()
-  try {
-    return work(netlink)
-  } finally {
-    netlink.close()
   }
 }
 

@@ -1,30 +1,47 @@
 /**
  * The router's own leg to the outside, without a bridge between: a TAP in the namespace that is
- * outside, or a packet socket on an interface that is there already.
+ * outside, a packet socket on an interface that is there already, or the host.
  *
  * ```text
  *   router interface "uplink" ── device end ─┬─ TAP │ tapline0 in the outer namespace
  *     addresses                              │      │   peer addresses
- *                                            └─ packet socket on eth1, beside the host
+ *                                            ├─ packet socket on eth1, beside the host
+ *                                            └─ TAP │ tapline0 on the host, with rules that lead
+ *                                                   │   its traffic there (host/gateway.ts)
  * ```
  *
  * Default routes lead to its gateways. What sandboxes send there is translated, and what comes in
  * is let in, as their networks say (nat.ts). A device lost from outside stays listed as lost until
  * the configuration is applied again.
+ *
+ * On the host, its addresses are aliases of ours: sandboxes that ask for a published port by them
+ * are led there at once, instead of out and in again as somebody else. They are read again every
+ * {@link ADDRESSES_MS}, as hosts come by addresses and lose them.
  */
-import { EVERYWHERE } from '../stack/address.ts'
+import { type Address, EVERYWHERE, formatAddress } from '../stack/address.ts'
+import { type Cancel, every } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
+import { StackError } from '../stack/errors.ts'
 import type { Mac } from '../stack/eth/mac.ts'
+import type { PortMapping } from '../stack/ip/nat_rules.ts'
 import type { RouterInterface } from '../stack/ip/router_interface.ts'
 import type { Context } from './context.ts'
 import { type CaptureSink, DeviceEnd } from './device_end.ts'
-import type { Links } from './links.ts'
-import type { UplinkState } from './state.ts'
+import type { HostPort, HostSide } from './links.ts'
+import type { ServiceState, UplinkState } from './state.ts'
 
 /** Its name in listings, captures and traces. */
 export const UPLINK = 'uplink'
 /** Name of the TAP in the outer namespace. */
 const INTERFACE = 'tapline0'
+/** A reading takes a tenth of a millisecond. */
+const ADDRESSES_MS = 5000
+
+interface Opened {
+  readonly device: Device
+  /** Undefined: the outside is not the host. */
+  readonly host: HostSide | undefined
+}
 
 export class Uplink {
   readonly state: UplinkState
@@ -34,13 +51,18 @@ export class Uplink {
   readonly #context: Context
   readonly #end: DeviceEnd
   readonly #leg: RouterInterface
+  readonly #host: HostSide | undefined
+  /** The host's addresses when last read, as text. */
+  #known = ''
+  #stopReading: Cancel = () => undefined
   #closed = false
 
-  private constructor(context: Context, state: UplinkState, device: Device) {
+  private constructor(context: Context, state: UplinkState, { device, host }: Opened) {
     const { pool, router, nat, flows } = context
     this.state = state
     this.device = device
     this.#context = context
+    this.#host = host
     this.#end = new DeviceEnd(pool, device, flows)
     this.#leg = router.addInterface({
       name: UPLINK,
@@ -56,27 +78,30 @@ export class Uplink {
   /** Make it and the routes through it. @throws StackError; leaves nothing. */
   static async open(context: Context, state: UplinkState): Promise<Uplink> {
     const { links, captures, onDevice, router } = context
-    if (state.interface === undefined) links.prepare({ name: UPLINK, netns: state.netns! })
-    let device: Device | undefined
+    if (isMade(state)) links.prepare({ name: UPLINK, netns: state.netns! })
+    let opened: Opened | undefined
     let uplink: Uplink | undefined
     try {
-      device = await openDevice(links, state)
-      uplink = new Uplink(context, state, device)
+      opened = await openDevice(context, state)
+      uplink = new Uplink(context, state, opened)
       for (const via of state.gateways) {
         router.addRoute({ prefix: EVERYWHERE[via.family], kind: 'static', via })
       }
     } catch (error) {
       if (uplink !== undefined) uplink.#retire()
-      if (device !== undefined) links.detach(device)
-      release(links, state)
+      if (opened !== undefined) links.detach(opened.device)
+      await opened?.host?.close()
+      release(context, state)
       throw error
     }
-    const opened = uplink
-    device.onLost = (why) => opened.#onLost(why)
-    opened.#end.connect(opened.#leg.input)
-    captures.add(opened)
+    const { device } = opened
+    const made = uplink
+    device.onLost = (why) => made.#onLost(why)
+    made.#end.connect(made.#leg.input)
+    captures.add(made)
     onDevice(device, true)
-    return opened
+    if (opened.host !== undefined) made.#follow(opened.host)
+    return made
   }
 
   /** Index of its leg, by which routes name it. */
@@ -84,22 +109,69 @@ export class Uplink {
     return this.#leg.index
   }
 
+  /** Interface of the host that it has; undefined: the outside is not the host. */
+  get hostInterface(): string | undefined {
+    return this.#host?.interfaceName
+  }
+
   watch(sinks: readonly CaptureSink[]): void {
     this.#end.watch(sinks)
   }
 
+  /** Have the host, if that is the outside, lead ports here: {@link settle}. @throws StackError. */
+  publish(mappings: readonly PortMapping[]): void {
+    if (this.#host === undefined) return
+    const { nat } = this.#context
+    const done: PortMapping[] = []
+    try {
+      for (const mapping of this.#stoodIn(mappings)) {
+        nat.publish(mapping)
+        done.push(mapping)
+      }
+      this.#host.publish(mappings.map(hostPort))
+    } catch (error) {
+      for (const mapping of done) nat.unpublish(mapping)
+      throw error
+    }
+  }
+
+  unpublish(mappings: readonly PortMapping[]): void {
+    if (this.#host === undefined) return
+    for (const mapping of this.#stoodIn(mappings)) this.#context.nat.unpublish(mapping)
+    this.#host.unpublish(mappings.map(hostPort))
+  }
+
+  /** The same of a service's ports. */
+  publishService(service: ServiceState): void {
+    this.#host?.publish(servicePorts(service))
+  }
+
+  unpublishService(service: ServiceState): void {
+    this.#host?.unpublish(servicePorts(service))
+  }
+
+  /** Have the host do what was published and taken away. @throws StackError. */
+  async settle(): Promise<void> {
+    await this.#host?.settle()
+  }
+
   /** Give everything back. Idempotent. */
-  close(): void {
+  async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
     const { links, captures, onDevice } = this.#context
+    this.#stopReading()
     if (this.lost === undefined) {
       captures.remove(this)
       onDevice(this.device, false)
     }
     this.#retire()
-    links.detach(this.device)
-    release(links, this.state)
+    try {
+      await this.#host?.close()
+    } finally {
+      links.detach(this.device)
+      release(this.#context, this.state)
+    }
   }
 
   #onLost(why: string): void {
@@ -117,32 +189,89 @@ export class Uplink {
     const { router, nat } = this.#context
     for (const { family } of this.state.gateways) router.removeRoute(EVERYWHERE[family])
     nat.setExternal(this.#leg, false)
+    if (this.#host !== undefined) nat.setAliases([], [])
     router.removeInterface(this.#leg)
+  }
+
+  #follow(host: HostSide): void {
+    this.#readAddresses(host)
+    this.#stopReading = every(this.#context.clock, ADDRESSES_MS, () => this.#readAddresses(host))
+  }
+
+  #readAddresses(host: HostSide): void {
+    const addresses = host.addresses()
+    const text = addresses.map(formatAddress).join(' ')
+    if (text === this.#known) return
+    this.#known = text
+    const own = this.state.addresses.map(({ address }) => address)
+    this.#context.nat.setAliases(addresses, own)
+  }
+
+  /** What is asked of one address of the host comes in by its stand-in. */
+  #stoodIn(mappings: readonly PortMapping[]): PortMapping[] {
+    return mappings.flatMap((mapping) =>
+      mapping.address === undefined
+        ? []
+        : [{ ...mapping, address: this.#host!.standIn(mapping.address), outsideOnly: true }],
+    )
   }
 }
 
+function hostPort({ protocol, address, port, count, target }: PortMapping): HostPort {
+  return { protocol, family: target.family, address, port, count }
+}
+
+function servicePorts({ ports, vips }: ServiceState): HostPort[] {
+  return ports.flatMap(({ published: port, protocol }) =>
+    port === undefined
+      ? []
+      : vips.map(({ family }: Address) => ({
+          protocol,
+          family,
+          address: undefined,
+          port,
+          count: 1,
+        })),
+  )
+}
+
 /** Its device: of an interface that is there, or a TAP of our own. Precondition: prepared. */
-async function openDevice(links: Links, state: UplinkState): Promise<Device> {
-  const { interface: interfaceName, netns, mac } = state
-  if (interfaceName !== undefined) {
-    return links.borrow({ interfaceName, netns, deviceName: UPLINK, mac })
+async function openDevice({ links, log }: Context, state: UplinkState): Promise<Opened> {
+  const { interface: interfaceName, netns, mac, mtuBytes, peerAddresses, hostTable } = state
+  if (hostTable !== undefined) {
+    if (links.openHost === undefined) {
+      throw new StackError('unsupported', `links of kind ${links.describe} have no host`)
+    }
+    const { addresses } = state
+    const end = { deviceName: UPLINK, mac: peerMac(mac), mtuBytes }
+    const host = await links.openHost({ ...end, table: hostTable, addresses, peerAddresses, log })
+    return { device: host.device, host }
   }
-  return await links.attach({
+  if (interfaceName !== undefined) {
+    const device = links.borrow({ interfaceName, netns, deviceName: UPLINK, mac })
+    return { device, host: undefined }
+  }
+  const device = await links.attach({
     sandbox: UPLINK,
     netns: netns!,
     interfaceName: INTERFACE,
     deviceName: UPLINK,
     mac: peerMac(mac),
-    mtuBytes: state.mtuBytes,
-    addresses: state.peerAddresses,
+    mtuBytes,
+    addresses: peerAddresses,
     routes: [],
     offload: true,
   })
+  return { device, host: undefined }
 }
 
-/** Give its namespace back, if it was made for it. */
-function release(links: Links, { interface: interfaceName, netns }: UplinkState): void {
-  if (interfaceName === undefined) links.release({ name: UPLINK, netns: netns! })
+/** True if it has a namespace, which may have to be made for it. */
+function isMade({ interface: interfaceName, hostTable }: UplinkState): boolean {
+  return interfaceName === undefined && hostTable === undefined
+}
+
+function release({ links }: Context, state: UplinkState): void {
+  if (isMade(state)) links.release({ name: UPLINK, netns: state.netns! })
 }
 
 /** A MAC for the far end of the TAP, unlike ours. */

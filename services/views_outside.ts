@@ -19,7 +19,9 @@ import type { ServicePortState } from './state.ts'
 export interface UplinkRow {
   /** Of the node, for captures and traces. */
   readonly device: string
-  /** An interface that was there; null: a TAP in `netns`. */
+  /** The outside is the host. */
+  readonly host: boolean
+  /** An interface that was there, or ours on the host; null: a TAP in `netns`. */
   readonly interface: string | null
   readonly netns: string | null
   readonly mac: string
@@ -82,7 +84,8 @@ export function uplink({ uplink: open }: Node): UplinkRow | null {
   const { state, device, lost } = open
   return {
     device: device.name,
-    interface: state.interface ?? null,
+    host: state.hostTable !== undefined,
+    interface: state.interface ?? open.hostInterface ?? null,
     netns: state.netns ?? null,
     mac: formatMac(state.mac),
     mtu: device.mtuBytes,

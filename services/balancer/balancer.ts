@@ -12,7 +12,7 @@
  * sandboxes checked once a family. While it is updated, only connections of backends that go end;
  * a backend whose weight becomes 0 keeps its own.
  */
-import { type Address, formatAddress } from '../../stack/address.ts'
+import { formatAddress } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import { BACKENDS_MAX } from '../../stack/ip/nat_marks.ts'
 import type { VirtualService } from '../../stack/ip/nat_rules.ts'
@@ -181,14 +181,14 @@ type Front = Omit<VirtualService, 'balance'>
 /** Addresses and ports that stand for a service, by key. */
 function frontsOf({ vips, ingress, ports }: ServiceState): Map<string, Front> {
   const fronts = new Map<string, Front>()
-  const add = (address: Address, port: number, protocol: 6 | 17, targetPort: number): void => {
-    const front = { protocol, address, port, targetPort }
+  const add = (front: Front): void => {
+    const { protocol, address, port, targetPort } = front
     fronts.set(`${formatAddress(address)} ${port} ${protocol} ${targetPort}`, front)
   }
-  for (const { target, published, protocol } of ports) {
-    for (const vip of vips) add(vip, target, protocol, target)
-    if (published === undefined) continue
-    for (const address of ingress) add(address, published, protocol, target)
+  for (const { target: targetPort, published: port, protocol } of ports) {
+    for (const address of vips) add({ address, port: targetPort, protocol, targetPort })
+    if (port === undefined) continue
+    for (const address of ingress) add({ address, port, protocol, targetPort, shared: true })
   }
   return fronts
 }

@@ -85,7 +85,7 @@ export const DROPS: readonly Column<DropRow>[] = [
 
 export const UPLINKS: readonly Column<UplinkRow>[] = [
   { title: 'UPLINK', cell: (row) => row.interface ?? 'tap' },
-  { title: 'NETNS', cell: ({ netns }) => netns },
+  { title: 'NETNS', cell: ({ netns, host }) => (host ? 'the host' : netns) },
   { title: 'ADDRESSES', cell: ({ addresses }) => addresses.join(' ') },
   { title: 'GATEWAYS', cell: ({ gateways }) => gateways.join(' ') },
   { title: 'MAC', cell: ({ mac }) => mac },

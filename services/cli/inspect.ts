@@ -94,7 +94,7 @@ function uplinkBlock(uplink: UplinkRow): string[] {
     style('bold', 'uplink'),
     ...fields(2, {
       interface: uplink.interface,
-      netns: uplink.netns,
+      netns: uplink.host ? "the host's own" : uplink.netns,
       state: uplink.lost === null ? uplink.state : `${uplink.state} (${uplink.lost})`,
       mac: uplink.mac,
       addresses: uplink.addresses.join(' '),

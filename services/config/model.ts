@@ -35,6 +35,8 @@ export interface TrackingConfig {
 
 /** The router's own leg to the outside. */
 export interface UplinkConfig {
+  /** The host is the outside: a TAP and rules in the process's own namespace. */
+  readonly host: boolean
   /** Where the TAP is put, or where the interface is; undefined: the process's own. */
   readonly netns: string | undefined
   /** An interface that is there; undefined: a TAP is made. */

@@ -8,11 +8,13 @@ import type { Faults, Path } from './faults.ts'
 import { DEFAULT_MTU_BYTES, type UplinkConfig } from './model.ts'
 import { MTU_MAX_BYTES, MTU6_MIN_BYTES } from './options.ts'
 import { macAddress, mapping, netnsName, parseEntry, parseList, text } from './schema.ts'
+import { transferNet } from './transfer.ts'
 
 const address = text(parseAddress)
 const prefix = text(parsePrefix)
 
 const uplinkSchema: z.ZodType<UplinkEntry> = mapping({
+  host: z.boolean().optional(),
   netns: netnsName.optional(),
   interface: z.string().min(1).optional(),
   addresses: z.array(prefix).optional(),
@@ -23,6 +25,7 @@ const uplinkSchema: z.ZodType<UplinkEntry> = mapping({
 })
 
 interface UplinkEntry {
+  host?: boolean | undefined
   netns?: string | undefined
   interface?: string | undefined
   addresses?: Prefix[] | undefined
@@ -32,33 +35,64 @@ interface UplinkEntry {
   mtu?: number | undefined
 }
 
-/** Undefined: there is none, or it has faults, which were told. */
-export function parseUplink(value: unknown, faults: Faults): UplinkConfig | undefined {
+/**
+ * Undefined: there is none, or it has faults, which were told.
+ *
+ * @param name - of the file, by which the host's transfer net is chosen.
+ */
+export function parseUplink(
+  value: unknown,
+  name: string,
+  faults: Faults,
+): UplinkConfig | undefined {
   const path: Path = ['uplink']
   if (value === undefined || value === null) return undefined
-  const entry = parseEntry(uplinkSchema, value, path, faults)
+  const entry = parseEntry(uplinkSchema, value === 'host' ? { host: true } : value, path, faults)
   if (entry === undefined) return undefined
-  const { gateway = [] } = entry
-  const uplink: UplinkConfig = {
-    netns: entry.netns,
-    interfaceName: entry.interface,
-    mac: entry.mac_address,
-    mtuBytes: entry.mtu ?? DEFAULT_MTU_BYTES,
-    addresses: entry.addresses ?? [],
-    peerAddresses: entry.peer_addresses ?? [],
-    gateways: Array.isArray(gateway) ? gateway : [gateway],
+  const { host = false, netns, interface: interfaceName, gateway = [] } = entry
+  const open = host && entry.addresses === undefined && entry.peer_addresses === undefined
+  const net = open ? transferNet(name) : undefined
+  const addresses = net?.addresses ?? entry.addresses ?? []
+  const peerAddresses = net?.peerAddresses ?? entry.peer_addresses ?? []
+  const gateways = Array.isArray(gateway) ? gateway : [gateway]
+  if (host) checkHost(entry, faults)
+  else if (netns === undefined && interfaceName === undefined) {
+    const ways = '"netns" (a TAP is put there), "interface" or "host: true"'
+    faults.at(path, `an uplink needs ${ways}`)
   }
-  if (uplink.netns === undefined && uplink.interfaceName === undefined) {
-    faults.at(path, 'an uplink needs "netns" (a TAP is put there) or "interface"')
-  }
-  if (uplink.interfaceName !== undefined && uplink.peerAddresses.length > 0) {
+  if (interfaceName !== undefined && entry.peer_addresses !== undefined) {
     const message = '"peer_addresses" goes with a TAP only; an interface keeps what it has'
     faults.atKey([...path, 'peer_addresses'], message)
   }
-  if (uplink.interfaceName !== undefined && entry.mtu !== undefined) {
+  if (interfaceName !== undefined && entry.mtu !== undefined) {
     faults.atKey([...path, 'mtu'], '"mtu" goes with a TAP only; an interface keeps its own')
   }
-  return uplink
+  return {
+    host,
+    netns,
+    interfaceName,
+    mac: entry.mac_address,
+    mtuBytes: entry.mtu ?? DEFAULT_MTU_BYTES,
+    addresses,
+    peerAddresses,
+    gateways: host ? peerAddresses.map((peer) => peer.address) : gateways,
+  }
+}
+
+/** The host is reached by one TAP in one namespace, and is the gateway itself. */
+function checkHost(entry: UplinkEntry, faults: Faults): void {
+  for (const key of ['netns', 'interface', 'gateway'] as const) {
+    if (entry[key] === undefined) continue
+    faults.atKey(['uplink', key], `"${key}" does not go with "host", which is where it leads`)
+  }
+  const { addresses = [], peer_addresses: peers = [] } = entry
+  for (const family of [4, 6]) {
+    const own = addresses.filter((prefix) => prefix.address.family === family)
+    const far = peers.filter((prefix) => prefix.address.family === family)
+    if (own.length === far.length && own.length <= 1) continue
+    const message = '"host" needs one of "addresses" and one of "peer_addresses" of each family'
+    return faults.at(['uplink'], `${message}, or neither key`)
+  }
 }
 
 const portSchema: z.ZodType<PortEntry> = mapping(

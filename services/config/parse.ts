@@ -140,7 +140,7 @@ class Reader {
       routes: parseRoutes(this.#root.routes, this.#faults, (route, path) =>
         this.#paths.set(route, path),
       ),
-      uplink: parseUplink(this.#root.uplink, this.#faults),
+      uplink: parseUplink(this.#root.uplink, name, this.#faults),
       services: services.filter((service) => service !== undefined),
       tracking: parseTracking(this.#root, this.#faults),
     }

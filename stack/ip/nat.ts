@@ -20,6 +20,7 @@
  * A client that is its own target gets the address it asked for as source: nobody accepts packets
  * from himself.
  */
+import type { Address } from '../address.ts'
 import { u8 } from '../bytes.ts'
 import type { Clock } from '../clock.ts'
 import { DropReason } from '../drop.ts'
@@ -142,6 +143,12 @@ export class Nat implements Hooks {
   /** Its connections end at once. Idempotent. */
   unpublish(mapping: PortMapping): void {
     this.#marks.remove(this.#rules.find(mapping))
+    this.#pool.notes.changed()
+  }
+
+  /** See {@link NatRules.setAliases}. */
+  setAliases(aliases: readonly Address[], own: readonly Address[]): void {
+    this.#rules.setAliases(aliases, own)
     this.#pool.notes.changed()
   }
 

@@ -8,6 +8,9 @@
  *    specific before any: two searches a new connection, none for a known one
  * ```
  *
+ * Addresses of somebody else may be aliases: what is published on the router's own address of that
+ * family is asked for by them as well, and nothing else about them changes.
+ *
  * Rules have small numbers that stay while they live, for the marks of connections. Changes copy
  * nothing but the list of references.
  */
@@ -27,6 +30,8 @@ export interface PortMapping {
   readonly count: number
   readonly target: Address
   readonly targetPort: number
+  /** True: for what comes in by an external leg alone. Left out: for all. */
+  readonly outsideOnly?: boolean
 }
 
 /** An address and port that a balance answers for. */
@@ -36,6 +41,8 @@ export interface VirtualService {
   readonly port: number
   readonly targetPort: number
   readonly balance: Balance
+  /** The address is the router's own and has other ports than services'; left out: it is not. */
+  readonly shared?: boolean
 }
 
 interface RuleFields {
@@ -58,6 +65,14 @@ export interface Rule extends RuleFields {
   flows: number
 }
 
+interface Alias {
+  readonly words: Int32Array
+  /** The router's own address that it stands for. */
+  readonly own: Int32Array
+}
+
+/** Looked through one by one, for a connection's first packet. */
+export const ALIASES_MAX = 64
 /** As many as the mark of a connection can tell apart (nat_marks.ts). */
 export const RULES_MAX = 65_536
 const PORT_MAX = 65_535
@@ -68,6 +83,7 @@ export class NatRules {
   readonly #sorted: Rule[] = []
   readonly #byId: (Rule | undefined)[] = []
   readonly #idle: number[] = []
+  #aliases: readonly Alias[] = []
   /** Scratch: the address that {@link #before} is asked about. */
   readonly #words = new Int32Array(4)
 
@@ -117,6 +133,14 @@ export class NatRules {
     })
   }
 
+  /** Aliases of `own`, one of each family: at most {@link ALIASES_MAX} are heeded. */
+  setAliases(aliases: readonly Address[], own: readonly Address[]): void {
+    this.#aliases = aliases.slice(0, ALIASES_MAX).flatMap(({ family, words }) => {
+      const stands = own.find((address) => address.family === family)
+      return stands === undefined ? [] : [{ words, own: stands.words }]
+    })
+  }
+
   /** The rule of a mapping (or one equal to it) or of a service; undefined if it is not here. */
   find(what: PortMapping | VirtualService): Rule | undefined {
     return this.#sorted.find(({ mapping, service }) =>
@@ -147,12 +171,26 @@ export class NatRules {
     return this.#covering(tuple[PROTOCOL]! & 0xff, tuple[PORTS]! & 0xffff)
   }
 
-  /** True if the destination of a tuple is the address of a virtual service, whatever the port. */
+  /** The rule of what an alias stands for, or undefined. */
+  findAliased(tuple: Int32Array): Rule | undefined {
+    const aliases = this.#aliases
+    for (let i = 0; i < aliases.length; i++) {
+      const { words, own } = aliases[i]!
+      if (words[3] !== tuple[DST + 3] || words[2] !== tuple[DST + 2]) continue
+      if (words[1] !== tuple[DST + 1] || words[0] !== tuple[DST]) continue
+      this.#words.set(own)
+      const exact = this.#covering(tuple[PROTOCOL]! & 0xff, tuple[PORTS]! & 0xffff)
+      return exact ?? this.findAny(tuple)
+    }
+    return undefined
+  }
+
+  /** True if the destination of a tuple is the address of services alone, whatever the port. */
   isVirtual(tuple: Int32Array): boolean {
     const words = this.#words
     for (let i = 0; i < 4; i++) words[i] = tuple[DST + i]!
     const next = this.#sorted[this.#before(0, 0) + 1]
-    return next?.service !== undefined && compareWords(next.address, words) === 0
+    return isAlone(next) && compareWords(next!.address, words) === 0
   }
 
   #add(fields: RuleFields): Rule {
@@ -217,8 +255,13 @@ function isOverlap(a: RuleFields, b: RuleFields): boolean {
   if (a.port >= b.port + b.count || b.port >= a.port + a.count) return false
   if (compareWords(a.address, b.address) === 0) return true
   // An own address that is virtual is none of "any".
-  if (a.service !== undefined || b.service !== undefined) return false
+  if (isAlone(a) || isAlone(b)) return false
   return (a.any || b.any) && isFour(a.address) === isFour(b.address)
+}
+
+/** A service whose address is nothing else's. */
+function isAlone(rule: RuleFields | undefined): boolean {
+  return rule?.service !== undefined && rule.service.shared !== true
 }
 
 function check({ port, count, targetPort }: RuleFields): void {

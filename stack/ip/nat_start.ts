@@ -69,9 +69,11 @@ export class NatStart {
    * read. False: dropped.
    */
   enter(from: RouterInterface, packet: Packet, ip: number, first: boolean): boolean {
-    const { pool, fragments } = this.#options
+    const { pool, fragments, legs } = this.#options
     const reply = this.#reply
-    const rule = ruleOf(this.#options, this.original)
+    const found = ruleOf(this.#options, this.original)
+    const hidden = found?.mapping?.outsideOnly === true && !legs.isExternal(from)
+    const rule = hidden ? undefined : found
     this.rule = rule
     this.#datagram = -1
     invert(this.original, reply)
@@ -246,8 +248,8 @@ export function ruleOf(
   const exact = rules.findExact(tuple)
   if (exact !== undefined) return exact
   const any = rules.findAny(tuple)
-  if (any === undefined || !isOwn(parts, tuple) || rules.isVirtual(tuple)) return undefined
-  return any
+  if (any !== undefined && isOwn(parts, tuple) && !rules.isVirtual(tuple)) return any
+  return rules.findAliased(tuple)
 }
 
 /** True if the destination of a tuple is an address of the router. */

@@ -11,7 +11,7 @@
  * ```
  * Numbers are in host order (little-endian here); addresses are in network order.
  */
-import { type Address, type Prefix, toBytes } from '../address.ts'
+import { type Address, familyBits, type Prefix, toBytes } from '../address.ts'
 import { StackError } from '../errors.ts'
 import { check, close, errnoName, recv, send, sendAsync, socket } from './libc.ts'
 
@@ -41,6 +41,7 @@ const Attribute = {
   RouteDestination: 1,
   RouteOutput: 4,
   RouteGateway: 5,
+  RoutePriority: 6,
 } as const
 const AF_INET = 2
 const AF_INET6 = 10
@@ -197,6 +198,25 @@ export class Netlink {
     fail(this.#exchange(message).code, 'add a route')
   }
 
+  /**
+   * Have what comes in by a link for `address` delivered here, where the kernel would only take it
+   * from another link. `metric`: behind the kernel's own route.
+   */
+  addLocalRoute(
+    index: number,
+    route: { readonly address: Address; readonly metric: number },
+  ): void {
+    const { address, metric } = route
+    const message = new Message(Type.NewRoute, Flag.Create | Flag.Replace)
+    const [localTable, protocolStatic, scopeHost, local] = [255, 4, 254, 2]
+    message.u8(domain(address)).u8(familyBits(address.family)).u8(0).u8(0)
+    message.u8(localTable).u8(protocolStatic).u8(scopeHost).u8(local).u32(0)
+    message.attribute(Attribute.RouteDestination, toBytes(address))
+    message.attribute32(Attribute.RouteOutput, index)
+    message.attribute32(Attribute.RoutePriority, metric)
+    fail(this.#exchange(message).code, 'add a local route')
+  }
+
   close(): void {
     close(this.#fd)
   }
@@ -225,6 +245,16 @@ export class Netlink {
         at += (length + 3) & ~3
       }
     }
+  }
+}
+
+/** Run `work` with a socket in the namespace that the thread is in now. */
+export function withNetlink<T>(work: (netlink: Netlink) => T): T {
+  const netlink = new Netlink()
+  try {
+    return work(netlink)
+  } finally {
+    netlink.close()
   }
 }
 

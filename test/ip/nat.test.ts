@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { parseAddress } from '../../stack/address.ts'
+import { formatAddress, parseAddress } from '../../stack/address.ts'
 import { sum } from '../../stack/checksum.ts'
 import { icmp6, ip4, ip6, ipOf, tcp, udp } from './lab.ts'
 import { describeIp, end, mappingOf, NatLab, PLAN4, PLAN6, type Plan, Turns } from './nat_lab.ts'
@@ -341,6 +341,41 @@ describe.each([
     }
     expect(lab.line(lab.up, datagram(outside, 700, uplink, 8999))).toContain(`up ${uplink}`)
     expect(lab.line(lab.up, datagram(outside, 700, uplink, 10_000))).toContain(`up ${uplink}`)
+    lab.end()
+  })
+
+  it('are for the outside alone if they say so', () => {
+    const lab = new NatLab()
+    const address = parseAddress(family === 4 ? '203.0.113.9' : '2001:db8::9')
+    lab.nat.publish(mappingOf(server, { address, outsideOnly: true }))
+    const to = formatAddress(address)
+    expect(lab.line(lab.up, segment([outside, 700], [to, 8080], SYN))).toBe(
+      `back ${end(outside, 700)} > ${end(server, 80)} tcp`,
+    )
+    // From within it is what it is without the port: an address outside, that nobody has.
+    expect(lab.lines(lab.front, segment([client, 700], [to, 8080], SYN))).not.toContain(
+      `back ${end(client, 700)} > ${end(server, 80)} tcp`,
+    )
+    lab.run(60_000)
+    lab.end()
+  })
+
+  it('are asked for by aliases of the address of the router', () => {
+    const lab = new NatLab()
+    lab.nat.publish(mappingOf(server))
+    const alias = family === 4 ? '192.0.2.1' : '2001:db8:1::1'
+    const ask = (port: number): string =>
+      lab.line(lab.front, segment([client, port], [alias, 8080], SYN))
+    expect(ask(700)).toMatch(/^up /)
+    lab.nat.setAliases([parseAddress(alias)], [parseAddress(uplink)])
+    expect(ask(701)).toBe(`back ${end(client, 701)} > ${end(server, 80)} tcp`)
+    expect(lab.line(lab.back, segment([server, 80], [client, 701], SYN_ACK, { ack: 1 }))).toBe(
+      `front ${end(alias, 8080)} > ${end(client, 701)} tcp`,
+    )
+    // Another port of it is still where it was.
+    expect(lab.line(lab.front, segment([client, 702], [alias, 8081], SYN))).toMatch(/^up /)
+    lab.nat.setAliases([], [])
+    expect(ask(703)).toMatch(/^up /)
     lab.end()
   })
 

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { parseAddress } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
-import { NatRules, type PortMapping } from '../../stack/ip/nat_rules.ts'
+import { ALIASES_MAX, NatRules, type PortMapping } from '../../stack/ip/nat_rules.ts'
 import { TUPLE_WORDS } from '../../stack/ip/tuple.ts'
 import { mappingOf, Turns } from './nat_lab.ts'
 
@@ -96,6 +96,43 @@ describe('rules of translation', () => {
     rules.remove(rules.find(service)!)
     expect(rules.isVirtual(to('10.1.0.100', 443))).toBe(false)
     expect(rules.find(service)).toBeUndefined()
+  })
+
+  it('leave the ports that a service has not of an address that it shares', () => {
+    const rules = new NatRules()
+    const address = parseAddress('203.0.113.2')
+    const balance = new Turns([T4])
+    rules.addService({ protocol: 6, address, port: 80, targetPort: 80, balance, shared: true })
+    rules.publish(mappingOf(T4, { port: 81 }))
+    expect(rules.isVirtual(to('203.0.113.2', 81))).toBe(false)
+    expect(rules.findAny(to('203.0.113.2', 81))).toBeDefined()
+    expect(() => rules.publish(mappingOf(T4, { port: 80 }))).toThrow(/is taken/)
+  })
+
+  it('lead aliases where the own address of their family leads', () => {
+    const rules = new NatRules()
+    const own = [parseAddress('203.0.113.2'), parseAddress('2001:db8::2')]
+    const exact = rules.publish(at('203.0.113.2', 80))
+    const any4 = rules.publish(mappingOf(T4, { port: 81 }))
+    const any6 = rules.publish(mappingOf(T6, { port: 81 }))
+    rules.setAliases([parseAddress('192.0.2.1'), parseAddress('2001:db8:1::1')], own)
+    expect(rules.findAliased(to('192.0.2.1', 80))).toBe(exact)
+    expect(rules.findAliased(to('192.0.2.1', 81))).toBe(any4)
+    expect(rules.findAliased(to('2001:db8:1::1', 81))).toBe(any6)
+    expect(rules.findAliased(to('192.0.2.1', 82))).toBeUndefined()
+    expect(rules.findAliased(to('192.0.2.2', 81))).toBeUndefined()
+    rules.setAliases([parseAddress('2001:db8:1::1')], own.slice(0, 1))
+    expect(rules.findAliased(to('192.0.2.1', 81))).toBeUndefined()
+    expect(rules.findAliased(to('2001:db8:1::1', 81))).toBeUndefined()
+  })
+
+  it('heed so many aliases and no more', () => {
+    const rules = new NatRules()
+    rules.publish(mappingOf(T4, { port: 81 }))
+    const many = Array.from({ length: ALIASES_MAX + 1 }, (_, i) => parseAddress(`192.0.2.${i}`))
+    rules.setAliases(many, [parseAddress('203.0.113.2')])
+    expect(rules.findAliased(to(`192.0.2.${ALIASES_MAX - 1}`, 81))).toBeDefined()
+    expect(rules.findAliased(to(`192.0.2.${ALIASES_MAX}`, 81))).toBeUndefined()
   })
 
   it('are removed by an equal mapping', () => {

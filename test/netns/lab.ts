@@ -52,6 +52,8 @@ export class Lab {
   readonly folder: string
   readonly file: string
   readonly socket: string
+  /** A command that runs the daemon's, somewhere else: `nsenter ...`. */
+  within: readonly string[] = []
   daemon: ChildProcess | undefined
   log = ''
   readyLine = ''
@@ -79,11 +81,17 @@ export class Lab {
   /** Start the daemon. `ready: false` returns at once. */
   async up(yaml: string, args: readonly string[] = [], ready = true): Promise<void> {
     this.write(yaml)
-    const daemon = spawn(
+    const command = [
+      ...this.within,
       process.execPath,
-      [CLI, 'up', this.file, '--socket', this.socket, ...args],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
-    )
+      CLI,
+      'up',
+      this.file,
+      '--socket',
+      this.socket,
+    ]
+    const [program, ...first] = [...command, ...args]
+    const daemon = spawn(program!, first, { stdio: ['ignore', 'pipe', 'pipe'] })
     this.daemon = daemon
     daemon.stderr!.on('data', (data: Buffer) => {
       this.log += data.toString()

@@ -4,6 +4,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { ask, serve } from './ask.ts'
 import { Lab } from './lab.ts'
 
 const OUT4 = '203.0.113.1'
@@ -43,34 +44,6 @@ uplink:
   addresses: [ ${OWN4}/24, "${OWN6}/64" ]
   gateway: [ ${OUT4}, "${OUT6}" ]
 `
-}
-
-/** A server that answers who asked. */
-async function serve(lab: Lab, at: string, port: number, kind: 'tcp' | 'udp' = 'tcp') {
-  const code =
-    kind === 'tcp'
-      ? `require('net').createServer(s => s.end('from ' + s.remoteAddress)).listen(${port}, '::',
-          () => console.log('up'))`
-      : `const s = require('dgram').createSocket('udp6'); s.on('message', (m, r) =>
-          s.send('from ' + r.address, r.port, r.address)); s.bind(${port}, () => console.log('up'))`
-  const child = lab.spawn(at, process.execPath, '-e', code)
-  await new Promise<void>((resolve) => child.stdout!.once('data', () => resolve()))
-  return child
-}
-
-/** What the server said; empty: nothing came in two seconds. */
-async function ask(lab: Lab, from: string, address: string, port: number, kind = 'tcp') {
-  const code =
-    kind === 'tcp'
-      ? `const s = require('net').connect(${port}, '${address}');
-          s.on('data', d => process.stdout.write(d)); s.on('end', () => process.exit(0));
-          s.on('error', e => { console.log(e.code); process.exit(0) })`
-      : `const s = require('dgram').createSocket('${address.includes(':') ? 'udp6' : 'udp4'}');
-          s.on('message', m => { console.log(m.toString()); process.exit(0) });
-          s.send('x', ${port}, '${address}')`
-  const limit = 'setTimeout(() => process.exit(3), 2000).unref();'
-  const { stdout } = await lab.exec(from, process.execPath, '-e', limit + code)
-  return stdout.trim().replace('::ffff:', '')
 }
 
 const engines = ['io_uring', 'poll'] as const

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { parseDuration } from '../../services/config/duration.ts'
 import type { Config } from '../../services/config/model.ts'
 import { formatFault, parseConfig } from '../../services/config/parse.ts'
+import { contains, formatPrefix } from '../../stack/address.ts'
 import { formatConfig } from './config_text.ts'
 
 /** Lines 1 to 10; what is under test begins at line 11. */
@@ -314,6 +315,7 @@ describe('the uplink', () => {
 routes: [ { to: 192.0.2.0/24, via: 203.0.113.9 } ]
 `)
     expect(formatConfig(config.uplink)).toEqual({
+      host: false,
       netns: 'outside',
       interfaceName: undefined,
       mac: '02:00:00:00:00:01',
@@ -325,7 +327,7 @@ routes: [ { to: 192.0.2.0/24, via: 203.0.113.9 } ]
   })
 
   it.each([
-    ['addresses: [ 203.0.113.2/24 ]', 'f:11:9: an uplink needs "netns" (a TAP is put there)'],
+    ['addresses: [ 203.0.113.2/24 ]', 'f:11:9: an uplink needs "netns" (a TAP is'],
     ['netns: o', 'f:11:9: an uplink needs "addresses"'],
     ['netns: o, addresses: [ 10.1.0.7/16 ]', 'f:11:34: 10.1.0.7/16 overlaps network "front"'],
     [
@@ -356,6 +358,51 @@ routes: [ { to: 192.0.2.0/24, via: 203.0.113.9 } ]
     const list = uplink(more)
     expect(list).toHaveLength(1)
     expect(list[0]!.startsWith(message)).toBe(true)
+  })
+
+  it('is the host, over a net that stays and is its own for each name', () => {
+    const config = good('uplink: host\n').uplink!
+    expect(config).toEqual(good('uplink: { host: true }\n').uplink)
+    expect(config).toMatchObject({ host: true, netns: undefined, interfaceName: undefined })
+    const [own, far] = [config.addresses, config.peerAddresses].map((list) =>
+      list.map(formatPrefix),
+    )
+    expect(own![0]).toMatch(/^198\.1[89]\.\d+\.(2|66|130|194)\/26$/)
+    expect(own![1]).toMatch(/^fd[\da-f:]+::2\/112$/)
+    for (const [i, text] of far!.entries()) {
+      expect(text).not.toBe(own![i])
+      expect(contains(config.addresses[i]!, config.peerAddresses[i]!.address)).toBe(true)
+    }
+    expect(config.gateways).toEqual(config.peerAddresses.map(({ address }) => address))
+    const other = good('uplink: host\n', BASE.replace('name: t', 'name: u')).uplink!
+    expect(formatPrefix(other.addresses[0]!)).not.toBe(own![0])
+    const given = 'addresses: [ 192.168.9.2/24 ], peer_addresses: [ 192.168.9.1/24 ]'
+    expect(formatConfig(good(`uplink: { host: true, ${given} }\n`).uplink)).toMatchObject({
+      addresses: ['192.168.9.2/24'],
+      peerAddresses: ['192.168.9.1/24'],
+      gateways: ['192.168.9.1'],
+    })
+  })
+
+  it.each([
+    ['host: true, netns: o', 'f:11:23: "netns" does not go with "host"'],
+    ['host: true, interface: eth0', 'f:11:23: "interface" does not go with "host"'],
+    ['host: true, gateway: 1.2.3.4', 'f:11:23: "gateway" does not go with "host"'],
+    ['host: true, addresses: [ 1.2.3.4/24 ]', 'f:11:9: "host" needs one of "addresses" and one'],
+    [
+      'host: true, addresses: [ 1.2.3.4/8, 1.2.4.4/8 ], peer_addresses: [ 1.2.3.1/8, 1.2.4.1/8 ]',
+      'f:11:9: "host" needs one of "addresses" and one',
+    ],
+    [
+      'host: true, addresses: [ 1.2.3.4/24 ], peer_addresses: [ 1.2.4.1/24 ]',
+      'f:11:9: 1.2.4.1 is on no network of "addresses"',
+    ],
+  ])('%s is refused', (more, message) => {
+    expect(uplink(more)[0]!.slice(0, message.length)).toBe(message)
+  })
+
+  it('is no other word than "host"', () => {
+    expect(faults('uplink: hots\n')).toHaveLength(1)
   })
 
   it('has the addresses where ports may be, and the ways that routes may go', () => {

@@ -274,6 +274,15 @@ describe('views', () => {
     expect((await tapline('inspect', 'uplink'))[1]).toMatch(/^ {2}netns: +outside$/m)
   })
 
+  it('have no host in memory, and keep the uplink that they have', async () => {
+    const text = FILE.replace(/uplink:.*/s, 'uplink: host\n')
+    await expect(lab.daemon.apply({ text, file: 'f', dryRun: false })).rejects.toThrow(
+      /have no host/,
+    )
+    expect((await lab.client.get<Listing>('ls')).uplink).toMatchObject({ host: false, state: 'up' })
+    expect((await lab.client.get<PortRow[]>('ports')).map((row) => row.port)).toEqual([53])
+  })
+
   it('say that the uplink was lost, and apply opens it again', async () => {
     lab.links.cut('uplink')
     await eventually(() => lab.logged.some((line) => line.startsWith('lost the uplink')))

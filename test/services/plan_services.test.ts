@@ -336,3 +336,24 @@ describe('any two configurations', () => {
     )
   })
 })
+
+describe('an uplink on the host', () => {
+  const at = (uplink: object): State =>
+    desired(file({ web: { ports: ['8080:80'] }, services: { lb: LB }, uplink }))
+
+  it('is opened anew with all ports that it leads in, and another without', () => {
+    const host = steps(at({ host: true }), at({ host: true, mtu: 1400 }))
+    expect(host).toContain('unpublish 8080:80/tcp')
+    expect(host.indexOf('unpublish 8080:80/tcp')).toBeLessThan(host.indexOf('close-uplink uplink'))
+    expect(host.indexOf('open-uplink uplink')).toBeLessThan(host.indexOf('publish 8080:80/tcp'))
+    expect(host.indexOf('open-uplink uplink')).toBeLessThan(host.indexOf('create-service lb'))
+    expect(steps(at(UPLINK), at({ host: true }))).toContain('publish 8080:80/tcp')
+    expect(steps(at({ host: true }), at(UPLINK))).toContain('unpublish 8080:80/tcp')
+    expect(steps(at(UPLINK), at({ ...UPLINK, mtu: 1400 }))).not.toContain('publish 8080:80/tcp')
+  })
+
+  it('has a table by the name of the file', () => {
+    expect(at({ host: true }).uplink).toMatchObject({ hostTable: 'tapline_t' })
+    expect(at(UPLINK).uplink?.hostTable).toBeUndefined()
+  })
+})

@@ -4,10 +4,11 @@
  * node sends is kept, with its offload facts.
  */
 
+import { buildNode } from '../../services/build_node.ts'
 import type { Config } from '../../services/config/model.ts'
 import { diff } from '../../services/diff.ts'
 import type { LinkRequest, Links } from '../../services/links.ts'
-import { buildNode, type Node } from '../../services/node.ts'
+import type { Node } from '../../services/node.ts'
 import { plan } from '../../services/plan.ts'
 import { EMPTY, type State } from '../../services/state.ts'
 import { type TraceRequest, trace } from '../../services/trace.ts'

@@ -1,0 +1,299 @@
+/**
+ * The host as the outside: a TAP in the namespace of the process, and what leads traffic there and
+ * back.
+ *
+ * ```text
+ *   others ─ eth0 ─┐                                    ┌─ TAP "tapline0" ── router ── sandboxes
+ *                  ├─ host: nftables (ruleset.ts) ──────┤  198.18.x.1 ........ 198.18.x.2
+ *   programs ─ lo ─┘        forwarding (sysctls.ts)     └─ transfer net, of each family
+ * ```
+ *
+ * A published port is an element of a set; what it catches gets the router's address of the
+ * transfer net and keeps port and source. One that is published on a single address of the host
+ * gets another address of that net instead, a stand-in, so that several may have the same port.
+ * What was published and taken away is written in one transaction when all of it is known: a run
+ * of nft costs more than the rest of a port.
+ *
+ * What must be put back is written into our own table before anything is set, so that the kernel
+ * itself remembers it: the next start finds what a killed daemon left, and undoes it first. While
+ * another daemon's table needs forwarding, it is left on, and the duty to put it back passes there.
+ *
+ * The kernel delivers packets for ::1 only if they came by the interface that its route names; the
+ * answers to those that we led away come by the TAP, so the TAP has such a route too. IPv4's
+ * counterpart is `route_localnet`. Both end with the TAP.
+ */
+import { writeFileSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
+import {
+  type Address,
+  contains,
+  familyBits,
+  formatAddress,
+  formatPrefix,
+  networkOf,
+  type Prefix,
+  parseAddress,
+  sameAddress,
+} from '../../stack/address.ts'
+import type { Device } from '../../stack/device.ts'
+import { StackError } from '../../stack/errors.ts'
+import { type Netlink, withNetlink } from '../../stack/native/netlink.ts'
+import type { HostPort, HostRequest, HostSide, Links } from '../links.ts'
+import { allListeners, inUse, type Listeners } from './busy.ts'
+import * as nft from './nft.ts'
+import {
+  BEFORE,
+  elementsScript,
+  handOverScript,
+  portElement,
+  TABLE_PREFIX,
+  type TransferNet,
+  tableScript,
+} from './ruleset.ts'
+import { formatSetting, forwarding, parseSetting, write } from './sysctls.ts'
+
+/** The namespace of the thread, which is the process's own between calls. */
+const OWN_NETNS = '/proc/thread-self/ns/net'
+/** TAPs of ours on one host: a number follows. */
+const INTERFACE = 'tapline'
+const INTERFACES_MAX = 64
+/** Stand-ins of one family. */
+const STAND_INS_MAX = 256
+/** Behind the kernel's own route to ::1. */
+const LOOPBACK_METRIC = 4096
+const LOOPBACK6 = parseAddress('::1')
+/** The line of {@link BEFORE} that says whose the table is. */
+const WHOSE = 'interface '
+
+export class HostGateway implements HostSide {
+  readonly device: Device
+  readonly interfaceName: string
+  readonly #table: string
+  readonly #router: readonly Prefix[]
+  readonly #host: readonly Prefix[]
+  /** Elements of published ports: as they are to be, and as they are on the host. */
+  readonly #wanted = new Set<string>()
+  #applied: ReadonlySet<string> = new Set()
+  /** Who listens on the host, read once for all that is published together. */
+  #listeners: Listeners | undefined
+  /** The table without them. */
+  #script = ''
+  /** What the table was told to remember. */
+  #before: readonly string[] = []
+  /** Stand-ins by the address that they stand for; they stay until the end. */
+  readonly #standIns = new Map<string, Address>()
+
+  private constructor(request: HostRequest, made: { device: Device; interfaceName: string }) {
+    this.device = made.device
+    this.interfaceName = made.interfaceName
+    this.#table = request.table
+    this.#router = request.addresses
+    this.#host = request.peerAddresses
+  }
+
+  /** @throws StackError; the host is then as it was. */
+  static async open(
+    links: Pick<Links, 'attach' | 'detach'>,
+    request: HostRequest,
+  ): Promise<HostGateway> {
+    const { table, log } = request
+    await putBack({ table })
+    const interfaceName = freeInterface()
+    const device = await links.attach({
+      sandbox: request.deviceName,
+      netns: OWN_NETNS,
+      interfaceName,
+      deviceName: request.deviceName,
+      mac: request.mac,
+      mtuBytes: request.mtuBytes,
+      addresses: request.peerAddresses,
+      routes: [],
+      offload: true,
+    })
+    const gateway = new HostGateway(request, { device, interfaceName })
+    try {
+      await gateway.#start()
+      for (const chain of await nft.droppingForward()) {
+        const message = `chain "${chain}" of this host drops what it forwards: accept there what `
+        log.warn({ chain }, `${message}comes from and goes to ${interfaceName}`)
+      }
+      return gateway
+    } catch (error) {
+      links.detach(device)
+      await gateway.close().catch((why) => log.error({ err: why }, String(why)))
+      throw error
+    }
+  }
+
+  async #start(): Promise<void> {
+    const { interfaceName } = this
+    const nets = this.#router.map((prefix): TransferNet => {
+      const { address, bits } = prefix
+      const host = this.#host.find((peer) => contains(prefix, peer.address))!
+      return { family: address.family, router: address, host: host.address, bits }
+    })
+    const families = nets.map(({ family }) => family)
+    const { before, set } = forwarding(families, interfaceName)
+    const lines = [`${WHOSE}${interfaceName}`, ...before.map(formatSetting)]
+    const table = this.#table
+    this.#before = lines
+    this.#script = tableScript({ table, interfaceName, nets, before: lines })
+    await nft.apply(this.#script)
+    write(set)
+    if (families.includes(4)) {
+      writeFileSync(`/proc/sys/net/ipv4/conf/${interfaceName}/route_localnet`, '1')
+    }
+    if (families.includes(6)) {
+      onInterface(interfaceName, (netlink, index) =>
+        netlink.addLocalRoute(index, { address: LOOPBACK6, metric: LOOPBACK_METRIC }),
+      )
+    }
+  }
+
+  addresses(): Address[] {
+    return Object.values(networkInterfaces())
+      .flatMap((list) => list ?? [])
+      .filter(({ address, scopeid }) => !scopeid && !/^(127\.|::1$)/.test(address))
+      .map(({ address }) => parseAddress(address))
+  }
+
+  standIn(address: Address): Address {
+    const key = formatAddress(address)
+    const given = this.#standIns.get(key)
+    if (given !== undefined) return given
+    const chosen = this.#chooseStandIn(address)
+    const via = this.#router.find((own) => own.address.family === address.family)!.address
+    onInterface(this.interfaceName, (netlink, index) => {
+      const destination = { address: chosen, bits: familyBits(chosen.family) }
+      netlink.addRoute(index, { destination, via })
+    })
+    this.#standIns.set(key, chosen)
+    return chosen
+  }
+
+  /** An address of the transfer net that nobody has. @throws StackError `exhausted`. */
+  #chooseStandIn({ family }: Address): Address {
+    const taken = [...this.#router, ...this.#host].map(({ address }) => address)
+    taken.push(...this.#standIns.values())
+    const net = this.#router.find(({ address }) => address.family === family)
+    if (net === undefined) throw new StackError('exhausted', `the uplink has no IPv${family}`)
+    const first = networkOf(net)
+    for (let i = 1; i <= STAND_INS_MAX; i++) {
+      const words = first.words.slice()
+      words[3] = words[3]! + i
+      const address: Address = { family, words }
+      // The last of a net is its broadcast address.
+      const next: Address = { family, words: words.with(3, words[3]! + 1) }
+      if (!contains(net, next)) break
+      if (!taken.some((other) => sameAddress(other, address))) return address
+    }
+    const message = `the transfer net ${formatPrefix({ address: first, bits: net.bits })}`
+    throw new StackError('exhausted', `${message} has no address left for one more of the host's`)
+  }
+
+  publish(ports: readonly HostPort[]): void {
+    const reachable = this.#reachable(ports)
+    this.#listeners ??= allListeners()
+    const taken = inUse(reachable, this.#listeners)
+    if (taken !== undefined) throw new StackError('exists', taken)
+    for (const element of reachable.map(this.#element)) this.#wanted.add(element)
+  }
+
+  unpublish(ports: readonly HostPort[]): void {
+    for (const element of this.#reachable(ports).map(this.#element)) this.#wanted.delete(element)
+  }
+
+  async settle(): Promise<void> {
+    this.#listeners = undefined
+    const table = this.#table
+    const wanted = new Set(this.#wanted)
+    const gone = [...this.#applied].filter((element) => !wanted.has(element))
+    const fresh = [...wanted].filter((element) => !this.#applied.has(element))
+    if (gone.length === 0 && fresh.length === 0) return
+    const change = elementsScript('delete', table, gone) + elementsScript('add', table, fresh)
+    try {
+      await nft.apply(change)
+    } catch (error) {
+      // Whoever flushes the rules of a host takes ours along.
+      if ((await nft.tables()).includes(table)) throw error
+      await nft.apply(this.#script + elementsScript('add', table, [...wanted]))
+    }
+    this.#applied = wanted
+  }
+
+  readonly #element = (port: HostPort): string =>
+    portElement(port, port.address && this.standIn(port.address))
+
+  /** Those of the families that the transfer net has. */
+  #reachable(ports: readonly HostPort[]): HostPort[] {
+    return ports.filter(({ family }) => this.#router.some((own) => own.address.family === family))
+  }
+
+  close(): Promise<void> {
+    const mine = { interfaceName: this.interfaceName, before: this.#before }
+    return putBack({ table: this.#table, mine })
+  }
+}
+
+interface Ours {
+  readonly interfaceName: string
+  readonly before: readonly string[]
+}
+
+/**
+ * Undo what a table remembers, and delete it. `mine`: by whom it was made, and told to remember
+ * what; left out: whoever made it is no more.
+ *
+ * @throws StackError `exists` if another daemon is at work with it.
+ */
+async function putBack({ table, mine }: { readonly table: string; mine?: Ours }): Promise<void> {
+  const all = await nft.tables()
+  const isLeft = all.includes(table)
+  const lines = isLeft ? await nft.comments(table, BEFORE) : (mine?.before ?? [])
+  const whose = interfaceOf(lines)
+  if (whose !== mine?.interfaceName && isThere(whose)) {
+    throw new StackError('exists', `table inet ${table} is another daemon's, by ${whose}`)
+  }
+  const settings = lines.map(parseSetting).filter((setting) => setting !== undefined)
+  const heir = settings.length === 0 ? undefined : await living(all, table)
+  if (heir === undefined) write(settings)
+  else await nft.apply(handOverScript(heir, settings.map(formatSetting)))
+  if (isLeft) await nft.apply(`delete table inet ${table}\n`)
+}
+
+/** Another table of ours whose daemon is at work. */
+async function living(all: readonly string[], but: string): Promise<string | undefined> {
+  for (const table of all) {
+    if (table === but || !table.startsWith(TABLE_PREFIX)) continue
+    if (isThere(interfaceOf(await nft.comments(table, BEFORE)))) return table
+  }
+  return undefined
+}
+
+function interfaceOf(lines: readonly string[]): string {
+  return lines.find((line) => line.startsWith(WHOSE))?.slice(WHOSE.length) ?? ''
+}
+
+/** A TAP ends with its daemon, so that an interface is a daemon at work. */
+function isThere(interfaceName: string): boolean {
+  if (!interfaceName.startsWith(INTERFACE)) return false
+  return withNetlink((netlink) => netlink.link(interfaceName)) !== undefined
+}
+
+function freeInterface(): string {
+  return withNetlink((netlink) => {
+    for (let i = 0; i < INTERFACES_MAX; i++) {
+      const name = `${INTERFACE}${i}`
+      if (netlink.link(name) === undefined) return name
+    }
+    throw new StackError('exhausted', `this host has ${INTERFACES_MAX} interfaces of ours already`)
+  })
+}
+
+function onInterface(name: string, work: (netlink: Netlink, index: number) => void): void {
+  withNetlink((netlink) => {
+    const link = netlink.link(name)
+    if (link === undefined) throw new StackError('not-found', `no interface ${name}`)
+    work(netlink, link.index)
+  })
+}
