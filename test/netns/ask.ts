@@ -16,7 +16,10 @@ export async function serve(
       : `const s = require('dgram').createSocket('udp6'); s.on('message', (m, r) =>
           s.send('from ' + r.address, r.port, r.address)); s.bind(${port}, () => console.log('up'))`
   const child = lab.spawn(at, process.execPath, '-e', code)
-  await new Promise<void>((resolve) => child.stdout!.once('data', () => resolve()))
+  await new Promise<void>((resolve, reject) => {
+    child.stdout!.once('data', () => resolve())
+    child.once('exit', (status) => reject(new Error(`a server of port ${port} ended: ${status}`)))
+  })
   return child
 }
 

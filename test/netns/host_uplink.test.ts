@@ -274,6 +274,8 @@ describe.runIf(nft)('uplink on the host', () => {
 
 describe.runIf(nft)('the host, before and after', () => {
   const lab = new Lab()
+  const other = new Lab()
+  const twin = new Lab()
   let before: Record<string, string>
 
   beforeAll(async () => {
@@ -282,7 +284,7 @@ describe.runIf(nft)('the host, before and after', () => {
   })
 
   afterAll(async () => {
-    await lab.close()
+    for (const one of [twin, other, lab]) await one.close()
   })
 
   it('is put back as it was', async () => {
@@ -324,11 +326,12 @@ describe.runIf(nft)('the host, before and after', () => {
 
   it('ends well although somebody flushed the rules', async () => {
     await lab.up(file(lab))
-    await serve(lab, 'web', 80)
+    const server = await serve(lab, 'web', 80)
     await lab.exec('host', 'nft', 'flush ruleset')
     // The next change makes the table anew, with all ports.
     expect((await lab.cli('ports', 'rm', '5353/udp')).code).toBe(0)
     expect(await ask(lab, 'lan', HOST4, 8080)).toBe(`from ${LAN4}`)
+    server.kill('SIGKILL')
     await lab.exec('host', 'nft', 'flush ruleset')
     expect((await lab.stop()).code).toBe(0)
     expect(await look(lab)).toEqual(before)
@@ -346,7 +349,7 @@ describe.runIf(nft)('the host, before and after', () => {
 
   it('is led anew by the next apply after its TAP was lost', async () => {
     await lab.up(file(lab))
-    await serve(lab, 'web', 80)
+    const server = await serve(lab, 'web', 80)
     const state = async () => (await lab.json<{ uplink: { state: string } }>('ls')).uplink.state
     await lab.exec('host', 'ip', 'link', 'del', 'tapline0')
     await expect.poll(state).toBe('lost')
@@ -354,13 +357,12 @@ describe.runIf(nft)('the host, before and after', () => {
     expect(await state()).toBe('up')
     expect(await ask(lab, 'lan', HOST4, 8080)).toBe(`from ${LAN4}`)
     expect(await ask(lab, 'host', '::1', 8090)).toContain('from fd')
+    server.kill('SIGKILL')
     expect((await lab.stop()).code).toBe(0)
     expect(await look(lab)).toEqual(before)
   })
 
   it('is shared by two daemons, and the last one puts it back', async () => {
-    const other = new Lab()
-    const twin = new Lab()
     for (const daemon of [other, twin]) daemon.within = lab.within
     await lab.up(file(lab))
     await other.up(
@@ -370,7 +372,6 @@ describe.runIf(nft)('the host, before and after', () => {
     await serve(other, 's', 80)
     expect(await ask(lab, 'lan', HOST4, 8500)).toBe(`from ${LAN4}`)
     await expect(twin.up(file(lab))).rejects.toThrow(/is another daemon's, by tapline0/)
-    await twin.close()
     expect((await lab.stop()).code).toBe(0)
     expect(await ask(lab, 'lan', HOST4, 8500)).toBe(`from ${LAN4}`)
     expect(await look(lab)).not.toEqual(before)
