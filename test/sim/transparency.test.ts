@@ -22,6 +22,7 @@ const SHOWN = 60
 const NETWORK: Choice['networks'][number] = {
   ...{ six: false, internal: false, isolated: false, filtering: false, proxy: true },
   ...{ offload: true, guard: true, masquerade: true, mode: 'nat', mtu: 1500 },
+  policy: 0,
 }
 
 interface Tally {
@@ -99,7 +100,13 @@ it('learns nothing from a packet for a service that goes nowhere', async () => {
   const choice: Choice = {
     ...choose(new Random(1)),
     networks: [NETWORK],
-    sandboxes: [0, 1, 2].map(() => ({ on: [0], present: true, published: false })),
+    sandboxes: [0, 1, 2].map(() => ({
+      on: [0],
+      present: true,
+      published: false,
+      policy: 0,
+      rate: 0,
+    })),
     ...{ uplink: false, service: 0, scheduler: 'rr', blackhole: false, routed: false },
     ...{ hidden: true, drained: false },
   }
