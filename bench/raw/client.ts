@@ -23,15 +23,18 @@ import * as segment from './segment.ts'
 import { type RawSocket, SEND_BYTES } from './socket.ts'
 
 const State = { Free: 0, Opening: 1, Asking: 2, Closing: 3 } as const
-const RESEND_MS = 200
+/** Longer than a busy system takes: to be asked twice would be a load of ours. */
+const RESEND_MS = 500
 const TRIES_MAX = 15
 /** Between two looks for slots that wait in vain. */
 const LOOK_MS = 10
 
 const [PORT_MIN, PORT_MAX] = [1024, 65535] as const
 const NO_SLOT = -1
-/** Between the initial sequence numbers of two connections. */
-const SEQ_STEP = 1000
+/** Between the initial sequence numbers of two connections: more than one takes. */
+const SEQ_STEP = 4
+/** What they rise by from one run to the next: more than {@link SEQ_STEP} for each connection. */
+const SEQ_STEPS_A_MS = 1000
 /** Latencies from here on are counted as this. */
 const LATENCY_MAX_US = 1 << 20
 
@@ -61,17 +64,17 @@ export class RawClient {
   readonly #sinceMs: Float64Array
   readonly #sentMs: Float64Array
 
-  /** `seed` decides where ports and sequence numbers begin: another run should not repeat them. */
+  /** `epochMs` decides where ports and sequence numbers begin: no run repeats those of another. */
   constructor(
     socket: RawSocket,
     path: segment.Path,
-    { port, slots, seed }: { port: number; slots: number; seed: number },
+    { port, slots, epochMs }: { port: number; slots: number; epochMs: number },
   ) {
     this.#socket = socket
     this.#toPort = port
     this.#slots = slots
-    this.#nextPort = PORT_MIN + (seed % (PORT_MAX - PORT_MIN))
-    this.#nextSeq = seed >>> 0
+    this.#nextPort = PORT_MIN + (epochMs % (PORT_MAX - PORT_MIN))
+    this.#nextSeq = (epochMs * SEQ_STEPS_A_MS) >>> 0
     this.#state = new Uint8Array(slots)
     this.#port = new Uint16Array(slots)
     this.#tries = new Uint8Array(slots)
@@ -137,9 +140,7 @@ export class RawClient {
       this.failed++
       this.#free(slot)
     } else if (this.#state[slot] === State.Opening) {
-      if ((flags & Flag.Syn) === 0 || sent !== 1) return
-      this.#expected[slot] = segment.seq(ring, at) + 1
-      this.#enter(slot, State.Asking)
+      this.#hearOpening(slot, at, flags, sent)
     } else if (this.#state[slot] === State.Asking) {
       this.#hearAnswer(slot, at, flags)
     } else if (sent === 3) {
@@ -147,6 +148,17 @@ export class RawClient {
       else this.failed++
       this.#free(slot)
       if (more) this.#begin(slot)
+    }
+  }
+
+  #hearOpening(slot: number, at: number, flags: number, sent: number): void {
+    const { ring } = this.#socket
+    if (sent !== 1) {
+      // Of a connection that we no longer know (RFC 9293 §3.10.7.3); then our SYN goes again.
+      this.#send(slot, segment.ack(ring, at), Flag.Rst)
+    } else if ((flags & Flag.Syn) !== 0) {
+      this.#expected[slot] = segment.seq(ring, at) + 1
+      this.#enter(slot, State.Asking)
     }
   }
 

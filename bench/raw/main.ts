@@ -76,7 +76,7 @@ export interface RawConnections extends Connections {
 function open(address: string, port: number, slots: number, seconds: number): RawConnections {
   const { path, index } = pathTo(address)
   const socket = new RawSocket(index, 'from', port)
-  const client = new RawClient(socket, path, { port, slots, seed: Date.now() })
+  const client = new RawClient(socket, path, { port, slots, epochMs: Date.now() })
   const fromMs = performance.now()
   const from = process.cpuUsage()
   while (performance.now() - fromMs < seconds * 1000) client.turn(true)
