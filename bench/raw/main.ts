@@ -2,8 +2,8 @@
  * Two ends of a connection benchmark that speak TCP by themselves, each a process of its own
  * inside an end's namespace:
  *
- *   raw/main.js serve LINK PORT                   answer each connection's octet with one, and close
- *   raw/main.js open ADDRESS PORT SLOTS SECONDS   open connections, SLOTS at once, for SECONDS
+ *   raw/main.js serve LINK PORT                  answer each octet with one, and close
+ *   raw/main.js open ADDRESS PORT SLOTS SECONDS  open connections, SLOTS at once
  *
  * They say the same as ../connect.ts, but in frames of their own instead of the kernel's sockets,
  * which cost an end more than a balancer costs. They use the addresses of the interface, so that

@@ -4,7 +4,7 @@
  * ```text
  *   SYN               -> SYN, ACK
  *   an octet          -> an octet, FIN      the server closes first
- *   FIN               -> ACK
+ *   FIN               -> ACK; FIN too if nothing was asked
  *   anything else     -> nothing
  * ```
  *
@@ -48,7 +48,8 @@ function answer(socket: RawSocket, at: number): void {
   } else if (octets(ring, at) > 0) {
     reply(socket, at, seenAck(ring, at), next, Flag.Fin | Flag.Psh | Flag.Ack)
   } else if ((asked & Flag.Fin) !== 0) {
-    reply(socket, at, seenAck(ring, at), next, Flag.Ack)
+    const unasked = ((seenAck(ring, at) - seq(ring, at)) | 0) === SEQ_DISTANCE
+    reply(socket, at, seenAck(ring, at), next, unasked ? Flag.Fin | Flag.Ack : Flag.Ack)
   }
 }
 
