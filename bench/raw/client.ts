@@ -45,7 +45,7 @@ export class RawClient {
   readonly #latencies = new Uint32Array(LATENCY_MAX_US + 1)
   #answered = 0
   #open = 0
-  #nextPort: number
+  #nextPort: number = PORT_MAX
   #nextSeq: number
   #nowMs = 0
   #lookMs = 0
@@ -64,7 +64,7 @@ export class RawClient {
   readonly #sinceMs: Float64Array
   readonly #sentMs: Float64Array
 
-  /** `epochMs` decides where ports and sequence numbers begin: no run repeats those of another. */
+  /** `epochMs` decides where sequence numbers begin: no run repeats those of another. */
   constructor(
     socket: RawSocket,
     path: segment.Path,
@@ -73,7 +73,6 @@ export class RawClient {
     this.#socket = socket
     this.#toPort = port
     this.#slots = slots
-    this.#nextPort = PORT_MIN + (epochMs % (PORT_MAX - PORT_MIN))
     this.#nextSeq = (epochMs * SEQ_STEPS_A_MS) >>> 0
     this.#state = new Uint8Array(slots)
     this.#port = new Uint16Array(slots)

@@ -115,7 +115,7 @@ describe.runIf(hasNft || CI === 'true')('raw ends (needs nft)', () => {
     silence(CLIENT, 'sport')
     await serve('connect.js', `${PORT}`)
     const first = open('raw/main.js', 64, 1)
-    // Ports of the second run are among those of the first; half a second lost for each is slow.
+    // The ports are those of the first run; to be refused each costs half a second.
     const second = open('raw/main.js', 64, 1)
     expect([first['failed'], second['failed']]).toEqual([0, 0])
     expect(second['done']).toBeGreaterThan(500)
