@@ -18,6 +18,7 @@ import {
   PREFIX,
   setOffloads,
   setSysctl,
+  silence,
   txQueueLength,
 } from './netns.ts'
 import type { Options } from './options.ts'
@@ -27,6 +28,7 @@ import {
   type Opened,
   type Peer,
   type PeerName,
+  RAW_PORT,
   SWITCHED_SERVER,
 } from './peers/peer.ts'
 import { type Background, background, hasTool, run, runSync, until } from './shell.ts'
@@ -48,6 +50,7 @@ const TOOLS: Readonly<Record<string, string>> = {
   ping: 'iputils-ping',
   taskset: 'util-linux',
   sysctl: 'procps',
+  nft: 'nftables',
 }
 
 /** What must be installed before this peer can be measured; empty: nothing is missing. */
@@ -115,15 +118,13 @@ export class Bed {
       this.#servers.push(server)
       return server
     }
-    const script = (name: string, ...args: string[]): string[] =>
-      this.serverCommand([process.execPath, join(import.meta.dirname, name), ...args])
     const iperf = ['iperf3', '-s', '-p', `${IPERF_PORT}`]
     const servers = [await start(this.serverCommand(iperf))]
     if (this.#peer.inwardAddress !== undefined) {
       servers.push(await start(this.clientCommand(iperf)))
     }
-    await start(script('blast.js', 'sink', `${SINK_PORT}`), /bound/)
-    await start(script('connect.js', 'serve', `${CONNECT_PORT}`), /listening/)
+    await start(this.#serverScript('blast.js', 'sink', `${SINK_PORT}`), /bound/)
+    await start(this.#serverScript('connect.js', 'serve', `${CONNECT_PORT}`), /listening/)
     const areUp = (): boolean => servers.every(({ pid }) => listens(pid, IPERF_PORT))
     await until('the iperf3 servers', areUp)
   }
@@ -139,6 +140,36 @@ export class Bed {
     const where = [this.serverAddress, `${CONNECT_PORT}`]
     const argv = [process.execPath, script, 'open', ...where, `${slots}`, `${seconds}`]
     return this.clientCommand(argv)
+  }
+
+  /**
+   * Start the server that speaks TCP by itself, and keep both kernels from its port. The result
+   * undoes that.
+   */
+  async startRawServer(): Promise<() => Promise<void>> {
+    const link = this.#serverInterface
+    const undo = [
+      silence(this.#server, { link, match: 'dport', port: RAW_PORT }),
+      silence(this.#client, { link: INTERFACE, match: 'sport', port: RAW_PORT }),
+    ]
+    const argv = this.#serverScript('raw/main.js', 'serve', link, `${RAW_PORT}`)
+    const server = await background(argv, { ready: /listening/ })
+    return async () => {
+      await server.stop()
+      for (const step of undo) step()
+    }
+  }
+
+  /** The client that speaks TCP by itself. Precondition: its server is there, and resolved. */
+  rawConnectCommand({ slots, seconds }: { slots: number; seconds: number }): string[] {
+    const script = join(import.meta.dirname, 'raw', 'main.js')
+    const where = [this.serverAddress, `${RAW_PORT}`]
+    const argv = [process.execPath, script, 'open', ...where, `${slots}`, `${seconds}`]
+    return this.clientCommand(argv)
+  }
+
+  #serverScript(name: string, ...args: string[]): string[] {
+    return this.serverCommand([process.execPath, join(import.meta.dirname, name), ...args])
   }
 
   /** The command that runs `argv` at the client's end, on the client's CPUs. */

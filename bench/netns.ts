@@ -73,6 +73,25 @@ export function txQueueLength(netns: string): number {
   return Number(/qlen (\d+)/.exec(text)?.[1] ?? 0)
 }
 
+const SILENCER = 'tapline_bench'
+
+/**
+ * Keep the kernel of a namespace from TCP segments that arrive at `link` for (`dport`) or from
+ * (`sport`) a port, so that a process can answer them by a packet socket, which sees them earlier.
+ * The result undoes it.
+ */
+export function silence(
+  netns: string,
+  { link, match, port }: { link: string; match: 'dport' | 'sport'; port: number },
+): () => void {
+  const nft = (...words: string[]): string => runSync(inNetns(netns, ['nft', words.join(' ')]))
+  const chain = `${SILENCER} ingress`
+  nft('add table netdev', SILENCER)
+  nft(`add chain netdev ${chain} { type filter hook ingress device ${link} priority 0; }`)
+  nft(`add rule netdev ${chain} tcp ${match} ${port} drop`)
+  return () => nft('delete table netdev', SILENCER)
+}
+
 /** Segmentation, coalescing and checksums left to the other side, or done by the sending kernel. */
 export async function setOffloads(netns: string, link: string, on: boolean): Promise<void> {
   const value = on ? 'on' : 'off'

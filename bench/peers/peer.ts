@@ -91,6 +91,8 @@ export const VIP = '10.77.1.100'
 /** Ports that systems publish or balance. */
 export const IPERF_PORT = 5201
 export const CONNECT_PORT = 9001
+/** Of the ends that speak TCP by themselves (raw/main.ts). */
+export const RAW_PORT = 9002
 
 /**
  * Frames a TAP of a peer may queue towards its switch: at least a TCP window of single segments,

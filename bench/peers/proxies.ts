@@ -10,10 +10,18 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { addAddress, inNetns, listens, onCpus } from '../netns.ts'
 import { background, debianVersion, runSync, until } from '../shell.ts'
-import { CONNECT_PORT, IPERF_PORT, type Peer, type Place, ROUTED_SERVER, VIP } from './peer.ts'
+import {
+  CONNECT_PORT,
+  IPERF_PORT,
+  type Peer,
+  type Place,
+  RAW_PORT,
+  ROUTED_SERVER,
+  VIP,
+} from './peer.ts'
 import { addRoutedPairs } from './veth.ts'
 
-const PORTS = [IPERF_PORT, CONNECT_PORT] as const
+const PORTS = [IPERF_PORT, CONNECT_PORT, RAW_PORT] as const
 const CONNECTIONS_MAX = 4_000
 
 interface Proxy {

@@ -12,6 +12,7 @@ import {
   OUTSIDE,
   type Peer,
   type Place,
+  RAW_PORT,
   ROUTED_SERVER,
   type Settings,
   SWITCHED_SERVER,
@@ -115,7 +116,9 @@ export function natFile({ client, server }: Pick<Place, 'client' | 'server'>): s
 
 /** Both as sandboxes of one network, with a service of one backend in it. */
 export function vipFile(ends: Pick<Place, 'client' | 'server'>): string {
-  const ports = [IPERF_PORT, CONNECT_PORT].map((port) => `{ target: ${port}, protocol: tcp }`)
+  const ports = [IPERF_PORT, CONNECT_PORT, RAW_PORT].map(
+    (port) => `{ target: ${port}, protocol: tcp }`,
+  )
   const service = `network: front, vip: ${VIP}, ports: [${ports.join(', ')}], backends: [server]`
   const far = { network: 'front', address: SWITCHED_SERVER } as const
   return pairFile(ends, far, ['services:', `  web: { ${service} }`])

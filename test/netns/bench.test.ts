@@ -43,7 +43,14 @@ function leftovers(pid: number): string[] {
 describe.runIf(wanted)('bench (needs iperf3)', () => {
   it('measures tapline beside the kernel', async () => {
     const systems = 'tapline,kernel-bridge'
-    const argv = ['--only', 'tcp,tcp-plain,frames,rtt', '--systems', systems, '--rounds', '1']
+    const argv = [
+      '--only',
+      'tcp,tcp-plain,frames,rtt,connect',
+      '--systems',
+      systems,
+      '--rounds',
+      '1',
+    ]
     const { pid, code, out } = await bench([...argv, '--seconds', '1', '--json'])
     const { samples, failures, skipped } = JSON.parse(out)
     expect(failures).toEqual([])
@@ -55,6 +62,8 @@ describe.runIf(wanted)('bench (needs iperf3)', () => {
       expect(samples.frames[system].kFrames[0]).toBeGreaterThan(0)
       expect(samples.rtt[system].p99Us[0]).toBeGreaterThanOrEqual(samples.rtt[system].medianUs[0])
     }
+    expect(samples.connect.tapline.kConnects[0]).toBeGreaterThan(0)
+    expect(samples.connect.tapline.failed[0]).toBe(0)
     expect(leftovers(pid)).toEqual([])
   })
 
