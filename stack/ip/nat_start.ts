@@ -110,7 +110,9 @@ export class NatStart {
     const { pool, legs, fragments } = this.#options
     const { rule } = this
     packet.flow = NO_FLOW
-    if (rule === undefined && !this.#mapped && legs.isGuarded(from, out, isFour(this.original))) {
+    // A virtual address is the network's own affair; what is published has the router's address.
+    const published = rule !== undefined && (rule.service === undefined || rule.service.shared)
+    if (!published && !this.#mapped && legs.isGuarded(from, out, isFour(this.original))) {
       if (packet.traced) explain(pool, `new, from outside, to what ${out.name} does not publish`)
       // Another client's mapping may let it in next time.
       if (this.filtering === 'endpoint-independent') packet.recorded = false

@@ -540,6 +540,19 @@ describe.each([
     expect(balance.failures).toEqual([0, 0])
   })
 
+  it('are not reached from outside by their own address, unless the network is open', () => {
+    const lab = new NatLab()
+    lab.router.addAddress(lab.front, parseAddress(vip))
+    lab.nat.addService(serviceOf(new Turns([server])))
+    const syn = segment([outside, 700], [vip, 80], SYN)
+    expect(lab.lines(lab.up, syn)).toEqual([])
+    expect(lab.drops()).toEqual({ 'not-published': 1 })
+    const masquerade = { masquerade4: 'none', masquerade6: 'none' } as const
+    lab.nat.setNetwork(lab.back, { ...masquerade, inbound4: 'open', inbound6: 'open' })
+    expect(lab.line(lab.up, syn)).toBe(`back ${end(outside, 700)} > ${end(server, 8000)} tcp`)
+    lab.end()
+  })
+
   it('choose anew for a client that comes again from the port of a connection that is over', () => {
     const lab = new NatLab()
     const balance = new Turns([server, sibling])
