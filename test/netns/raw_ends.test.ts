@@ -35,8 +35,8 @@ const LOST_PORT = 9003
 
 /**
  * One of twenty segments that the kernel of `netns` receives or sends is lost. What it sends goes
- * to or from (`side`) another port instead: of a segment that is dropped before it is out, the kernel
- * knows, and gives a half-open connection up.
+ * to or from (`side`) another port instead: of a segment that is dropped before it is out, the
+ * kernel knows, and gives a half-open connection up.
  */
 function lose(netns: string, side: 'dport' | 'sport'): void {
   nft(netns, 'add table ip loss')
