@@ -20,7 +20,7 @@ import { RawSocket } from './socket.ts'
 
 const STDOUT = 1
 /** For connections that are open when the time is over. */
-const DRAIN_MS = 4_000
+const DRAIN_MS = 10_000
 
 function parsed<T>(argv: readonly string[]): T {
   const { status, stdout, stderr } = spawnSync(argv[0]!, argv.slice(1), { encoding: 'utf8' })
