@@ -79,6 +79,13 @@ export function fold(total: number): number {
   return total
 }
 
+/** What is to be added to a sum when a 32-bit word changes, not folded; 0 if it is the same. */
+export function difference(before: number, after: number): number {
+  if (before === after) return 0
+  const removed = ~before
+  return (removed >>> 16) + (removed & 0xffff) + (after >>> 16) + (after & 0xffff)
+}
+
 /** Checksum after one 16-bit word changed from `before` to `after` (RFC 1624 §3, equation 3). */
 export function update(checksum: number, before: number, after: number): number {
   return ~fold((~checksum & 0xffff) + (~before & 0xffff) + after) & 0xffff

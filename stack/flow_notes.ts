@@ -33,7 +33,7 @@ const STATIONS_MAX = 4
 /** `ports` of a station that is a destination. */
 export const NOT_HEARD = -1
 /** Ways past a policy: into the node, and out of it. */
-const WAYS = 2
+export const WAYS = 2
 /** No next hop was asked for. */
 export const NO_NEIGHBOR = -1
 

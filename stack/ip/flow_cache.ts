@@ -32,6 +32,7 @@ import * as eth from '../eth/frame.ts'
 import { FlowTable, PORTS, PROTOCOL, SRC } from '../flow_table.ts'
 import type { Output, Packet, Pool } from '../packet.ts'
 import type { Conntrack } from './conntrack.ts'
+import type { FlowGuards } from './flow_guards.ts'
 import { Kind, readKey } from './flow_key.ts'
 import { FlowLearner, type Keys, keysFor, MAC_WORDS } from './flow_learn.ts'
 import { type FlowRow, listFlows } from './flow_list.ts'
@@ -42,6 +43,7 @@ import * as ipv6 from './ipv6.ts'
 import { isFour } from './nat_rules.ts'
 import { type PolicyFlows, Way } from './policy_flows.ts'
 import * as tcp from './tcp.ts'
+import { mend } from './translate.ts'
 import * as Tuple from './tuple.ts'
 
 /** Flows of each family, unless told. */
@@ -105,10 +107,9 @@ export class FlowCache {
       if (entry < 0 || table.words[entry * table.stride + table.epochAt] !== notes.epoch) {
         return this.#learner.record(packet, kind, next)
       }
-      if (this.#learner.guardsOf(table)?.holds(entry) === false) {
-        return this.#learner.record(packet, kind, next)
-      }
-      if (!this.#pass(packet, table, entry)) next(packet)
+      const guards = this.#learner.guardsOf(table)
+      if (guards?.holds(entry) === false) return this.#learner.record(packet, kind, next)
+      if (!this.#pass(packet, table, entry, guards)) next(packet)
     }
   }
 
@@ -121,7 +122,7 @@ export class FlowCache {
   }
 
   /** False: the packet must go the long way; nothing is changed. */
-  #pass(packet: Packet, table: FlowTable, entry: number): boolean {
+  #pass(packet: Packet, table: FlowTable, entry: number, guards: FlowGuards | undefined): boolean {
     const { mem } = this.#pool
     const { words } = table
     const at = entry * table.stride
@@ -132,7 +133,6 @@ export class FlowCache {
     words[at + table.usedAt] = this.#clock.nowMs
     table.tally[2 * entry]!++
     table.tally[2 * entry + 1]! += packet.len
-    const guards = this.#learner.guardsOf(table)
     guards?.touch(entry, Way.Egress, packet)
     const flow = words[at + table.flowAt]!
     if (flow >= 0) {
@@ -165,8 +165,7 @@ export class FlowCache {
     putMacs(mem, packet.head, path.macs)
     mem[ip + ipv4.TTL]!--
     const checksums = words[at + table.checksumsAt]!
-    const header = ip + ipv4.CHECKSUM
-    put16(mem, header, ~fold((~u16(mem, header) & 0xffff) + (checksums & 0xffff)))
+    mend(mem, ip + ipv4.CHECKSUM, checksums & 0xffff, 0)
     if (!path.translated) return
     put32(mem, ip + ipv4.SRC, words[at + table.addressesAt]!)
     put32(mem, ip + ipv4.DST, words[at + table.addressesAt + 1]!)
@@ -197,16 +196,9 @@ export class FlowCache {
       put32(mem, l4, ports)
       field = l4 + (protocol === ipv4.Protocol.Tcp ? tcp.CHECKSUM : UDP_CHECKSUM)
     } else put16(mem, l4 + icmp.REST, (ports >>> 16) | ports)
-    const before = u16(mem, field)
     if (packet.csumStart !== 0 && packet.csumStart + packet.csumOffset === field) {
-      put16(mem, field, fold(before + (words[at + table.pathAt]! >>> 16)))
-      return
-    }
-    const udp = protocol === ipv4.Protocol.Udp
-    if (udp && before === 0) return
-    const whole = words[at + table.checksumsAt]! >>> 16
-    const after = ~fold((~before & 0xffff) + whole) & 0xffff
-    put16(mem, field, udp && after === 0 ? 0xffff : after)
+      put16(mem, field, fold(u16(mem, field) + (words[at + table.pathAt]! >>> 16)))
+    } else mend(mem, field, words[at + table.checksumsAt]! >>> 16, protocol)
   }
 
   /** A connection begins or ends: what is known of its packets is no more true. */

@@ -9,10 +9,10 @@
  * An entry is good while these flows are; each packet that it passes keeps them alive, as the
  * policies would have. See policy_flows.ts for the serial numbers.
  */
-import type { FlowNotes } from '../flow_notes.ts'
+import { type FlowNotes, WAYS } from '../flow_notes.ts'
 import type { FlowTable } from '../flow_table.ts'
 import type { Packet } from '../packet.ts'
-import { type PolicyFlows, WAYS } from './policy_flows.ts'
+import type { PolicyFlows } from './policy_flows.ts'
 
 const WORDS = 2 * WAYS
 

@@ -13,7 +13,7 @@
  * Limits: {@link PATHS_MAX} paths; when they are full, all begins anew.
  */
 import { u8 } from '../bytes.ts'
-import { fold } from '../checksum.ts'
+import { difference, fold } from '../checksum.ts'
 import type { Clock } from '../clock.ts'
 import { DropReason } from '../drop.ts'
 import * as eth from '../eth/frame.ts'
@@ -181,7 +181,7 @@ export class FlowLearner {
     const entry = table.insert(key, drops, notes.epoch, this.#clock.nowMs | 0)
     const at = entry * table.stride
     const { words } = table
-    const addresses = difference(key, left, SRC, key.length)
+    const addresses = differences(key, left, SRC, key.length)
     const icmp4 = key[PROTOCOL] === ipv4.Protocol.Icmp
     const pseudo = icmp4 ? 0 : fold(addresses)
     const header = fold(addresses + HOP_LESS)
@@ -190,8 +190,8 @@ export class FlowLearner {
     words[at + table.flowAt] = packet.flow >= 0 ? packet.flow : NO_FLOW
     for (let i = SRC; i < key.length; i++) words[at + table.addressesAt + i - SRC] = left[i]!
     words[at + table.portsAt] = left[PORTS]!
-    words[at + table.checksumsAt] =
-      (fold(pseudo + difference(key, left, PORTS, PORTS + 1)) << 16) | header
+    const transport = fold(pseudo + difference(key[PORTS]!, left[PORTS]!))
+    words[at + table.checksumsAt] = (transport << 16) | header
     words[at + table.usedAt] = this.#clock.nowMs
     this.guardsOf(table)?.keep(entry, notes)
   }
@@ -237,13 +237,9 @@ function isSame(a: Int32Array, b: Int32Array, from: number, to: number): boolean
   return true
 }
 
-/** What is to be added to a sum over these words, not folded; 0 if they are the same. */
-function difference(before: Int32Array, after: Int32Array, from: number, to: number): number {
+/** What is to be added to a sum over these words, not folded. */
+function differences(before: Int32Array, after: Int32Array, from: number, to: number): number {
   let total = 0
-  for (let i = from; i < to; i++) {
-    if (before[i] === after[i]) continue
-    const removed = ~before[i]!
-    total += (removed >>> 16) + (removed & 0xffff) + (after[i]! >>> 16) + (after[i]! & 0xffff)
-  }
+  for (let i = from; i < to; i++) total += difference(before[i]!, after[i]!)
   return total
 }

@@ -31,7 +31,6 @@ export const FLOWS_MAX = 262_144
 
 /** Which way a packet goes, seen from the endpoint. */
 export const Way = { Egress: 0, Ingress: 1 } as const
-export const WAYS = 2
 const WAY_SHIFT = 8
 const ZONE_SHIFT = 9
 

@@ -20,7 +20,7 @@
  * difference is added; of a fragment the length is not known, and its CRC stays as it is.
  */
 import { i32, put16, put32, u8, u16 } from '../bytes.ts'
-import { fold, sum } from '../checksum.ts'
+import { difference, fold, sum } from '../checksum.ts'
 import type { Packet } from '../packet.ts'
 import * as extension from './extension.ts'
 import * as fragment from './fragment_header.ts'
@@ -154,17 +154,16 @@ function putAddress(
   return fold(difference)
 }
 
-/** Returns the difference to a sum over the word: `~before + after`, and 0 if it is the same. */
+/** Returns the difference to a sum over the word. */
 function putWord(mem: Uint8Array, at: number, word: number): number {
   const before = i32(mem, at)
   if (before === word) return 0
   put32(mem, at, word)
-  const removed = ~before
-  return (removed >>> 16) + (removed & 0xffff) + (word >>> 16) + (word & 0xffff)
+  return difference(before, word)
 }
 
-/** Add a difference to a complete checksum. */
-function mend(mem: Uint8Array, at: number, difference: number, protocol: number): void {
+/** Add a difference to a complete checksum. `protocol`: whose it is; 0: of an IPv4 header. */
+export function mend(mem: Uint8Array, at: number, difference: number, protocol: number): void {
   const before = u16(mem, at)
   if (protocol === ipv4.Protocol.Udp && before === 0) return
   const after = ~fold((~before & 0xffff) + difference) & 0xffff
