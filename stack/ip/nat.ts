@@ -67,8 +67,8 @@ export interface NatPolicy extends PortPolicy {
 export class Nat implements Hooks {
   readonly #pool: Pool
   readonly #conntrack: Conntrack
-  readonly #legs = new NatLegs()
-  readonly #rules = new NatRules()
+  readonly #legs: NatLegs
+  readonly #rules: NatRules
   readonly #ports: PortPool
   readonly #marks: NatMarks
   readonly #fragments: NatFragments
@@ -82,8 +82,9 @@ export class Nat implements Hooks {
     const { pool, clock, random, conntrack, fib4, fib6 } = options
     this.#pool = pool
     this.#conntrack = conntrack
-    const legs = this.#legs
-    const rules = this.#rules
+    const { changed } = pool.notes
+    const legs = new NatLegs(changed)
+    const rules = new NatRules(changed)
     const ports = new PortPool({
       random,
       isTaken: (tuple) => conntrack.isTaken(tuple),
@@ -92,6 +93,8 @@ export class Nat implements Hooks {
     const fragments = new NatFragments({ pool, clock, random })
     const marks = new NatMarks({ conntrack, rules, ports })
     const parts = { pool, clock, conntrack, fib4, fib6, legs, rules, marks, ports, fragments }
+    this.#legs = legs
+    this.#rules = rules
     this.#ports = ports
     this.#marks = marks
     this.#fragments = fragments
@@ -121,13 +124,11 @@ export class Nat implements Hooks {
   /** The policy of a leg; undefined: forget it. */
   setNetwork(iface: RouterInterface, network: NatNetwork | undefined): void {
     this.#legs.setNetwork(iface, network)
-    this.#pool.notes.changed()
   }
 
   /** Whether a leg leads outside. One that no longer does ends what was masqueraded. */
   setExternal(iface: RouterInterface, external: boolean): void {
     this.#legs.setExternal(iface, external)
-    this.#pool.notes.changed()
     if (!external) this.#marks.endMasqueraded()
   }
 
@@ -137,31 +138,26 @@ export class Nat implements Hooks {
    */
   publish(mapping: PortMapping): void {
     this.#rules.publish(mapping)
-    this.#pool.notes.changed()
   }
 
   /** Its connections end at once. Idempotent. */
   unpublish(mapping: PortMapping): void {
     this.#marks.remove(this.#rules.find(mapping))
-    this.#pool.notes.changed()
   }
 
   /** See {@link NatRules.setAliases}. */
   setAliases(aliases: readonly Address[], own: readonly Address[]): void {
     this.#rules.setAliases(aliases, own)
-    this.#pool.notes.changed()
   }
 
   /** @throws as {@link publish}. Precondition: its balance has at most 4096 backends. */
   addService(service: VirtualService): void {
     this.#rules.addService(service)
-    this.#pool.notes.changed()
   }
 
   /** Its connections end at once. Idempotent. */
   removeService(service: VirtualService): void {
     this.#marks.remove(this.#rules.find(service))
-    this.#pool.notes.changed()
   }
 
   /** End the connections that a backend of a service has. */

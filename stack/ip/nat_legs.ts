@@ -32,6 +32,12 @@ export class NatLegs {
   readonly #legs: (Leg | undefined)[] = []
   /** Legs to the outside. */
   externals = 0
+  readonly #changed: () => void
+
+  /** `changed` is called when a leg is told something: for caches of flows. */
+  constructor(changed: () => void) {
+    this.#changed = changed
+  }
 
   setNetwork(iface: RouterInterface, network: NatNetwork | undefined): void {
     this.#of(iface).network = network
@@ -81,6 +87,7 @@ export class NatLegs {
   }
 
   #tidy({ index }: RouterInterface): void {
+    this.#changed()
     const leg = this.#legs[index]!
     if (!leg.external && leg.network === undefined) this.#legs[index] = undefined
     this.externals = this.#legs.filter((other) => other?.external).length

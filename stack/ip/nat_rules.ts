@@ -17,6 +17,7 @@
 import { type Address, formatAddress, MAPPED, sameAddress } from '../address.ts'
 import { StackError } from '../errors.ts'
 import type { Balance } from './balance.ts'
+import { protocolName } from './conntrack_list.ts'
 import { DST, PORTS, PROTOCOL } from './tuple.ts'
 
 /** Ports of the node that lead to one sandbox. */
@@ -76,7 +77,6 @@ export const ALIASES_MAX = 64
 /** As many as the mark of a connection can tell apart (nat_marks.ts). */
 export const RULES_MAX = 65_536
 const PORT_MAX = 65_535
-const NAMES: Readonly<Record<number, string>> = { 6: 'tcp', 17: 'udp', 132: 'sctp' }
 
 export class NatRules {
   /** By address, protocol and port. */
@@ -86,6 +86,12 @@ export class NatRules {
   #aliases: readonly Alias[] = []
   /** Scratch: the address that {@link #before} is asked about. */
   readonly #words = new Int32Array(4)
+  readonly #changed: () => void
+
+  /** `changed` is called when a rule or an alias comes or goes: for caches of flows. */
+  constructor(changed: () => void = () => {}) {
+    this.#changed = changed
+  }
 
   get count(): number {
     return this.#sorted.length
@@ -135,6 +141,7 @@ export class NatRules {
 
   /** Aliases of `own`, one of each family: at most {@link ALIASES_MAX} are heeded. */
   setAliases(aliases: readonly Address[], own: readonly Address[]): void {
+    this.#changed()
     this.#aliases = aliases.slice(0, ALIASES_MAX).flatMap(({ family, words }) => {
       const stands = own.find((address) => address.family === family)
       return stands === undefined ? [] : [{ words, own: stands.words }]
@@ -150,6 +157,7 @@ export class NatRules {
 
   /** Precondition: the rule lives, and no connection is marked with it. */
   remove(rule: Rule): void {
+    this.#changed()
     this.#sorted.splice(this.#sorted.indexOf(rule), 1)
     this.#byId[rule.id] = undefined
     this.#idle.push(rule.id)
@@ -201,6 +209,7 @@ export class NatRules {
     }
     const id = this.#idle.pop() ?? this.#byId.length
     if (id >= RULES_MAX) throw new StackError('exhausted', `more than ${RULES_MAX} published ports`)
+    this.#changed()
     const rule: Rule = { id, flows: 0, ...fields }
     this.#words.set(rule.address)
     this.#sorted.splice(this.#before(rule.protocol, rule.port) + 1, 0, rule)
@@ -293,5 +302,5 @@ function describe({ address, any, protocol, port, count }: RuleFields): string {
   const family = isFour(address) ? 4 : 6
   const text = any ? `any IPv${family} address` : formatAddress({ family, words: address })
   const ports = count === 1 ? `port ${port}` : `ports ${port}-${port + count - 1}`
-  return `${ports}/${NAMES[protocol]} of ${text}`
+  return `${ports}/${protocolName(protocol)} of ${text}`
 }
