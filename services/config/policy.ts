@@ -51,10 +51,7 @@ function readPorts(written: string): PortRange {
 
 const far = text(readFar)
 const action = z.enum(['allow', 'deny'])
-const ports = z.preprocess(
-  (value) => (typeof value === 'number' ? String(value) : value),
-  text(readPorts),
-)
+const ports = textOrNumber(readPorts)
 const common = {
   action,
   protocol: z.enum(POLICY_PROTOCOLS).optional(),
@@ -71,6 +68,11 @@ interface RuleEntry {
   ports?: PortRange[] | undefined
   from?: (Prefix | string)[] | undefined
   to?: (Prefix | string)[] | undefined
+}
+
+/** What is written as text, and may be written as a number. */
+function textOrNumber<T>(read: (written: string) => T): z.ZodType<T> {
+  return z.preprocess((value) => (typeof value === 'number' ? String(value) : value), text(read))
 }
 
 /** A list, or one value for a list of it. */
@@ -145,13 +147,8 @@ function readBits(written: string): number {
   throw new StackError('bad-config', message)
 }
 
-const bits = z.preprocess(
-  (value) => (typeof value === 'number' ? String(value) : value),
-  text(readBits),
-)
-
 const rateSchema: z.ZodType<RateEntry> = mapping({
-  bits_per_s: bits.optional(),
+  bits_per_s: textOrNumber(readBits).optional(),
   packets_per_s: z.number().int().min(1).max(PACKETS_MAX).optional(),
   burst: text((written) => {
     const ms = parseDuration(written)

@@ -8,13 +8,13 @@
  */
 import { readFileSync } from 'node:fs'
 import { type Address, formatAddress, fromBytes, sameAddress } from '../../stack/address.ts'
+import { protocolName } from '../../stack/ip/conntrack_list.ts'
 import type { HostPort } from '../links.ts'
 import { isAny } from '../ports.ts'
 
 const LISTEN = '0A'
 /** Of whichever namespace the thread is in. */
 const FOLDER = '/proc/thread-self/net'
-const NAMES: Readonly<Record<number, string>> = { 6: 'tcp', 17: 'udp' }
 
 export interface Listener {
   readonly address: Address
@@ -50,9 +50,7 @@ export type Listeners = ReadonlyMap<number, readonly Listener[]>
 /** Who listens on this host now. */
 export function allListeners(): Listeners {
   const of = (protocol: 6 | 17): Listener[] =>
-    [NAMES[protocol]!, `${NAMES[protocol]}6`].flatMap((file) =>
-      listeners(readTable(file), protocol),
-    )
+    ['', '6'].flatMap((six) => listeners(readTable(`${protocolName(protocol)}${six}`), protocol))
   return new Map([
     [6, of(6)],
     [17, of(17)],
@@ -66,7 +64,7 @@ export function inUse(ports: readonly HostPort[], all: Listeners): string | unde
     if (found === undefined) continue
     const { address, port } = found
     const text = address.family === 6 ? `[${formatAddress(address)}]` : formatAddress(address)
-    const name = `${port}/${NAMES[one.protocol]}`
+    const name = `${port}/${protocolName(one.protocol)}`
     return `port ${name} is in use on this host: a program has ${text}:${port}`
   }
   return undefined

@@ -9,20 +9,11 @@
  * ```
  * Only for connections that are established and translated: the ends of others find each other.
  */
-import { put16, put32 } from '../bytes.ts'
-import { pseudo4, pseudo6, sum } from '../checksum.ts'
 import type { Packet, Pool } from '../packet.ts'
 import type { Conntrack } from './conntrack.ts'
 import { TcpState } from './conntrack_tcp.ts'
-import { DEFAULT_TTL } from './egress.ts'
-import * as ipv4 from './ipv4.ts'
-import * as ipv6 from './ipv6.ts'
-import { isFour } from './nat_rules.ts'
-import * as tcp from './tcp.ts'
-import { DST, invert, PORTS, PROTOCOL, SRC, TUPLE_WORDS } from './tuple.ts'
-
-const DATA_OFFSET = 12
-const FIVE_WORDS = 5 << 4
+import { resetOf } from './reset.ts'
+import { invert, TUPLE_WORDS } from './tuple.ts'
 
 export interface ExpiryResetsOptions {
   readonly pool: Pool
@@ -67,42 +58,4 @@ export class ExpiryResets {
     const packet = resetOf(pool, this.#other, conntrack.nextSequence(flow ^ 1))
     if (packet !== undefined) send(packet)
   }
-}
-
-/** A reset with this tuple; undefined if the pool is exhausted. */
-function resetOf(pool: Pool, tuple: Int32Array, sequence: number): Packet | undefined {
-  const { mem } = pool
-  const four = isFour(tuple)
-  const headerBytes = four ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES
-  const packet = pool.alloc(headerBytes + tcp.HEADER_BYTES)
-  if (packet === undefined) return undefined
-  packet.len = headerBytes + tcp.HEADER_BYTES
-  const { head } = packet
-  const at = head + headerBytes
-  mem.fill(0, head, head + packet.len)
-  put32(mem, at, tuple[PORTS]!)
-  put32(mem, at + tcp.SEQ, sequence)
-  mem[at + DATA_OFFSET] = FIVE_WORDS
-  mem[at + tcp.FLAGS] = tcp.Flag.Rst
-  const protocol = tuple[PROTOCOL]! & 0xff
-  let pseudo: number
-  if (four) {
-    put32(mem, head + ipv4.SRC, tuple[SRC + 3]!)
-    put32(mem, head + ipv4.DST, tuple[DST + 3]!)
-    ipv4.putHeader(mem, head, {
-      totalBytes: packet.len,
-      id: 0,
-      fragment: ipv4.DONT_FRAGMENT,
-      ttl: DEFAULT_TTL,
-      protocol,
-    })
-    pseudo = pseudo4(mem, head + ipv4.SRC, protocol, tcp.HEADER_BYTES)
-  } else {
-    for (let i = 0; i < 8; i++) put32(mem, head + ipv6.SRC + 4 * i, tuple[SRC + i]!)
-    const fields = { payloadBytes: tcp.HEADER_BYTES, next: protocol, hopLimit: DEFAULT_TTL }
-    ipv6.putHeader(mem, head, fields)
-    pseudo = pseudo6(mem, head + ipv6.SRC, protocol, tcp.HEADER_BYTES)
-  }
-  put16(mem, at + tcp.CHECKSUM, ~sum(mem, at, tcp.HEADER_BYTES, pseudo))
-  return packet
 }

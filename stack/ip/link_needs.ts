@@ -17,11 +17,14 @@ import { i32, u8 } from '../bytes.ts'
 import * as icmp from './icmp.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
+import { Scope, scope6 } from './scope.ts'
 
 const IGMP = 2
 const ND_HOPS = 255
 const LINK_HOPS = 1
 const EVERYBODY = -1
+/** Scope of groups that stay on their link (RFC 4291 §2.7). */
+const LINK_GROUPS = 2
 const DHCP_LOW = 67
 const DHCP_HIGH = 68
 const DHCP6_LOW = 546
@@ -60,7 +63,7 @@ function isNeeded6(type: number, hops: number): boolean {
 
 /** Link-local, or a group of the link. */
 function isOfLink(mem: Uint8Array, at: number): boolean {
-  const first = u8(mem, at)
-  const second = u8(mem, at + 1)
-  return (first === 0xfe && (second & 0xc0) === 0x80) || (first === 0xff && (second & 0x0f) === 2)
+  const scope = scope6(mem, at)
+  if (scope === Scope.LinkLocal) return true
+  return scope === Scope.Multicast && (u8(mem, at + 1) & 0x0f) === LINK_GROUPS
 }

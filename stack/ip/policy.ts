@@ -300,7 +300,6 @@ function isSyn(mem: Uint8Array, at: number, end: number): boolean {
 
 /** Undefined: no echo at all. */
 function isEchoReply(mem: Uint8Array, at: number, protocol: number): boolean | undefined {
-  if (protocol === ipv4.Protocol.Icmp) return u8(mem, at) === icmp.Type4.EchoReply
-  if (protocol === ipv4.Protocol.Icmp6) return u8(mem, at) === icmp.Type6.EchoReply
-  return undefined
+  const six = protocol === ipv4.Protocol.Icmp6
+  return six || protocol === ipv4.Protocol.Icmp ? icmp.isEchoReply(u8(mem, at), six) : undefined
 }

@@ -1,5 +1,6 @@
 /**
- * TCP resets: the router has no TCP service, and says so (RFC 9293 §3.5.2, group 1: CLOSED).
+ * TCP resets: in answer to a segment, as the router has no TCP service and says so (RFC 9293
+ * §3.5.2, group 1: CLOSED); and in the name of one end of a connection (expiry_resets.ts).
  */
 import { copy, put16, put32, u8, u16, u32 } from '../bytes.ts'
 import { pseudo4, pseudo6, sum } from '../checksum.ts'
@@ -7,7 +8,9 @@ import type { Packet, Pool } from '../packet.ts'
 import { DEFAULT_TTL } from './egress.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
+import { isFour } from './nat_rules.ts'
 import * as tcp from './tcp.ts'
+import { DST, PORTS, SRC } from './tuple.ts'
 
 const { Ack, Fin, Rst, Syn } = tcp.Flag
 const DATA_OFFSET = 12
@@ -45,11 +48,46 @@ export function reset(pool: Pool, packet: Packet, at: number, id: number): Packe
   }
   if (six) putHeader6(mem, head, packet.head)
   else putHeader4(mem, head, packet.head, id)
+  putChecksum(mem, head, to, six)
+  return answer
+}
+
+/** A reset that says no more than its tuple and sequence number; undefined: no packet memory. */
+export function resetOf(pool: Pool, tuple: Int32Array, sequence: number): Packet | undefined {
+  const { mem } = pool
+  const six = !isFour(tuple)
+  const headerBytes = six ? ipv6.HEADER_BYTES : ipv4.HEADER_BYTES
+  const packet = pool.alloc(headerBytes + tcp.HEADER_BYTES)
+  if (packet === undefined) return undefined
+  packet.len = headerBytes + tcp.HEADER_BYTES
+  const { head } = packet
+  const at = head + headerBytes
+  mem.fill(0, head, head + packet.len)
+  put32(mem, at, tuple[PORTS]!)
+  put32(mem, at + tcp.SEQ, sequence)
+  mem[at + DATA_OFFSET] = FIVE_WORDS
+  mem[at + tcp.FLAGS] = Rst
+  const protocol = ipv4.Protocol.Tcp
+  if (six) {
+    for (let i = 0; i < 8; i++) put32(mem, head + ipv6.SRC + 4 * i, tuple[SRC + i]!)
+    const fields = { payloadBytes: tcp.HEADER_BYTES, next: protocol, hopLimit: DEFAULT_TTL }
+    ipv6.putHeader(mem, head, fields)
+  } else {
+    put32(mem, head + ipv4.SRC, tuple[SRC + 3]!)
+    put32(mem, head + ipv4.DST, tuple[DST + 3]!)
+    const [totalBytes, fragment] = [packet.len, ipv4.DONT_FRAGMENT]
+    ipv4.putHeader(mem, head, { totalBytes, id: 0, fragment, ttl: DEFAULT_TTL, protocol })
+  }
+  putChecksum(mem, head, at, six)
+  return packet
+}
+
+/** Of a segment without options and data, its TCP header at `at`, the IP header at `head`. */
+function putChecksum(mem: Uint8Array, head: number, at: number, six: boolean): void {
   const pseudo = six
     ? pseudo6(mem, head + ipv6.SRC, ipv4.Protocol.Tcp, tcp.HEADER_BYTES)
     : pseudo4(mem, head + ipv4.SRC, ipv4.Protocol.Tcp, tcp.HEADER_BYTES)
-  put16(mem, to + tcp.CHECKSUM, ~sum(mem, to, tcp.HEADER_BYTES, pseudo))
-  return answer
+  put16(mem, at + tcp.CHECKSUM, ~sum(mem, at, tcp.HEADER_BYTES, pseudo))
 }
 
 function putHeader4(mem: Uint8Array, head: number, about: number, id: number): void {
