@@ -12,20 +12,19 @@
  * Received frames may lack their checksum, where the sender left that to an interface that never
  * does it; frames that we send are complete.
  */
-import { addressOf, check, mapFile, mapMemory, socket, syscall6 } from '../../stack/native/libc.ts'
+import { check, mapFile, mapMemory, socket, syscall6 } from '../../stack/native/libc.ts'
+import { attachFilter, bind, setOption } from '../../stack/native/packet_socket.ts'
 
-const [SYS_POLL, SYS_BIND, SYS_SETSOCKOPT, SYS_SENDMMSG] = [7, 49, 54, 307] as const
+const [SYS_POLL, SYS_SENDMMSG] = [7, 307] as const
 const AF_PACKET = 17
 const SOCK_RAW_NONBLOCK = 3 | 0x800
-const ETH_P_ALL_BE = 0x0300
 const SOL_SOCKET = 1
-const [SO_ATTACH_FILTER, SO_SNDBUFFORCE] = [26, 32] as const
+const SO_SNDBUFFORCE = 32
 const SOL_PACKET = 263
 const [PACKET_RX_RING, PACKET_VERSION] = [5, 10] as const
 const [PACKET_QDISC_BYPASS, PACKET_IGNORE_OUTGOING] = [20, 23] as const
 const TPACKET_V2 = 1
 const POLLIN = 1
-const SOCKADDR_LL_BYTES = 20
 
 /** Frames that wait to be read: many more than there are connections at once. */
 const RING_FRAMES = 8192
@@ -154,7 +153,7 @@ const [LDB, LDH, LDXMSH, LDHX, JEQ, RET] = [0x30, 0x28, 0xb1, 0x48, 0x15, 0x06]
 
 /** IPv4, TCP, and the port on its side. Fragments do not occur. */
 function setFilter(fd: number, side: PortSide, port: number): void {
-  const program: readonly (readonly [code: number, yes: number, no: number, k: number])[] = [
+  attachFilter(fd, [
     [LDH, 0, 0, 12],
     [JEQ, 0, 6, 0x0800],
     [LDB, 0, 0, 23],
@@ -164,36 +163,5 @@ function setFilter(fd: number, side: PortSide, port: number): void {
     [JEQ, 0, 1, port],
     [RET, 0, 0, SLOT_BYTES],
     [RET, 0, 0, 0],
-  ]
-  const code = new Uint8Array(program.length * 8)
-  const view = new DataView(code.buffer)
-  for (const [i, [operation, yes, no, k]] of program.entries()) {
-    view.setUint16(i * 8, operation, true)
-    view.setUint8(i * 8 + 2, yes)
-    view.setUint8(i * 8 + 3, no)
-    view.setUint32(i * 8 + 4, k, true)
-  }
-  const head = BigUint64Array.of(BigInt(program.length), BigInt(addressOf(code)))
-  setOption(fd, SOL_SOCKET, SO_ATTACH_FILTER, head)
-}
-
-function setOption(
-  fd: number,
-  level: number,
-  name: number,
-  value: Int32Array | BigUint64Array,
-): void {
-  const bytes = new Uint8Array(value.buffer)
-  const result = syscall6(SYS_SETSOCKOPT, fd, level, name, addressOf(bytes), bytes.length)
-  check(result, `option ${name} of a packet socket`)
-}
-
-function bind(fd: number, index: number): void {
-  const address = new Uint8Array(SOCKADDR_LL_BYTES)
-  const view = new DataView(address.buffer)
-  view.setUint16(0, AF_PACKET, true)
-  view.setUint16(2, ETH_P_ALL_BE, true)
-  view.setInt32(4, index, true)
-  const result = syscall6(SYS_BIND, fd, addressOf(address), SOCKADDR_LL_BYTES, 0, 0)
-  check(result, 'bind a packet socket')
+  ])
 }

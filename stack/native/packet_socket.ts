@@ -70,7 +70,7 @@ export function openPacketSocket(index: number, hi: number, lo: number): Handle 
 
 /** Frames without a VLAN tag, to a group or to the station. */
 function setFilter(fd: number, hi: number, lo: number): void {
-  const program: readonly (readonly [code: number, yes: number, no: number, k: number])[] = [
+  attachFilter(fd, [
     [LDW, 0, 0, VLAN_PRESENT],
     [JEQ, 0, 7, 0],
     [LDB, 0, 0, 0],
@@ -81,7 +81,14 @@ function setFilter(fd: number, hi: number, lo: number): void {
     [JEQ, 0, 1, hi],
     [RET, 0, 0, ACCEPT_BYTES],
     [RET, 0, 0, 0],
-  ]
+  ])
+}
+
+/** An instruction of classic BPF: where to jump if it holds, and if not. */
+export type Instruction = readonly [code: number, yes: number, no: number, k: number]
+
+/** Let through what a program says. @throws StackError. */
+export function attachFilter(fd: number, program: readonly Instruction[]): void {
   const code = new Uint8Array(program.length * 8)
   const view = new DataView(code.buffer)
   for (const [i, [operation, yes, no, k]] of program.entries()) {
@@ -94,14 +101,21 @@ function setFilter(fd: number, hi: number, lo: number): void {
   setOption(fd, SOL_SOCKET, SO_ATTACH_FILTER, new Uint8Array(head.buffer))
 }
 
-function setOption(fd: number, level: number, name: number, value: Int32Array | Uint8Array): void {
+/** @throws StackError. */
+export function setOption(
+  fd: number,
+  level: number,
+  name: number,
+  value: Int32Array | Uint8Array,
+): void {
   const bytes = new Uint8Array(value.buffer)
   if (syscall6(SETSOCKOPT, fd, level, name, addressOf(bytes), bytes.length) < 0) {
     throw failure(`option ${name} of a packet socket`)
   }
 }
 
-function bind(fd: number, index: number): void {
+/** Hear the interface `index`, all protocols. @throws StackError. */
+export function bind(fd: number, index: number): void {
   const address = new Uint8Array(SOCKADDR_LL_BYTES)
   const view = new DataView(address.buffer)
   view.setUint16(0, AF_PACKET, true)
