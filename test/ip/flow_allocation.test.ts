@@ -2,18 +2,14 @@
 import { expect, test } from 'vitest'
 import { DeviceEnd } from '../../services/device_end.ts'
 import { parseAddress, parsePrefix } from '../../stack/address.ts'
-import { VirtualClock } from '../../stack/clock.ts'
 import type { Device } from '../../stack/device.ts'
 import { Bridge } from '../../stack/eth/bridge.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
-import { Conntrack } from '../../stack/ip/conntrack.ts'
 import { FlowCache } from '../../stack/ip/flow_cache.ts'
-import { Nat } from '../../stack/ip/nat.ts'
-import { Router } from '../../stack/ip/router.ts'
-import { Pool } from '../../stack/packet.ts'
-import { Random } from '../../stack/random.ts'
+import type { Pool } from '../../stack/packet.ts'
 import { garbageOf } from '../collections.ts'
 import { frame, gatewayMac, HOST_MAC, pattern, tcp, udp } from './lab.ts'
+import { leadOut, natBed, packetOf } from './nat_bed.ts'
 import { MASQUERADED, PLAN4, PLAN6 } from './nat_lab.ts'
 
 const WARM = 60_000
@@ -33,16 +29,8 @@ interface Road {
 
 /** Device 0 is on a bridge with device 1 and in front of a router; 2 behind it, 3 outside. */
 function road(): Road {
-  const pool = new Pool({ smallCount: 8, largeCount: 8 })
-  const clock = new VirtualClock()
-  const random = new Random(5)
-  const conntrack = new Conntrack({ pool, clock, seed: 1, entriesMax: 5000 })
-  let nat: Nat | undefined
-  const hooks = (fibs: Pick<Router, 'fib4' | 'fib6'>): Nat => {
-    nat = new Nat({ pool, clock, random, conntrack, ...fibs })
-    return nat
-  }
-  const router = new Router({ pool, clock, random, hooks })
+  const bed = natBed()
+  const { pool, clock, router, nat, conntrack } = bed
   const nextHops = router.neighbors
   const flows = new FlowCache({ pool, clock, seed: 3, conntrack, nextHops, flowsMax: 256 })
   const devices = [0, 1, 2, 3].map((i): Device => {
@@ -97,22 +85,13 @@ function road(): Road {
   for (const { server } of [PLAN4, PLAN6]) {
     router.neighbors.setPermanent(back.link, parseAddress(server), HOST_MAC)
   }
-  for (const [prefix, via] of [
-    ['0.0.0.0/0', '203.0.113.1'],
-    ['::/0', '2001:db8::1'],
-  ] as const) {
-    const address = parseAddress(via)
-    router.neighbors.setPermanent(up.link, address, HOST_MAC)
-    router.addRoute({ prefix: parsePrefix(prefix), kind: 'static', via: address })
-  }
+  leadOut(bed, up)
   router.addRoute({ prefix: parsePrefix('10.99.0.0/16'), kind: 'blackhole' })
-  nat!.setNetwork(front, MASQUERADED)
-  nat!.setNetwork(back, MASQUERADED)
-  nat!.setExternal(up, true)
+  nat.setNetwork(front, MASQUERADED)
+  nat.setNetwork(back, MASQUERADED)
+  nat.setExternal(up, true)
   const close = (): void => {
-    nat!.close()
-    conntrack.close()
-    router.close()
+    bed.close()
     bridge.close()
   }
   const made: Road = { pool, devices, flows, close, sent: 0 }
@@ -122,9 +101,7 @@ function road(): Road {
 function drive({ pool, devices }: Road, by: number, bytes: Uint8Array, count: number): void {
   const device = devices[by]!
   for (let i = 0; i < count; i++) {
-    const packet = pool.alloc(bytes.length)!
-    for (let at = 0; at < bytes.length; at++) pool.mem[packet.head + at] = bytes[at]!
-    packet.len = bytes.length
+    const packet = packetOf(pool, bytes)
     packet.ingress = device.port
     device.output(packet)
   }

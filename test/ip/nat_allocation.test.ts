@@ -3,16 +3,12 @@
  * with a checksum that is still partial.
  */
 import { describe, expect, it, test } from 'vitest'
-import { parseAddress, parsePrefix } from '../../stack/address.ts'
-import { VirtualClock } from '../../stack/clock.ts'
-import { Conntrack } from '../../stack/ip/conntrack.ts'
-import { Nat } from '../../stack/ip/nat.ts'
-import { Router } from '../../stack/ip/router.ts'
+import { parsePrefix } from '../../stack/address.ts'
 import type { RouterInterface } from '../../stack/ip/router_interface.ts'
-import { type Packet, Pool } from '../../stack/packet.ts'
-import { Random } from '../../stack/random.ts'
+import type { Packet, Pool } from '../../stack/packet.ts'
 import { garbageOf } from '../collections.ts'
-import { frame, gatewayMac, HOST_MAC, ipOf, pattern, pseudo, tcp, u16, udp } from './lab.ts'
+import { frame, gatewayMac, ipOf, pattern, pseudo, tcp, u16, udp } from './lab.ts'
+import { leadOut, natBed, packetOf } from './nat_bed.ts'
 import { MASQUERADED, NatLab, PLAN4, PLAN6, type Plan } from './nat_lab.ts'
 
 const WARM = 60_000
@@ -29,16 +25,8 @@ interface Road {
 }
 
 function road(): Road {
-  const pool = new Pool({ smallCount: 8, largeCount: 8 })
-  const clock = new VirtualClock()
-  const random = new Random(5)
-  const conntrack = new Conntrack({ pool, clock, seed: 1, entriesMax: 5000 })
-  let nat: Nat | undefined
-  const hooks = (fibs: Pick<Router, 'fib4' | 'fib6'>): Nat => {
-    nat = new Nat({ pool, clock, random, conntrack, ...fibs })
-    return nat
-  }
-  const router = new Router({ pool, clock, random, hooks })
+  const bed = natBed()
+  const { pool, router, nat } = bed
   const output = (packet: Packet): void => {
     made.sent++
     pool.free(packet)
@@ -54,22 +42,10 @@ function road(): Road {
     })
   const front = leg('front', ['10.1.0.1/24', 'fd00:1::1/64'])
   const up = leg('up', ['203.0.113.2/24', '2001:db8::2/64'])
-  for (const [prefix, via] of [
-    ['0.0.0.0/0', '203.0.113.1'],
-    ['::/0', '2001:db8::1'],
-  ] as const) {
-    const address = parseAddress(via)
-    router.neighbors.setPermanent(up.link, address, HOST_MAC)
-    router.addRoute({ prefix: parsePrefix(prefix), kind: 'static', via: address })
-  }
-  nat!.setNetwork(front, MASQUERADED)
-  nat!.setExternal(up, true)
-  const close = (): void => {
-    nat!.close()
-    conntrack.close()
-    router.close()
-  }
-  const made: Road = { pool, front, close, sent: 0 }
+  leadOut(bed, up)
+  nat.setNetwork(front, MASQUERADED)
+  nat.setExternal(up, true)
+  const made: Road = { pool, front, close: bed.close, sent: 0 }
   return made
 }
 
@@ -77,9 +53,7 @@ function road(): Road {
 function drive({ pool, front }: Road, bytes: Uint8Array, count: number, fresh: boolean): void {
   const ports = bytes[12] === 8 ? 34 : 54
   for (let i = 0; i < count; i++) {
-    const packet = pool.alloc(bytes.length)!
-    for (let at = 0; at < bytes.length; at++) pool.mem[packet.head + at] = bytes[at]!
-    packet.len = bytes.length
+    const packet = packetOf(pool, bytes)
     packet.ingress = 1
     if (fresh) {
       pool.mem[packet.head + ports] = 0x20 | (i & 0x1f)

@@ -8,6 +8,7 @@ import { type Packet, Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
 import { garbageOf } from '../collections.ts'
 import { echo6, frame, HOST_MAC, icmp6, pattern, tcp, udp } from './lab.ts'
+import { packetOf } from './nat_bed.ts'
 import { rules } from './policy_lab.ts'
 
 const WARM = 60_000
@@ -41,10 +42,7 @@ test.each(cases)('%s', async (_, ip, passes) => {
   const bytes = frame(HOST_MAC, ip)
   const drive = (count: number): void => {
     for (let i = 0; i < count; i++) {
-      const packet = pool.alloc(bytes.length)!
-      for (let at = 0; at < bytes.length; at++) pool.mem[packet.head + at] = bytes[at]!
-      packet.len = bytes.length
-      input(packet)
+      input(packetOf(pool, bytes))
     }
   }
   drive(WARM)

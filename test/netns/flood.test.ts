@@ -14,13 +14,10 @@ import { inNetns } from '../../stack/native/netns.ts'
 import { Random } from '../../stack/random.ts'
 import { frame, tcp } from '../ip/lab.ts'
 import { Lab } from './lab.ts'
+import { FRONT, OUT4, OUT6, OWN4, OWN6, onFront, uplinkOf } from './outside.ts'
 import { PacketSocket } from './packet_socket.ts'
 import { ECHO, type Held, HOLD, Talk } from './talk.ts'
 
-const OUT4 = '203.0.113.1'
-const OUT6 = '2001:db8::1'
-const OWN4 = '203.0.113.2'
-const OWN6 = '2001:db8::2'
 const SYN = 2
 
 const CONNECTIONS_MAX = 500
@@ -35,19 +32,11 @@ function file(lab: Lab): string {
   return `
 name: ${lab.prefix}
 networks:
-  front:
-    enable_ipv6: true
-    ipam: { config: [ { subnet: 10.1.0.0/24 }, { subnet: "fd00:1::/64" } ] }
+${FRONT}
 sandboxes:
-  web:
-    netns: ${lab.ns('web')}
-    networks: { front: { ipv4_address: 10.1.0.11, ipv6_address: "fd00:1::11" } }
+${onFront(lab, 'web', 11)}
     ports: [ "8080:80" ]
-uplink:
-  netns: ${lab.ns('out')}
-  addresses: [ ${OWN4}/24, "${OWN6}/64" ]
-  peer_addresses: [ ${OUT4}/24, "${OUT6}/64" ]
-  gateway: [ ${OUT4}, "${OUT6}" ]
+${uplinkOf(lab)}
 `
 }
 

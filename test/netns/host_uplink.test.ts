@@ -9,6 +9,7 @@ import { transferNet } from '../../services/config/transfer.ts'
 import { formatAddress } from '../../stack/address.ts'
 import { ask, serve } from './ask.ts'
 import { hasTool, Lab } from './lab.ts'
+import { expectOut, FRONT, onFront } from './outside.ts'
 
 const HOST4 = '192.0.2.1'
 const HOST6 = '2001:db8:1::1'
@@ -61,18 +62,12 @@ function file(lab: Lab, more = ''): string {
   return `
 name: ${lab.prefix}
 networks:
-  front:
-    enable_ipv6: true
-    ipam: { config: [ { subnet: 10.1.0.0/24 }, { subnet: "fd00:1::/64" } ] }
+${FRONT}
 sandboxes:
-  web:
-    netns: ${lab.ns('web')}
-    networks: { front: { ipv4_address: 10.1.0.11, ipv6_address: "fd00:1::11" } }
+${onFront(lab, 'web', 11)}
     ports: [ "8080:80", "5353:53/udp", "127.0.0.1:8090:80", "[::1]:8090:80", "${SECOND4}:8091:80",
              "9000-9099:9000-9099" ]
-  app:
-    netns: ${lab.ns('app')}
-    networks: { front: { ipv4_address: 10.1.0.12, ipv6_address: "fd00:1::12" } }
+${onFront(lab, 'app', 12)}
     ports: [ "${HOST4}:8091:81" ]
 services:
   pool:
@@ -122,16 +117,10 @@ describe.runIf(nft)('uplink on the host', () => {
   })
 
   it('lets sandboxes out under the address of the host', async () => {
-    expect(await lab.ping('app', LAN4)).toBe(3)
-    expect(await lab.ping('app', LAN6)).toBe(3)
-    const server = await serve(lab, 'lan', 7001)
-    expect(await ask(lab, 'app', LAN4, 7001)).toBe(`from ${HOST4}`)
-    expect(await ask(lab, 'app', LAN6, 7001)).toBe(`from ${HOST6}`)
-    server.kill('SIGKILL')
-    const udp = await serve(lab, 'lan', 7002, 'udp')
-    expect(await ask(lab, 'app', LAN4, 7002, 'udp')).toBe(`from ${HOST4}`)
-    expect(await ask(lab, 'app', LAN6, 7002, 'udp')).toBe(`from ${HOST6}`)
-    udp.kill('SIGKILL')
+    await expectOut(lab, 'lan', [
+      [LAN4, HOST4],
+      [LAN6, HOST6],
+    ])
   })
 
   it('lets other machines in by the addresses of the host, and they are seen', async () => {

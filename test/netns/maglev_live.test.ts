@@ -7,10 +7,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Client } from '../../services/client.ts'
 import type { ServiceRow } from '../../services/views_outside.ts'
 import { Lab } from './lab.ts'
+import { FRONT, OUT4, OWN4 } from './outside.ts'
 import { COUNT, KEEP, type Kept, NAMED_TCP, Talk } from './talk.ts'
 
-const OUT4 = '203.0.113.1'
-const OWN4 = '203.0.113.2'
 const VIP4 = '10.1.0.100'
 const VIP6 = 'fd00:1::100'
 
@@ -46,9 +45,7 @@ function file(lab: Lab, weights: Weights): string {
   return `
 name: ${lab.prefix}
 networks:
-  front:
-    enable_ipv6: true
-    ipam: { config: [ { subnet: 10.1.0.0/24 }, { subnet: "fd00:1::/64" } ] }
+${FRONT}
 sandboxes:
 ${sandboxes.join('\n')}
   app:

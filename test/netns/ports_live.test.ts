@@ -9,12 +9,9 @@ import { Client } from '../../services/client.ts'
 import type { DropRow } from '../../services/views_counters.ts'
 import type { ConntrackRow } from '../../stack/ip/conntrack_list.ts'
 import { Lab } from './lab.ts'
+import { FRONT, OWN4, OWN6, onFront, uplinkOf } from './outside.ts'
 import { ASK_UDP, NAMED_UDP, type Received, SINK, SOURCE, Talk } from './talk.ts'
 
-const OUT4 = '203.0.113.1'
-const OUT6 = '2001:db8::1'
-const OWN4 = '203.0.113.2'
-const OWN6 = '2001:db8::2'
 const FAMILIES = [
   ['IPv4', OWN4],
   ['IPv6', OWN6],
@@ -33,23 +30,13 @@ function file(lab: Lab, webPorts: string, appPorts: string): string {
   return `
 name: ${lab.prefix}
 networks:
-  front:
-    enable_ipv6: true
-    ipam: { config: [ { subnet: 10.1.0.0/24 }, { subnet: "fd00:1::/64" } ] }
+${FRONT}
 sandboxes:
-  web:
-    netns: ${lab.ns('web')}
-    networks: { front: { ipv4_address: 10.1.0.11, ipv6_address: "fd00:1::11" } }
+${onFront(lab, 'web', 11)}
     ports: [ ${webPorts} ]
-  app:
-    netns: ${lab.ns('app')}
-    networks: { front: { ipv4_address: 10.1.0.12, ipv6_address: "fd00:1::12" } }
+${onFront(lab, 'app', 12)}
     ports: [ ${appPorts} ]
-uplink:
-  netns: ${lab.ns('out')}
-  addresses: [ ${OWN4}/24, "${OWN6}/64" ]
-  peer_addresses: [ ${OUT4}/24, "${OUT6}/64" ]
-  gateway: [ ${OUT4}, "${OUT6}" ]
+${uplinkOf(lab)}
 `
 }
 

@@ -4,9 +4,8 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Lab } from './lab.ts'
+import { FRONT, OUT4, OWN4 } from './outside.ts'
 
-const OUT4 = '203.0.113.1'
-const OWN4 = '203.0.113.2'
 const VIP4 = '10.1.0.100'
 const VIP6 = 'fd00:1::100'
 
@@ -17,9 +16,7 @@ function file(lab: Lab): string {
   return `
 name: ${lab.prefix}
 networks:
-  front:
-    enable_ipv6: true
-    ipam: { config: [ { subnet: 10.1.0.0/24 }, { subnet: "fd00:1::/64" } ] }
+${FRONT}
   back:
     ipam: { config: [ { subnet: 10.2.0.0/24 } ] }
 sandboxes:

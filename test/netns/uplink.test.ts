@@ -6,19 +6,13 @@ import { execFileSync } from 'node:child_process'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ask, serve } from './ask.ts'
 import { Lab } from './lab.ts'
-
-const OUT4 = '203.0.113.1'
-const OUT6 = '2001:db8::1'
-const OWN4 = '203.0.113.2'
-const OWN6 = '2001:db8::2'
+import { expectOut, FRONT, OUT4, OUT6, OWN4, OWN6, onFront } from './outside.ts'
 
 function file(lab: Lab, uplink: string): string {
   return `
 name: ${lab.prefix}
 networks:
-  front:
-    enable_ipv6: true
-    ipam: { config: [ { subnet: 10.1.0.0/24 }, { subnet: "fd00:1::/64" } ] }
+${FRONT}
   plain:
     driver_opts: { com.docker.network.bridge.enable_ip_masquerade: "false" }
     ipam: { config: [ { subnet: 10.2.0.0/24 } ] }
@@ -26,13 +20,9 @@ networks:
     internal: true
     ipam: { config: [ { subnet: 10.3.0.0/24 } ] }
 sandboxes:
-  web:
-    netns: ${lab.ns('web')}
-    networks: { front: { ipv4_address: 10.1.0.11, ipv6_address: "fd00:1::11" } }
+${onFront(lab, 'web', 11)}
     ports: [ "8080:80", "5353:53/udp", "9000-9999:9000-9999" ]
-  app:
-    netns: ${lab.ns('app')}
-    networks: { front: { ipv4_address: 10.1.0.12, ipv6_address: "fd00:1::12" } }
+${onFront(lab, 'app', 12)}
   bare:
     netns: ${lab.ns('bare')}
     networks: { plain: { ipv4_address: 10.2.0.13 } }
@@ -63,16 +53,10 @@ for (const engine of engines) {
     })
 
     it('lets sandboxes out under its own address', async () => {
-      expect(await lab.ping('app', OUT4)).toBe(3)
-      expect(await lab.ping('app', OUT6)).toBe(3)
-      const server = await serve(lab, 'out', 7001)
-      expect(await ask(lab, 'app', OUT4, 7001)).toBe(`from ${OWN4}`)
-      expect(await ask(lab, 'app', OUT6, 7001)).toBe(`from ${OWN6}`)
-      server.kill('SIGKILL')
-      const udp = await serve(lab, 'out', 7002, 'udp')
-      expect(await ask(lab, 'app', OUT4, 7002, 'udp')).toBe(`from ${OWN4}`)
-      expect(await ask(lab, 'app', OUT6, 7002, 'udp')).toBe(`from ${OWN6}`)
-      udp.kill('SIGKILL')
+      await expectOut(lab, 'out', [
+        [OUT4, OWN4],
+        [OUT6, OWN6],
+      ])
     })
 
     it('lets published ports in, and the client is seen as it is', async () => {
