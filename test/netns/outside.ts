@@ -31,7 +31,7 @@ export function uplinkOf(lab: Lab): string {
   gateway: [ ${OUT4}, "${OUT6}" ]`
 }
 
-/** Sandbox `app` reaches what is in `far`, by ping, TCP and UDP; it is seen under other addresses. */
+/** Sandbox `app` reaches what is in `far`, by ping, TCP and UDP, and is seen as `seen`. */
 export async function expectOut(
   lab: Lab,
   far: string,
