@@ -1,0 +1,65 @@
+/**
+ * The seam between tunnels and the network that carries them: a UDP socket of the host's
+ * (socket_underlay.ts), or cables in memory (memory_underlay.ts).
+ *
+ * ```text
+ *   tunnel: push header ──> send(packet, peer, prefixBytes) ──> datagrams to a peer
+ *   tunnel: onDatagram(packet, peer, segmentBytes, tos) <────── datagrams, possibly many in one
+ * ```
+ *
+ * A **peer** is the address of a remote tunnel end under a small number, so that nothing on the
+ * data path handles addresses. What comes from an address that is no peer has the number
+ * {@link NO_PEER}; {@link Underlay.sourceOf} tells whose it was, until the handler returns.
+ *
+ * Super-frames go in whole: the first `prefixBytes` octets of a packet are the tunnel's header,
+ * what follows is an Ethernet frame with its offload facts; each segment that leaves carries the
+ * prefix again. In the other direction, datagrams of one sender and one size may come joined
+ * (UDP_GRO): `segmentBytes` is the size of all but the last.
+ */
+import type { Address } from '../address.ts'
+import type { Packet } from '../packet.ts'
+
+/** A datagram came from an address that is no peer. */
+export const NO_PEER = -1
+
+/** Datagrams from the underlay. Takes ownership. `tos` is the outer TOS or traffic class. */
+export type DatagramHandler = (
+  packet: Packet,
+  peer: number,
+  segmentBytes: number,
+  tos: number,
+) => void
+
+export interface UnderlayPeer {
+  readonly address: Address
+  readonly udpPort: number
+}
+
+export interface Underlay {
+  /** For people: `udp 10.200.0.1:4789`. */
+  readonly name: string
+  readonly address: Address
+  readonly udpPort: number
+  /** Its number in the node's counters. */
+  readonly port: number
+  onDatagram: DatagramHandler
+  /** Largest outer IP packet to a peer that is known to arrive, octets. */
+  pathMtuBytes(peer: number): number
+  /** Told when that changes. */
+  onPathMtu: (peer: number, mtuBytes: number) => void
+  /** Its number, the same for the same address until it is removed as often as it was added. */
+  addPeer(peer: UnderlayPeer): number
+  removePeer(peer: number): void
+  /** Undefined: there is no such peer. */
+  peer(number: number): UnderlayPeer | undefined
+  /** Sender of the datagram that is handled now: for learning and for logs, not for each packet. */
+  sourceOf(): UnderlayPeer
+  /**
+   * Send the packet, whose first `prefixBytes` octets are a tunnel header, with `tos` outside.
+   * Takes ownership; counts it, or drops it with a reason.
+   */
+  send(packet: Packet, peer: number, prefixBytes: number, tos: number): void
+  flush(): void
+  /** Idempotent. */
+  close(): void
+}
