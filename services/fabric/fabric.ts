@@ -5,8 +5,8 @@
  * ```text
  *   fabric.network, sandbox, route ──► desired ──► controller ──► node
  *                                                     │
- *   in memory:  virtual clock, cables, hosts ◄────────┤   sandbox.ping, sandbox.udp
- *   on TAPs:    system clock, TAPs, namespaces ◄──────┘   sandbox.exec
+ *   in memory:  virtual clock, cables, hosts ◄────────┤   sandbox.ping, udp, connect, fetch
+ *   on TAPs:    system clock, TAPs, namespaces ◄──────┘   sandbox.exec, sandbox.start
  * ```
  *
  * Each change is applied before its promise resolves; one that cannot be had changes nothing.
@@ -46,9 +46,14 @@ export type {
   RateOptions,
   SandboxOptions,
 } from './desired.ts'
+export type { ExecOptions, ExecResult, SandboxProcess } from './exec.ts'
+export type { FabricAgent, FetchOptions, HttpReply } from './http.ts'
 export type { FabricLink } from './link.ts'
 export type { PingError, PingOptions, PingReply } from './ping.ts'
 export type { Sandbox } from './sandbox.ts'
+export type { TcpStream } from './tcp.ts'
+export type { TcpError } from './tcp_connection.ts'
+export type { TcpListener } from './tcp_ports.ts'
 export type { Message, SendOptions, SocketError, UdpSocket } from './udp.ts'
 
 export interface FabricOptions extends PlatformOptions {
@@ -180,6 +185,20 @@ export class Fabric implements AsyncDisposable {
   }
 
   /**
+   * Let time pass until something of the test's own has happened, such as the promise of a client
+   * that works on a stream or an agent of a sandbox's.
+   */
+  run<T>(work: Promise<T> | (() => Promise<T>)): Promise<T> {
+    const { driver } = this.#platform
+    return driver.until((resolve, reject) => {
+      const promise = typeof work === 'function' ? work() : work
+      void promise.then(resolve, reject).finally(() => driver.stir())
+      driver.stir()
+      return undefined
+    })
+  }
+
+  /**
    * Take everything away. Idempotent.
    * @throws AggregateError if something could not be; StackError if something was not given back.
    */
@@ -200,6 +219,7 @@ export class Fabric implements AsyncDisposable {
           .inspect(sandbox)
           .sandboxes[0]?.endpoints.map((e) => [e.network, e.addresses]),
       ),
+    namesOf: (sandbox) => names(this.controller, sandbox),
     join: (sandbox, network, options) =>
       this.#edit(sandbox, (networks) => ({ ...networks, [network]: endpointEntry(options) })),
     leave: (sandbox, network) => this.#edit(sandbox, (networks) => without(networks, network)),
@@ -261,6 +281,7 @@ export class Fabric implements AsyncDisposable {
     await this.#last
     const { pool, driver, memory } = this.#platform
     try {
+      await Promise.all([...this.#sandboxes.values()].map((sandbox) => sandbox.stopAll()))
       await this.controller.close()
     } finally {
       this.#platform.close()
@@ -271,6 +292,24 @@ export class Fabric implements AsyncDisposable {
     const what = `${leaks.length} packets and ${timers} timers were not given back`
     throw new StackError('daemon', [what, ...leaks].join('\n'))
   }
+}
+
+/** Names that a sandbox can use, with what they stand for: as its name service tells them. */
+function names(controller: Controller, sandbox: string): Map<string, string> {
+  const { sandboxes } = controller.inspect()
+  const own = sandboxes.find(({ name }) => name === sandbox)
+  const found = new Map<string, string>()
+  for (const { network } of own?.endpoints ?? []) {
+    for (const { name, endpoints } of sandboxes) {
+      const there = endpoints.find((endpoint) => endpoint.network === network)
+      const address = there?.addresses[0]
+      if (there === undefined || address === undefined) continue
+      for (const each of [name, ...there.aliases]) {
+        if (!found.has(each)) found.set(each, address.slice(0, address.indexOf('/')))
+      }
+    }
+  }
+  return found
 }
 
 function refuseTwice(entries: Desired['networks'], name: string, what: string): void {
