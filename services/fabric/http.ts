@@ -1,5 +1,5 @@
 /**
- * HTTP between in-memory hosts, by Node's own client and server over {@link TcpStream}s: what is
+ * HTTP between in-memory hosts, by Node's own client and server over {@link FabricStream}s: what is
  * tested is the program's real handler, and its real client if it takes an agent.
  */
 import {
@@ -12,7 +12,7 @@ import {
 } from 'node:http'
 import { StackError } from '../../stack/errors.ts'
 import type { Driver } from './driver.ts'
-import type { TcpStream } from './tcp.ts'
+import type { FabricStream } from './tcp.ts'
 import type { TcpListener } from './tcp_ports.ts'
 
 export interface FetchOptions {
@@ -31,14 +31,14 @@ export interface HttpReply {
 }
 
 /** Opens a connection to `name:port`. */
-export type Dial = (name: string, port: number) => TcpStream
+export type Dial = (name: string, port: number) => FabricStream
 
 const TIMEOUT_MS = 30_000
 const HTTP_PORT = 80
 
 /** Serve `port` with a handler of `node:http`. */
 export function serveHttp(
-  listen: (accept: (stream: TcpStream) => void) => TcpListener,
+  listen: (accept: (stream: FabricStream) => void) => TcpListener,
   handler: RequestListener,
 ): TcpListener {
   const server = createServer(handler)
@@ -54,7 +54,7 @@ export class FabricAgent extends Agent {
     this.#dial = dial
   }
 
-  override createConnection(options: RequestOptions): TcpStream {
+  override createConnection(options: RequestOptions): FabricStream {
     return this.#dial(options.host ?? 'localhost', Number(options.port ?? HTTP_PORT))
   }
 }

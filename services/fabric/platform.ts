@@ -8,7 +8,11 @@ import { Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
 import type { Links } from '../links.ts'
 import { type Driver, SystemDriver, VirtualDriver } from './driver.ts'
+import { ImpairedLinks } from './impaired.ts'
 import { MemoryLinks } from './memory_links.ts'
+import type * as tapTcp from './tap_tcp.ts'
+
+type TapTcp = typeof tapTcp
 
 export interface PlatformOptions {
   /** Default `memory`. `tap` needs root: sandboxes are network namespaces. */
@@ -30,6 +34,9 @@ export interface Platform {
   readonly links: Links
   /** Hosts and cables; undefined on TAPs. */
   readonly memory: MemoryLinks | undefined
+  /** Undefined in memory, as {@link tcp}. */
+  readonly taps: ImpairedLinks | undefined
+  readonly tcp: TapTcp | undefined
   readonly isVirtual: boolean
   /** Tells the scheduler of a device. */
   readonly onDevice: (device: Device, added: boolean) => void
@@ -57,6 +64,8 @@ function openMemory({ clock, seed = 1, packets, checked = false }: PlatformOptio
     driver,
     links: memory,
     memory,
+    taps: undefined,
+    tcp: undefined,
     isVirtual,
     onDevice: (device, added) => (added ? driver.add(device) : driver.remove(device)),
     close: () => {
@@ -71,6 +80,7 @@ async function openTaps({ clock, seed = 1, packets }: PlatformOptions): Promise<
     throw new StackError('bad-argument', 'TAPs are on the system clock: kernels do not wait')
   }
   const { Runtime } = await import('../runtime.ts')
+  const tcp = await import('./tap_tcp.ts')
   const { small, large } = packets ?? {}
   const runtime = new Runtime({
     seed,
@@ -78,12 +88,17 @@ async function openTaps({ clock, seed = 1, packets }: PlatformOptions): Promise<
     ...(large === undefined ? {} : { largeCount: large }),
   })
   const driver = new SystemDriver(runtime.clock)
+  const { pool, random } = runtime
+  const own = { pool, clock: runtime.clock, random: new Random(random.bits()) }
+  const links = new ImpairedLinks(runtime.links, own)
   return {
-    pool: runtime.pool,
-    random: runtime.random,
+    pool,
+    random,
     driver,
-    links: runtime.links,
+    links,
     memory: undefined,
+    taps: links,
+    tcp,
     isVirtual: false,
     // The runtime polls its TAPs by itself.
     onDevice: () => {},

@@ -2,6 +2,7 @@
 import type { RequestListener } from 'node:http'
 import { StackError } from '../../stack/errors.ts'
 import type { EndpointOptions } from './desired.ts'
+import type { Driver } from './driver.ts'
 import {
   type ExecOptions,
   type ExecResult,
@@ -13,12 +14,16 @@ import {
 import type { Host } from './host.ts'
 import { FabricAgent, type FetchOptions, fetchHttp, type HttpReply, serveHttp } from './http.ts'
 import { PingError, type PingOptions, type PingReply } from './ping.ts'
-import type { TcpStream } from './tcp.ts'
-import type { TcpListener } from './tcp_ports.ts'
+import type * as tapTcp from './tap_tcp.ts'
+import type { FabricStream } from './tcp.ts'
+import type { ListenOptions, TcpListener } from './tcp_ports.ts'
 import type { UdpSocket } from './udp.ts'
 
 /** What a sandbox asks of its fabric. */
 export interface SandboxHome {
+  driver(): Driver
+  /** Sockets of namespaces. Precondition: on TAPs. */
+  tcp(): typeof tapTcp
   /** The stack behind the sandbox; undefined on TAPs. @throws StackError if it is gone. */
   host(netns: string): Host | undefined
   /** Addresses with prefix length, by network. */
@@ -38,6 +43,7 @@ export class Sandbox {
   readonly netns: string
   readonly #home: SandboxHome
   readonly #processes: SandboxProcess[] = []
+  readonly #listeners: tapTcp.TapListener[] = []
 
   constructor(name: string, netns: string, home: SandboxHome) {
     this.name = name
@@ -89,19 +95,30 @@ export class Sandbox {
     return this.#memory('udp').udp(port)
   }
 
-  /** Take TCP connections to this port. In memory only. @throws StackError `exists`. */
-  listen(port: number, accept: (stream: TcpStream) => void): TcpListener {
-    return this.#memory('listen').listen(port, accept)
+  /** Take TCP connections to this port. @throws StackError `exists`. */
+  listen(
+    port: number,
+    accept: (stream: FabricStream) => void,
+    options: ListenOptions = {},
+  ): TcpListener {
+    const host = this.#home.host(this.netns)
+    if (host !== undefined) return host.listen(port, accept, options)
+    const listener = this.#home.tcp().listenIn(this.netns, port, accept, options)
+    this.#listeners.push(listener)
+    return listener
   }
 
   /**
    * A TCP connection to an address, or to a sandbox of a network of its own by name or alias. It is
-   * not open yet: it emits `connect`, or `error` with a {@link TcpError}. In memory only.
+   * not open yet: it emits `connect`, or `error` with the codes of Node's own sockets.
    *
    * @throws StackError `not-found`: no such name, no route.
    */
-  connect(to: string, port: number): TcpStream {
-    return this.#memory('connect').connect(this.resolve(to), port)
+  connect(to: string, port: number): FabricStream {
+    const host = this.#home.host(this.netns)
+    const address = this.resolve(to)
+    if (host !== undefined) return host.connect(address, port)
+    return this.#home.tcp().connectIn(this.netns, address, port)
   }
 
   /** The address of a name that it can use; an address is its own. @throws StackError. */
@@ -112,20 +129,18 @@ export class Sandbox {
     throw new StackError('not-found', `${this.name} knows no ${name}: they share no network`)
   }
 
-  /** Serve a port with a handler of `node:http`. In memory only. @throws StackError `exists`. */
+  /** Serve a port with a handler of `node:http`. @throws StackError `exists`. */
   serve(port: number, handler: RequestListener): TcpListener {
-    const host = this.#memory('serve')
-    return serveHttp((accept) => host.listen(port, accept, { allowHalfOpen: true }), handler)
+    return serveHttp((accept) => this.listen(port, accept, { allowHalfOpen: true }), handler)
   }
 
-  /** One HTTP request and its whole answer. In memory only. @throws TcpError, StackError. */
+  /** One HTTP request and its whole answer. @throws TcpError, StackError. */
   fetch(url: string, options: FetchOptions = {}): Promise<HttpReply> {
-    return fetchHttp(this.#memory('fetch').driver, this.agent(), url, options)
+    return fetchHttp(this.#home.driver(), this.agent(), url, options)
   }
 
-  /** For clients of `node:http` that are to be this sandbox's. In memory only. */
+  /** For clients of `node:http` that are to be this sandbox's. */
   agent(): FabricAgent {
-    this.#memory('agent')
     return new FabricAgent((name, port) => this.connect(name, port))
   }
 
@@ -159,8 +174,9 @@ export class Sandbox {
     await this.#home.removeSandbox(this.name)
   }
 
-  /** End the programs that {@link start} started. */
+  /** End what {@link start} and {@link listen} have started on TAPs. */
   async stopAll(): Promise<void> {
+    for (const listener of this.#listeners.splice(0)) listener.stop()
     await Promise.all(this.#processes.splice(0).map((process) => process.stop()))
   }
 

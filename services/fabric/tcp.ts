@@ -19,6 +19,14 @@ export interface TcpStreamOptions {
   readonly allowHalfOpen?: boolean
 }
 
+/** A stream of a sandbox: of a host in memory, or a socket of a namespace's kernel. */
+export interface FabricStream extends Duplex {
+  readonly localAddress?: string | undefined
+  readonly localPort?: number | undefined
+  readonly remoteAddress?: string | undefined
+  readonly remotePort?: number | undefined
+}
+
 /** One connection. Emits `connect` once it is open, and else what streams emit. */
 export class TcpStream extends Duplex {
   readonly #driver: Driver

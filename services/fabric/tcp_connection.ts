@@ -19,6 +19,7 @@ import type { Cancel } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
 import { Flag } from '../../stack/ip/tcp.ts'
 import type { IpHost, Plan } from './ip_host.ts'
+import { TcpError } from './tcp_error.ts'
 import { ahead, Inbox, type Reader } from './tcp_inbox.ts'
 import { type Segment, segmentBytes, sendSegment } from './tcp_segment.ts'
 import { RetransmitTimer } from './tcp_timer.ts'
@@ -32,19 +33,6 @@ const SYN_RETRIES_MAX = 6
 const RETRIES_MAX = 15
 /** How long who closed first remembers; far shorter than twice a segment's life. */
 const TIME_WAIT_MS = 1000
-
-export type TcpErrorCode = 'ECONNREFUSED' | 'ECONNRESET' | 'ETIMEDOUT' | 'EHOSTUNREACH'
-
-/** What Node's own sockets would have said. */
-export class TcpError extends Error {
-  readonly code: TcpErrorCode
-
-  constructor(code: TcpErrorCode, where: string) {
-    super(`${code} ${where}`)
-    this.name = 'TcpError'
-    this.code = code
-  }
-}
 
 export interface TcpEnd {
   readonly address: Address
