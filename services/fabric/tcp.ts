@@ -1,6 +1,6 @@
 /**
- * TCP as programs see it: streams of Node's own kind, so that what runs on a socket (an HTTP server,
- * a database client) runs on an in-memory host.
+ * TCP as programs see it: streams of Node's own kind, so that what runs on a socket (an HTTP
+ * server, a database client) runs on an in-memory host.
  *
  * A program reacts in turns of the event loop, and not at the instant when its data came. So each
  * event of a stream asks the driver to let the event loop have some turns before time goes on.

@@ -6,8 +6,8 @@
  * test('web reaches db', async ({ fabric }) => { ... })
  * ```
  *
- * Where a test fails, its frames are in `captures/TEST-NAME.pcapng`, named by sandbox and interface,
- * for Wireshark; and the seed is told that repeats it.
+ * Where a test fails, its frames are in `captures/TEST-NAME.pcapng`, named by sandbox and
+ * interface, for Wireshark; and the seed is told that repeats it.
  */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
