@@ -64,6 +64,7 @@ const LIST = [
   ['no-backend', 'To a virtual address whose service has no backend that may take it.'],
   ['policy-denied', 'A rule of the network or endpoint denies it.'],
   ['rate-limited', 'Over the rate limit of the endpoint.'],
+  ['dns-malformed', 'To the name service, but no query that it could even refuse.'],
 ] as const
 
 export type DropName = (typeof LIST)[number][0]
