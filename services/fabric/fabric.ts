@@ -96,11 +96,11 @@ export class Fabric implements AsyncDisposable {
 
   /** Use {@link createFabric}. */
   constructor({ name = 'fabric', log = SILENT }: FabricOptions, platform: Platform) {
-    const { pool, random, driver, links, onDevice } = platform
+    const { pool, random, driver, links, dns, onDevice } = platform
     const { clock } = driver
     this.#platform = platform
     this.#desired = { name, networks: {}, sandboxes: {}, routes: [] }
-    this.controller = new Controller({ pool, clock, random, links, log, onDevice })
+    this.controller = new Controller({ pool, clock, random, links, log, dns, onDevice })
   }
 
   /** Milliseconds since some fixed point, by the fabric's clock. */

@@ -2,10 +2,12 @@
  * What a fabric stands on: cables and hosts in memory on a virtual or the system clock, or TAPs
  * and namespaces on the system clock. Native code is loaded only for the latter.
  */
+import type { Clock } from '../../stack/clock.ts'
 import type { Device } from '../../stack/device.ts'
 import { StackError } from '../../stack/errors.ts'
 import { Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
+import type { DnsHost } from '../dns/host.ts'
 import type { Links } from '../links.ts'
 import { type Driver, SystemDriver, VirtualDriver } from './driver.ts'
 import { ImpairedLinks } from './impaired.ts'
@@ -25,6 +27,8 @@ export interface PlatformOptions {
   readonly packets?: { readonly small?: number; readonly large?: number }
   /** Remember where each packet was allocated, and poison freed ones: slow, for hunting leaks. */
   readonly checked?: boolean
+  /** In memory: what stands for resolvers outside. Left out: there are none. */
+  readonly dns?: (clock: Clock) => DnsHost
 }
 
 export interface Platform {
@@ -38,6 +42,8 @@ export interface Platform {
   readonly taps: ImpairedLinks | undefined
   readonly tcp: TapTcp | undefined
   readonly isVirtual: boolean
+  /** Where names are asked outside. */
+  readonly dns: DnsHost | undefined
   /** Tells the scheduler of a device. */
   readonly onDevice: (device: Device, added: boolean) => void
   close(): void
@@ -51,7 +57,8 @@ export async function openPlatform(options: PlatformOptions): Promise<Platform> 
   return options.devices === 'tap' ? await openTaps(options) : openMemory(options)
 }
 
-function openMemory({ clock, seed = 1, packets, checked = false }: PlatformOptions): Platform {
+function openMemory(options: PlatformOptions): Platform {
+  const { clock, seed = 1, packets, checked = false, dns } = options
   const { small: smallCount = SMALL_COUNT, large: largeCount = LARGE_COUNT } = packets ?? {}
   const pool = new Pool({ smallCount, largeCount, checked })
   const isVirtual = clock !== 'system'
@@ -67,6 +74,7 @@ function openMemory({ clock, seed = 1, packets, checked = false }: PlatformOptio
     taps: undefined,
     tcp: undefined,
     isVirtual,
+    dns: dns?.(driver.clock),
     onDevice: (device, added) => (added ? driver.add(device) : driver.remove(device)),
     close: () => {
       memory.close()
@@ -100,6 +108,7 @@ async function openTaps({ clock, seed = 1, packets }: PlatformOptions): Promise<
     taps: links,
     tcp,
     isVirtual: false,
+    dns: runtime.dns,
     // The runtime polls its TAPs by itself.
     onDevice: () => {},
     close: () => {
