@@ -64,6 +64,8 @@ const LIST = [
   ['no-backend', 'To a virtual address whose service has no backend that may take it.'],
   ['policy-denied', 'A rule of the network or endpoint denies it.'],
   ['rate-limited', 'Over the rate limit of the endpoint.'],
+  ['group-no-member', 'To a multicast group that nobody here asked for (IGMP and MLD snooping).'],
+  ['group-malformed', 'An IGMP or MLD message that is cut short, broken, or from elsewhere.'],
 ] as const
 
 export type DropName = (typeof LIST)[number][0]
