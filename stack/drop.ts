@@ -71,6 +71,9 @@ const LIST = [
   ['vxlan-gateway', "A gateway's own frame at a tunnel; every node has that gateway itself."],
   ['vxlan-ecn', 'Marked by a congested underlay, and the packet inside cannot say so.'],
   ['vxlan-no-peer', 'For another node, and no other node takes part in the overlay network.'],
+  ['dns-malformed', 'To the name service, but no query that it could even refuse.'],
+  ['group-no-member', 'To a multicast group that nobody here asked for (IGMP and MLD snooping).'],
+  ['group-malformed', 'An IGMP or MLD message that is cut short, broken, or from elsewhere.'],
 ] as const
 
 export type DropName = (typeof LIST)[number][0]

@@ -5,6 +5,7 @@
 
 import { type Address, type Family, parseAddress } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
+import { describe } from './explain.ts'
 import { type Faults, type Path, unknownKey } from './faults.ts'
 import {
   type DriverName,
@@ -13,7 +14,6 @@ import {
   type NetworkOptions,
   NO_NETWORK_OPTIONS,
 } from './model.ts'
-import { describe } from './schema.ts'
 
 /** The least that IPv4 asks of a link (RFC 791 §3.2). */
 const MTU_MIN_BYTES = 68

@@ -7,6 +7,7 @@ import { type Address, formatAddress, parseAddress, sameAddress } from '../../st
 import { StackError } from '../../stack/errors.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
 import { UDP_PORT, VNI_MAX } from '../../stack/vxlan/header.ts'
+import { describe } from './explain.ts'
 import type { Faults, Path } from './faults.ts'
 import { DEFAULT_MTU_BYTES, type DriverName } from './model.ts'
 import {
@@ -27,7 +28,6 @@ import type {
   VlanVni,
 } from './overlay_model.ts'
 import {
-  describe,
   fileName,
   macAddress,
   mapping,
