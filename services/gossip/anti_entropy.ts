@@ -13,7 +13,7 @@
  *
  * A table is compared with a random member of its network every {@link SYNC_MS}, and every
  * {@link SYNC_SOON_MS} while differences are found, writes are missing between others, or nobody
- * answers, and {@link SETTLE_MS} after each write; first with those that have just come (back), so that partitions heal at once. A node that joins a network starts with a digest, which brings it
+ * answers, and three times {@link SETTLE_MS} apart after a write; first with those that have just come (back), so that partitions heal at once. A node that joins a network starts with a digest, which brings it
  * the whole table, and so does one that knows that it differs. Updates go over streams, the rest as
  * datagrams where it fits.
  *
@@ -39,6 +39,8 @@ export const SYNC_MS = 10_000
 export const SYNC_SOON_MS = 1000
 /** A rumor is told by then. */
 export const SETTLE_MS = 3000
+/** So often all was the same since the last write before that is believed: others may lack it, too. */
+const AGREEMENTS = 3
 const STREAMS_MAX = 64
 const STREAM_BYTES_MAX = 262_144
 /** Nodes that came lately and were not compared with yet. */
@@ -128,7 +130,9 @@ export class AntiEntropy {
   #agree(replica: Replica): void {
     const { clock, random } = this.#standing
     replica.isDifferent = false
-    replica.syncAtMs = clock.nowMs + SYNC_MS / 2 + random.below(SYNC_MS)
+    replica.agreed++
+    const waitMs = replica.agreed < AGREEMENTS ? SETTLE_MS : SYNC_MS
+    replica.syncAtMs = clock.nowMs + waitMs / 2 + random.below(waitMs)
   }
 
   #differ(replica: Replica): void {
@@ -144,6 +148,7 @@ export class AntiEntropy {
 
   /** Something is new here: see, once its rumor is told, whether chance left out someone. */
   onWrite(replica: Replica): void {
+    replica.agreed = 0
     this.#hurry(replica, SETTLE_MS)
   }
 
@@ -241,7 +246,7 @@ export class AntiEntropy {
 function halves(range: RecordRange): RecordRange[] {
   const { records, from, to } = range
   const middle = records.length >> 1
-  const at = records[middle - 1]!.seq
+  const at = Math.min(to, records[middle - 1]!.seq)
   return [
     { ...range, from: at, to, records: records.slice(middle) },
     { ...range, from, to: at, records: records.slice(0, middle) },

@@ -65,16 +65,26 @@ export class OwnerTable {
   /** After the records of a range were put: what it does not list is dead. */
   drop(range: RecordRange, change: RecordChange): void {
     const { from, to, records } = range
-    if (to <= this.floor || records.length >= to - from) return
+    if (to <= this.floor) return
+    const listed = new Set<number>()
+    for (const { seq } of records) if (seq <= to) listed.add(seq)
+    if (listed.size >= to - from) return
     // Such a range leaves tombstones out, see `since`: they cannot be told on from here.
     if (from === 0) this.reapedTo = Math.max(this.reapedTo, to)
-    const listed = new Set<number>()
-    for (const { seq } of records) listed.add(seq)
     for (const [key, record] of this.records) {
       const { seq } = record
       if (seq <= from || seq > to || listed.has(seq)) continue
       this.records.delete(key)
       if (record.value !== undefined) change(record, undefined, this.boot)
+    }
+  }
+
+  /** Forget the tombstones of a range at once. */
+  bury({ records }: RecordRange): void {
+    for (const { key, seq, value } of records) {
+      if (value !== undefined || this.records.get(key)?.seq !== seq) continue
+      this.records.delete(key)
+      this.reapedTo = Math.max(this.reapedTo, seq)
     }
   }
 
@@ -98,7 +108,8 @@ export class OwnerTable {
     const records: TableRecord[] = []
     for (const record of this.records.values()) {
       const { seq, value } = record
-      if (seq > from && seq <= to && (from > 0 || value !== undefined)) records.push(record)
+      // Those above the floor too: one of them may have replaced what else would seem withdrawn.
+      if (seq > to || (seq > from && (from > 0 || value !== undefined))) records.push(record)
     }
     records.sort((a, b) => a.seq - b.seq)
     return { owner, boot, from, to, records }

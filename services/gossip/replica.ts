@@ -15,7 +15,8 @@
  *
  * Limits: {@link RECORDS_MAX} records with their tombstones, {@link OWNERS_MAX} owners. When full,
  * tombstones go first; then new keys are refused and counted, and what was refused is not counted
- * as known, so that it comes once there is room.
+ * as known, so that it comes once there is room. (While a copy is overfull, and then only, may it
+ * show a record for a while that was withdrawn.)
  */
 import { StackError } from '../../stack/errors.ts'
 import { OwnerTable, type RecordChange } from './owner_table.ts'
@@ -50,6 +51,8 @@ export class Replica {
   isSynced = false
   /** It was not the same as another node's, at the last comparison. */
   isDifferent = false
+  /** How often it was the same since the last write. */
+  agreed = 0
   /** When to compare it with another node's next. */
   syncAtMs = 0
   /** Records that found no room. */
@@ -130,22 +133,47 @@ export class Replica {
     const table = this.#tableFor(range)
     if (table === undefined) return []
     const fresh: TableRecord[] = []
-    let whole = true
-    for (const record of range.records) {
+    const late = this.#putAll(table, range.records, { nowMs, fresh })
+    const before = table.records.size
+    table.drop(range, this.#change)
+    this.#count += table.records.size - before
+    const refused = late.length === 0 ? late : this.#makeRoom(table, range, { late, nowMs, fresh })
+    this.refused += refused.length
+    if (refused.length === 0) table.cover(range.from, range.to)
+    for (const { seq } of fresh) table.cover(seq - 1, seq)
+    return fresh
+  }
+
+  /** What was dropped may have made room, and of withdrawals nothing needs to be kept. */
+  #makeRoom(
+    table: OwnerTable,
+    range: RecordRange,
+    { late, nowMs, fresh }: { late: TableRecord[]; nowMs: number; fresh: TableRecord[] },
+  ): TableRecord[] {
+    const before = table.records.size
+    if (range.from <= table.floor) table.bury(range)
+    this.#count += table.records.size - before
+    const live = late.filter(({ value }) => value !== undefined || range.from > table.floor)
+    return this.#putAll(table, live, { nowMs, fresh })
+  }
+
+  /** Returns those that found no room. */
+  #putAll(
+    table: OwnerTable,
+    records: readonly TableRecord[],
+    { nowMs, fresh }: { nowMs: number; fresh: TableRecord[] },
+  ): TableRecord[] {
+    const late: TableRecord[] = []
+    for (const record of records) {
       if (table.isOld(record)) continue
       if (!table.records.has(record.key) && !this.#hasRoom()) {
-        this.refused++
-        whole = false
+        late.push(record)
         continue
       }
       this.#put(table, record, nowMs)
       fresh.push(record)
     }
-    const before = table.records.size
-    table.drop(range, this.#change)
-    this.#count += table.records.size - before
-    if (whole) table.cover(range.from, range.to)
-    return fresh
+    return late
   }
 
   /** The owner is gone: so is all that it wrote. */

@@ -28,7 +28,8 @@ export interface TableRecord {
 
 /**
  * A statement about one owner: of its writes number `from` + 1 to `to` all that still count are
- * here, and the others were replaced or withdrawn by later ones.
+ * here, and the others were replaced or withdrawn by later ones. Writes above `to` may be here as
+ * well, each for itself.
  */
 export interface RecordRange {
   readonly owner: string

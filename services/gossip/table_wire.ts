@@ -139,7 +139,7 @@ function readRange(reader: OctetReader, before: RecordRange | undefined): Record
   const count = reader.number()
   const records: TableRecord[] = []
   for (let i = 0; i < count && !reader.failed; i++) records.push(readRecord(reader, owner, from))
-  for (const { seq } of records) if (seq > to) reader.fail()
+  for (const { seq } of records) if (!Number.isSafeInteger(seq)) reader.fail()
   return { owner, boot, from, to, records }
 }
 
