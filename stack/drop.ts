@@ -64,6 +64,9 @@ const LIST = [
   ['no-backend', 'To a virtual address whose service has no backend that may take it.'],
   ['policy-denied', 'A rule of the network or endpoint denies it.'],
   ['rate-limited', 'Over the rate limit of the endpoint.'],
+  ['underlay-mtu', 'Too big for the path to the other tunnel end (lower the MTU of the network).'],
+  ['underlay-unreachable', 'The host has no way to the other tunnel end, or refuses to send.'],
+  ['underlay-truncated', 'A datagram that was larger than any a tunnel may carry.'],
 ] as const
 
 export type DropName = (typeof LIST)[number][0]
