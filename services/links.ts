@@ -6,6 +6,7 @@
 import type { Address, Family, Prefix } from '../stack/address.ts'
 import type { Device } from '../stack/device.ts'
 import type { Mac } from '../stack/eth/mac.ts'
+import type { Underlay } from '../stack/udp/underlay.ts'
 import type { Log } from './log.ts'
 
 export interface LinkRoute {
@@ -88,6 +89,15 @@ export interface HostSide {
   close(): Promise<void>
 }
 
+/** Where this node's tunnels end. */
+export interface UnderlayRequest {
+  readonly address: Address
+  readonly udpPort: number
+  /** As in {@link LinkRequest}; left out: the namespace that the process is in. */
+  readonly netns?: string
+  readonly log: Log
+}
+
 export interface Links {
   /** `tap` or `memory`, and the engine in use, for people: `tap (io_uring)`. */
   readonly describe: string
@@ -106,6 +116,11 @@ export interface Links {
   openSocket?(netns: string, family: 4 | 6): number
   /** Lead the host's traffic to a TAP. Left out: there is no host. @throws StackError. */
   openHost?(request: HostRequest): Promise<HostSide>
+  /**
+   * UDP sockets that carry tunnels. The caller closes the underlay before the links. Left out:
+   * there is no host. @throws StackError: `exists` if the port is taken, `not-found`.
+   */
+  openUnderlay?(request: UnderlayRequest): Underlay
   /** Remove the sandbox, if `prepare` made it. Idempotent. */
   release(sandbox: { readonly name: string; readonly netns: string }): void
   /** Give everything back that is left. */

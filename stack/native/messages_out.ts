@@ -34,6 +34,8 @@ export const QUEUE_MESSAGES = 64
 export const SEGMENTS_MAX = 64
 const IOVECS = 4096
 const SCRATCH_BYTES = 512 * 1024
+/** What alignment may cost. */
+const SCRATCH_EXTRA = 5
 const MESSAGE_WORDS = 16
 const CONTROL_BYTES = 48
 const [NAME, NAME_BYTES, IOV, IOV_COUNT, CONTROL, CONTROL_LENGTH] = [0, 2, 4, 6, 8, 10]
@@ -85,12 +87,12 @@ export class MessagesOut {
     this.#tosType = family === 4 ? IP_TOS : IPV6_TCLASS
   }
 
-  /** True if a queue has room for so many messages of so many iovecs and octets of headers. */
-  fits(queue: number, messages: number, iovecs: number, scratchBytes: number): boolean {
+  /** True if a queue has room for one more message, of so many headers of that size. */
+  fits(queue: number, headers: number, headerBytes: number): boolean {
     return (
-      this.#counts[queue]! + messages <= QUEUE_MESSAGES &&
-      this.#iovecCount + iovecs <= IOVECS &&
-      this.#scratchBytes + scratchBytes <= SCRATCH_BYTES
+      this.#counts[queue]! < QUEUE_MESSAGES &&
+      this.#iovecCount + 2 * headers + 1 <= IOVECS &&
+      this.#scratchBytes + headers * (headerBytes + SCRATCH_EXTRA) <= SCRATCH_BYTES
     )
   }
 
@@ -99,10 +101,13 @@ export class MessagesOut {
     return this.#counts[queue]!
   }
 
-  /** Take octets of scratch: where they are. Precondition: they fit. */
+  /**
+   * Take octets of scratch: where they are, two after a multiple of 4, so that words behind an
+   * Ethernet header are aligned. The two before are the taker's too. Precondition: they fit.
+   */
   takeScratch(bytes: number): number {
-    const at = this.#scratchBytes
-    this.#scratchBytes += bytes
+    const at = this.#scratchBytes + 2
+    this.#scratchBytes = (at + bytes + 3) & ~3
     return at
   }
 

@@ -59,19 +59,15 @@ export function putSockaddr(mem: Uint8Array, at: number, address: Address, port:
   putAddress(mem, at + (address.family === 4 ? 4 : 8), address)
 }
 
-/** What the sockets of this kernel can do. */
-export interface UdpAbilities {
-  /** Many segments in one call (UDP_SEGMENT, Linux 4.18). */
-  readonly segment: boolean
-  /** Datagrams may come joined (UDP_GRO; told reliably since Linux 5.12). */
-  readonly join: boolean
-}
-
-/** The receiving socket, bound. @throws StackError `exists` if the port is taken. */
+/**
+ * The receiving socket, bound. `segments`: this kernel cuts what is sent (UDP_SEGMENT, Linux 4.18).
+ * Datagrams come joined where it can do that (UDP_GRO, Linux 5.0).
+ * @throws StackError `exists` if the port is taken.
+ */
 export function openReceiver(
   address: Address,
   port: number,
-): { readonly fd: number; readonly abilities: UdpAbilities } {
+): { readonly fd: number; readonly segments: boolean } {
   const fd = open(address.family)
   try {
     setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, BUFFER_BYTES)
@@ -81,8 +77,8 @@ export function openReceiver(
       const code = errno() === Errno.AddrInUse ? 'exists' : 'syscall'
       throw new StackError(code, `bind UDP port ${port} of the underlay: ${errnoName(errno())}`)
     }
-    const join = tryOption(fd, SOL_UDP, UDP_GRO, 1) && getOption(fd, SOL_UDP, UDP_GRO) === 1
-    return { fd, abilities: { join, segment: getOption(fd, SOL_UDP, UDP_SEGMENT) === 0 } }
+    tryOption(fd, SOL_UDP, UDP_GRO, 1)
+    return { fd, segments: getOption(fd, SOL_UDP, UDP_SEGMENT) === 0 }
   } catch (error) {
     close(fd)
     throw error

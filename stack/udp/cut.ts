@@ -27,8 +27,8 @@ import { GsoType, type Packet, pull, push } from '../packet.ts'
 import * as udp from './header.ts'
 
 const NOT_ON_LAST: number = tcp.Flag.Fin | tcp.Flag.Psh
-/** Words of a TCP header: data offset and flags. */
-const TCP_FLAGS_WORD = 12
+/** Room for VXLAN, Ethernet, IPv6 and the longest TCP header. */
+const TEMPLATE_WORDS = 32
 /** Least payload of a segment: below it the path is not worth using. */
 const PAYLOAD_LEAST = 8
 
@@ -55,9 +55,21 @@ export class Cutter {
   #ipSum = 0
   /** Sum of the pseudo-header without the length. */
   #pseudoSum = 0
-  /** Sum of the transport header without what differs, if checksums are to be complete. */
-  #transportSum = 0
+  /** Of a segment in the middle, with its length. */
+  #middleIpSum = 0
   #complete = false
+  readonly #out: Uint8Array
+  readonly #outWords: Int32Array
+  /** Headers of a segment in the middle, two octets after the start; and their length in words. */
+  readonly #template = new Int32Array(TEMPLATE_WORDS)
+  readonly #templateBytes = new Uint8Array(this.#template.buffer)
+  #templateWords = 0
+
+  /** Headers are written to `out`, which starts at a multiple of 4 in its buffer. */
+  constructor(out: Uint8Array) {
+    this.#out = out
+    this.#outWords = new Int32Array(out.buffer, out.byteOffset, out.byteLength >>> 2)
+  }
 
   /**
    * Get ready to cut a packet whose first `prefixBytes` are a tunnel's header, into segments of at
@@ -110,14 +122,7 @@ export class Cutter {
       this.#sequence = u32(mem, transport + tcp.SEQ)
       this.#flags = mem[transport + tcp.FLAGS]!
     }
-    if (!this.#complete) return
-    const header = sum(mem, transport, this.#head + this.headerBytes - transport)
-    let out = field
-    if (this.#isTcp) {
-      out += u16(mem, transport + tcp.SEQ) + u16(mem, transport + tcp.SEQ + 2)
-      out += u16(mem, transport + TCP_FLAGS_WORD)
-    } else out += u16(mem, transport + udp.LENGTH)
-    this.#transportSum = fold(header + (~fold(out) & 0xffff))
+    this.#templateWords = 0
   }
 
   /** Octets of payload of segment `index`. */
@@ -127,10 +132,56 @@ export class Cutter {
   }
 
   /**
-   * Write the headers of segment `index` to `out` at `at`. `mem` is the packet's memory.
-   * Precondition: `headerBytes` octets are there.
+   * Write the headers of segment `index` to `out` at `at`, which is two more than a multiple of 4.
+   * `mem` is the packet's memory. The two octets before are written too. Precondition: segment 0
+   * was written before.
    */
-  putHeaders(mem: Uint8Array, out: Uint8Array, at: number, index: number): void {
+  putHeaders(mem: Uint8Array, at: number, index: number): void {
+    const skip = index * this.pieceBytes
+    const words = this.#templateWords
+    if (words === 0 || index === 0 || index >= this.count - 1) this.#putAll(mem, at, index)
+    else {
+      const out = this.#outWords
+      const template = this.#template
+      const to = (at - 2) >> 2
+      for (let i = 0; i < words; i++) out[to + i] = template[i]!
+      if (this.#isV4) this.#putId(at + this.#ip - this.#head, index, this.#middleIpSum)
+      if (this.#isTcp) {
+        put32(this.#out, at + this.#transport - this.#head + tcp.SEQ, this.#sequence + skip)
+      }
+      if (this.#complete) this.#putComplete(mem, at, skip, this.pieceBytes)
+    }
+    if (index === 0 && this.count > 2) this.#makeTemplate(mem)
+  }
+
+  #putId(ip: number, index: number, ipSum: number): void {
+    const id = (this.#id + index) & 0xffff
+    put16(this.#out, ip + ipv4.ID, id)
+    put16(this.#out, ip + ipv4.CHECKSUM, ~fold(ipSum + id))
+  }
+
+  /** What is the same in all segments but the first and the last. */
+  #makeTemplate(mem: Uint8Array): void {
+    const { headerBytes } = this
+    if (headerBytes + 2 > TEMPLATE_WORDS * 4) return
+    this.#templateWords = (headerBytes + 2 + 3) >> 2
+    const bytes = this.#templateBytes
+    const from = this.#head
+    for (let i = 0; i < headerBytes; i++) bytes[i + 2] = mem[from + i]!
+    const ip = this.#ip - from + 2
+    const transport = this.#transport - from + 2
+    const end = 2 + headerBytes + this.pieceBytes
+    if (this.#isV4) {
+      put16(bytes, ip + ipv4.TOTAL, end - ip)
+      this.#middleIpSum = this.#ipSum + (end - ip)
+    } else put16(bytes, ip + ipv6.PAYLOAD, end - ip - ipv6.HEADER_BYTES)
+    if (this.#isTcp) bytes[transport + tcp.FLAGS] = this.#flags & ~(NOT_ON_LAST | tcp.Flag.Cwr)
+    else put16(bytes, transport + udp.LENGTH, end - transport)
+    put16(bytes, transport + this.#csumOffset, fold(this.#pseudoSum + (end - transport)))
+  }
+
+  #putAll(mem: Uint8Array, at: number, index: number): void {
+    const out = this.#out
     const from = this.#head
     const { headerBytes } = this
     for (let i = 0; i < headerBytes; i++) out[at + i] = mem[from + i]!
@@ -140,33 +191,28 @@ export class Cutter {
     const transport = at + this.#transport - from
     const end = at + headerBytes + bytes
     if (this.#isV4) {
-      const id = (this.#id + index) & 0xffff
       put16(out, ip + ipv4.TOTAL, end - ip)
-      put16(out, ip + ipv4.ID, id)
-      put16(out, ip + ipv4.CHECKSUM, ~fold(this.#ipSum + (end - ip) + id))
+      this.#putId(ip, index, this.#ipSum + (end - ip))
     } else put16(out, ip + ipv6.PAYLOAD, end - ip - ipv6.HEADER_BYTES)
-    let variable = 0
-    if (this.#isTcp) variable = this.#putTcp(out, transport, skip, skip + bytes)
-    else {
-      variable = end - transport
-      put16(out, transport + udp.LENGTH, variable)
-    }
-    const pseudo = fold(this.#pseudoSum + (end - transport))
-    const field = transport + this.#csumOffset
-    if (!this.#complete) return put16(out, field, pseudo)
-    const payload = sum(mem, from + headerBytes + skip, bytes)
-    const result = ~fold(pseudo + this.#transportSum + variable + payload) & 0xffff
-    put16(out, field, result === 0 && !this.#isTcp ? 0xffff : result)
+    if (this.#isTcp) {
+      put32(out, transport + tcp.SEQ, this.#sequence + skip)
+      let flags = this.#flags
+      if (skip + bytes < this.payloadBytes) flags &= ~NOT_ON_LAST
+      if (skip > 0) flags &= ~tcp.Flag.Cwr
+      out[transport + tcp.FLAGS] = flags
+    } else put16(out, transport + udp.LENGTH, end - transport)
+    put16(out, transport + this.#csumOffset, fold(this.#pseudoSum + (end - transport)))
+    if (this.#complete) this.#putComplete(mem, at, skip, bytes)
   }
 
-  /** Sum of what differs. */
-  #putTcp(out: Uint8Array, at: number, skip: number, end: number): number {
-    const sequence = (this.#sequence + skip) >>> 0
-    let flags = this.#flags
-    if (end < this.payloadBytes) flags &= ~NOT_ON_LAST
-    if (skip > 0) flags &= ~tcp.Flag.Cwr
-    put32(out, at + tcp.SEQ, sequence)
-    out[at + tcp.FLAGS] = flags
-    return (sequence >>> 16) + (sequence & 0xffff) + u16(out, at + TCP_FLAGS_WORD)
+  /** Sum what the checksum of a segment still leaves open. */
+  #putComplete(mem: Uint8Array, at: number, skip: number, bytes: number): void {
+    const out = this.#out
+    const transport = at + this.#transport - this.#head
+    const field = transport + this.#csumOffset
+    const header = sum(out, transport, at + this.headerBytes - transport)
+    const total = sum(mem, this.#head + this.headerBytes + skip, bytes, header)
+    const result = ~total & 0xffff
+    put16(out, field, result === 0 && !this.#isTcp ? 0xffff : result)
   }
 }

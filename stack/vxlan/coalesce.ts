@@ -22,256 +22,134 @@
  * datagram larger than any MTU, whose segment size nobody tells. TCP does not mind which it was,
  * so it becomes what fits the path.
  */
-import { i32, put16, u8, u16, u32 } from '../bytes.ts'
-import { fold, sum } from '../checksum.ts'
+import { put16 } from '../bytes.ts'
 import { DropReason } from '../drop.ts'
-import * as eth from '../eth/frame.ts'
 import * as ipv4 from '../ip/ipv4.ts'
 import * as ipv6 from '../ip/ipv6.ts'
 import * as tcp from '../ip/tcp.ts'
-import { GsoType, type Packet, type Pool } from '../packet.ts'
+import type { Packet, Pool } from '../packet.ts'
 import * as udp from '../udp/header.ts'
+import { outerBytes } from '../udp/outer.ts'
+import type { Underlay } from '../udp/underlay.ts'
 import * as vxlan from './header.ts'
+import { FRAME, IP, Segments } from './segments.ts'
 import { type Joiner, splitter, type VxlanInput } from './split.ts'
-
-const FRAME: number = vxlan.HEADER_BYTES
-const IP: number = FRAME + eth.HEADER_BYTES
-/** Word of a TCP header with data offset, flags and window. */
-const TCP_FLAGS_WORD = 12
 
 export interface CoalescerOptions {
   readonly pool: Pool
-  /** Octets that a datagram to or from a peer may have, its VXLAN header included. */
-  readonly roomBytes: (peer: number) => number
+  readonly underlay: Underlay
 }
 
 export class Coalescer {
   readonly #pool: Pool
-  readonly #roomBytes: (peer: number) => number
+  readonly #underlay: Underlay
+  readonly #outerBytes: number
+  readonly #segments: Segments
   readonly #split: Joiner
-  /** Of the datagram looked at last, offsets from its VXLAN header; 0: no TCP, no UDP. */
-  #transport = 0
-  #payload = 0
-  #isV4 = false
-  #isTcp = false
-  /** Sum of the pseudo-header without the length. */
-  #pseudoSum = 0
-  /** TCP flags of the last segment: all the same, but for PSH. */
-  #lastFlags = 0
+  /** Where the datagrams go that are taken apart now. */
+  #next: VxlanInput = () => {}
 
-  constructor({ pool, roomBytes }: CoalescerOptions) {
+  constructor({ pool, underlay }: CoalescerOptions) {
     this.#pool = pool
-    this.#roomBytes = roomBytes
+    this.#underlay = underlay
+    this.#outerBytes = outerBytes(underlay.address)
+    this.#segments = new Segments(pool.mem)
     this.#split = splitter(pool)
   }
 
   readonly join: Joiner = (packet, segmentBytes, peer, tos, next) => {
-    const { mem } = this.#pool
+    const segments = this.#segments
     const { head, len } = packet
-    this.#parse(mem, head, len)
-    const isOne = segmentBytes === 0 || segmentBytes >= len || this.#ends(mem, head) === len
-    if (isOne) return this.#single(packet, segmentBytes, peer, tos, next)
-    this.#parse(mem, head, segmentBytes)
-    if (this.#joins(mem, head, len, segmentBytes)) {
-      this.#compact(mem, packet, segmentBytes)
+    segments.parse(head, len)
+    const isSuper = segments.transport > 0 && segments.bytesOf(head) === len
+    const isAlone = segmentBytes >= len
+    if (isSuper || isAlone) {
+      return this.#single(packet, isAlone ? 0 : segmentBytes, peer, tos, next)
+    }
+    if (this.#belongTogether(head, len, segmentBytes)) {
+      this.#compact(packet, segmentBytes)
       return next(packet, peer, tos)
     }
-    this.#split(packet, segmentBytes, peer, tos, (single, from, outer) => {
-      this.#parse(mem, single.head, single.len)
-      this.#single(single, 0, from, outer, next)
-    })
+    this.#next = next
+    this.#split(packet, segmentBytes, peer, tos, this.#apart)
   }
 
-  /** Find the transport header of the datagram at `at`. What is not plain has none. */
-  #parse(mem: Uint8Array, at: number, bytes: number): void {
-    this.#transport = 0
-    if (bytes < IP + ipv4.HEADER_BYTES) return
-    const type = eth.type(mem, at + FRAME)
-    const ip = at + IP
-    let protocol = 0
-    let transport = 0
-    if (type === eth.EtherType.Ipv4) {
-      if (u8(mem, ip) !== 0x45 || ipv4.isFragment(mem, ip)) return
-      protocol = ipv4.protocol(mem, ip)
-      transport = IP + ipv4.HEADER_BYTES
-      this.#isV4 = true
-    } else if (type === eth.EtherType.Ipv6) {
-      if (bytes < IP + ipv6.HEADER_BYTES || u8(mem, ip) >>> 4 !== 6) return
-      protocol = ipv6.nextHeader(mem, ip)
-      transport = IP + ipv6.HEADER_BYTES
-      this.#isV4 = false
-    } else return
-    this.#isTcp = protocol === ipv4.Protocol.Tcp
-    if (this.#isTcp) {
-      if (!tcp.isHeader(mem, at + transport, bytes - transport)) return
-      this.#payload = transport + tcp.headerBytes(mem, at + transport)
-    } else {
-      if (protocol !== ipv4.Protocol.Udp || bytes < transport + udp.HEADER_BYTES) return
-      this.#payload = transport + udp.HEADER_BYTES
-    }
-    this.#transport = transport
-    const addresses = this.#isV4 ? ip + ipv4.SRC : ip + ipv6.SRC
-    this.#pseudoSum = sum(mem, addresses, at + transport - addresses, protocol)
+  readonly #apart: VxlanInput = (packet, peer, tos) => {
+    this.#segments.parse(packet.head, packet.len)
+    this.#single(packet, 0, peer, tos, this.#next)
   }
 
-  /** Where the IP packet ends, by its own length; -1: it has no transport header. */
-  #ends(mem: Uint8Array, at: number): number {
-    if (this.#transport === 0) return -1
-    const ip = at + IP
-    if (this.#isV4) return IP + ipv4.totalBytes(mem, ip)
-    return IP + ipv6.HEADER_BYTES + ipv6.payloadBytes(mem, ip)
+  #belongTogether(head: number, len: number, segmentBytes: number): boolean {
+    const segments = this.#segments
+    if (segments.transport === 0) return false
+    const isRemote = vxlan.hasRemoteChecksum(this.#pool.mem, head)
+    if (isRemote && !this.#isRemote(head)) return false
+    return segments.belongTogether(head, len, segmentBytes, isRemote)
   }
 
-  get #csumOffset(): number {
-    return this.#isTcp ? tcp.CHECKSUM : udp.CHECKSUM
-  }
-
-  /** True if the checksum of the datagram at `at`, `bytes` long, is open. */
-  #isOpen(mem: Uint8Array, at: number, bytes: number): boolean {
-    const field = u16(mem, at + this.#transport + this.#csumOffset)
-    return field === fold(this.#pseudoSum + bytes - this.#transport)
-  }
-
+  /** One datagram, parsed. `gsoSize`: of its segments, if it is a super-frame and that was told. */
   #single(packet: Packet, gsoSize: number, peer: number, tos: number, next: VxlanInput): void {
-    const { mem } = this.#pool
+    const segments = this.#segments
     const { head, len } = packet
-    const isRemote = len >= FRAME && vxlan.hasRemoteChecksum(mem, head)
-    const bytes = this.#ends(mem, head)
-    const isOpen = bytes > 0 && bytes <= len && this.#isOpen(mem, head, bytes)
-    if (isRemote && !(isOpen && this.#isRemote(mem, head))) {
+    const bytes = segments.transport === 0 ? 0 : segments.bytesOf(head)
+    const isOpen = bytes >= segments.payload && bytes <= len && segments.isOpen(head, bytes)
+    const marked = isOpen && segments.transport > 0
+    const isRemote = len >= FRAME && vxlan.hasRemoteChecksum(this.#pool.mem, head)
+    if (isRemote && !(marked && this.#isRemote(head))) {
       return this.#pool.drop(packet, DropReason.VxlanMalformed)
     }
-    if (isOpen) {
-      packet.csumStart = head + this.#transport
-      packet.csumOffset = this.#csumOffset
-      const room = this.#roomBytes(peer)
+    if (marked) {
+      packet.csumStart = head + segments.transport
+      packet.csumOffset = segments.csumOffset
+      const room = peer < 0 ? len : this.#underlay.pathMtuBytes(peer) - this.#outerBytes
       if (len > room) this.#markSuper(packet, gsoSize, room)
     }
     next(packet, peer, tos)
   }
 
   /** True if the VXLAN header says of the checksum what the frame does. */
-  #isRemote(mem: Uint8Array, at: number): boolean {
-    const octet = vxlan.remoteChecksum(mem, at)
+  #isRemote(at: number): boolean {
+    const octet = vxlan.remoteChecksum(this.#pool.mem, at)
     const isUdp = (octet & vxlan.Remote.Udp) !== 0
     const start = (octet & vxlan.Remote.StartMask) << 1
-    return start === this.#transport - FRAME && isUdp !== this.#isTcp
+    const segments = this.#segments
+    return start === segments.transport - FRAME && isUdp !== segments.isTcp
   }
 
   /** A super-frame that came uncut. `gsoSize` 0: nobody told. */
   #markSuper(packet: Packet, gsoSize: number, room: number): void {
-    if (!this.#isTcp && gsoSize === 0) return
-    packet.gsoSize = this.#isTcp ? room - this.#payload : gsoSize
-    packet.gsoType = this.#gsoType
-  }
-
-  get #gsoType(): number {
-    if (!this.#isTcp) return GsoType.Udp
-    return this.#isV4 ? GsoType.TcpV4 : GsoType.TcpV6
-  }
-
-  /** True if all datagrams are segments of one super-frame. Precondition: the first is parsed. */
-  #joins(mem: Uint8Array, head: number, len: number, segmentBytes: number): boolean {
-    if (this.#transport === 0 || this.#ends(mem, head) !== segmentBytes) return false
-    if (segmentBytes <= this.#payload) return false
-    const isRemote = vxlan.hasRemoteChecksum(mem, head)
-    if (isRemote && !this.#isRemote(mem, head)) return false
-    const transport = head + this.#transport
-    if (this.#isTcp && tcp.flags(mem, transport) !== tcp.Flag.Ack) return false
-    if (!this.#isTcp && u16(mem, transport + udp.CHECKSUM) === 0) return false
-    if (!this.#isGood(mem, head, segmentBytes, isRemote)) return false
-    const end = head + len
-    const sequence = this.#isTcp ? u32(mem, transport + tcp.SEQ) : 0
-    const piece = segmentBytes - this.#payload
-    let ahead = piece
-    for (let at = head + segmentBytes; at < end; at += segmentBytes) {
-      const bytes = Math.min(segmentBytes, end - at)
-      if (bytes <= this.#payload || this.#ends(mem, at) !== bytes) return false
-      if (!this.#isLike(mem, head, at - head)) return false
-      const isNext = this.#isTcp
-        ? this.#continues(mem, head, at, sequence + ahead, at + bytes === end)
-        : u16(mem, at + this.#transport + udp.LENGTH) === bytes - this.#transport
-      if (!isNext || !this.#isGood(mem, at, bytes, isRemote)) return false
-      ahead += piece
-    }
-    return true
-  }
-
-  /** True if the checksums of the datagram at `at` are right, or left open. */
-  #isGood(mem: Uint8Array, at: number, bytes: number, mustBeOpen: boolean): boolean {
-    if (this.#isV4 && !ipv4.isIntact(mem, at + IP)) return false
-    if (this.#isOpen(mem, at, bytes)) return true
-    if (mustBeOpen) return false
-    const transport = bytes - this.#transport
-    const total = fold(this.#pseudoSum + transport)
-    return sum(mem, at + this.#transport, transport, total) === 0xffff
-  }
-
-  /** True if a datagram `step` octets later has the same headers, up to the ports. */
-  #isLike(mem: Uint8Array, head: number, step: number): boolean {
-    const ip = head + IP
-    for (let i = head; i < ip; i += 2) if (u16(mem, i) !== u16(mem, i + step)) return false
-    if (this.#isV4) {
-      if (u16(mem, ip) !== u16(mem, ip + step)) return false
-      if (i32(mem, ip + ipv4.FRAGMENT) !== i32(mem, ip + ipv4.FRAGMENT + step)) return false
-    } else {
-      if (i32(mem, ip) !== i32(mem, ip + step)) return false
-      if (u16(mem, ip + ipv6.NEXT) !== u16(mem, ip + ipv6.NEXT + step)) return false
-    }
-    const end = head + this.#transport + 4
-    for (let i = ip + (this.#isV4 ? ipv4.SRC : ipv6.SRC); i < end; i += 4) {
-      if (i32(mem, i) !== i32(mem, i + step)) return false
-    }
-    return true
-  }
-
-  /** True if the segment at `at` begins with `sequence`, and is else like the first. */
-  #continues(
-    mem: Uint8Array,
-    head: number,
-    at: number,
-    sequence: number,
-    isLast: boolean,
-  ): boolean {
-    const first = head + this.#transport
-    const own = at + this.#transport
-    if (i32(mem, own + tcp.SEQ) !== (sequence | 0)) return false
-    if (i32(mem, first + tcp.ACK) !== i32(mem, own + tcp.ACK)) return false
-    this.#lastFlags = tcp.flags(mem, own)
-    const push = isLast ? tcp.Flag.Psh << 16 : 0
-    const word = i32(mem, own + TCP_FLAGS_WORD) & ~push
-    if (i32(mem, first + TCP_FLAGS_WORD) !== word) return false
-    const step = at - head
-    for (let i = first + tcp.CHECKSUM + 2; i < head + this.#payload; i += 2) {
-      if (u16(mem, i) !== u16(mem, i + step)) return false
-    }
-    return true
+    const { isTcp, payload, gsoType } = this.#segments
+    if (!isTcp && gsoSize === 0) return
+    packet.gsoSize = isTcp ? room - payload : gsoSize
+    packet.gsoType = gsoType
   }
 
   /** Move the payloads together behind the first headers, and make those the super-frame's. */
-  #compact(mem: Uint8Array, packet: Packet, segmentBytes: number): void {
+  #compact(packet: Packet, segmentBytes: number): void {
+    const { mem } = this.#pool
+    const segments = this.#segments
+    const { payload, isTcp, csumOffset } = segments
     const { head } = packet
     const end = head + packet.len
-    const payload = this.#payload
     let to = head + segmentBytes
-    for (let at = head + segmentBytes; at < end; at += segmentBytes) {
+    for (let at = to; at < end; at += segmentBytes) {
       const until = Math.min(end, at + segmentBytes)
       mem.copyWithin(to, at + payload, until)
       to += until - at - payload
     }
-    const transport = head + this.#transport
-    if (this.#isTcp) mem[transport + tcp.FLAGS] = this.#lastFlags
+    const transport = head + segments.transport
     packet.len = to - head
-    packet.gsoType = this.#gsoType
+    packet.gsoType = segments.gsoType
     packet.gsoSize = segmentBytes - payload
     packet.csumStart = transport
-    packet.csumOffset = this.#csumOffset
+    packet.csumOffset = csumOffset
     const ip = head + IP
-    if (this.#isV4) {
+    if (segments.isV4) {
       put16(mem, ip + ipv4.TOTAL, to - ip)
       ipv4.putChecksum(mem, ip)
     } else put16(mem, ip + ipv6.PAYLOAD, to - ip - ipv6.HEADER_BYTES)
-    if (!this.#isTcp) put16(mem, transport + udp.LENGTH, to - transport)
-    put16(mem, transport + this.#csumOffset, fold(this.#pseudoSum + to - transport))
+    if (isTcp) mem[transport + tcp.FLAGS] = segments.lastFlags
+    else put16(mem, transport + udp.LENGTH, to - transport)
+    put16(mem, transport + csumOffset, segments.pseudoSum(to - head))
   }
 }
