@@ -89,12 +89,14 @@ export interface HostSide {
   close(): Promise<void>
 }
 
-/** Where this node's tunnels end. */
+/** Where a node's tunnels end. */
 export interface UnderlayRequest {
   readonly address: Address
   readonly udpPort: number
-  /** As in {@link LinkRequest}; left out: the namespace that the process is in. */
-  readonly netns?: string
+  /** Undefined: whichever interface the host's routes say. */
+  readonly interfaceName: string | undefined
+  /** Largest outer IP packet where nothing smaller is known of a path. */
+  readonly mtuBytes: number
   readonly log: Log
 }
 
@@ -117,8 +119,9 @@ export interface Links {
   /** Lead the host's traffic to a TAP. Left out: there is no host. @throws StackError. */
   openHost?(request: HostRequest): Promise<HostSide>
   /**
-   * UDP sockets that carry tunnels. The caller closes the underlay before the links. Left out:
-   * there is no host. @throws StackError: `exists` if the port is taken, `not-found`.
+   * A UDP socket of the host's for tunnels; whoever asked closes it, before the links. Left out:
+   * this kind of links has no host, and no overlay networks. @throws StackError: `exists` if the
+   * port is taken.
    */
   openUnderlay?(request: UnderlayRequest): Underlay
   /** Remove the sandbox, if `prepare` made it. Idempotent. */

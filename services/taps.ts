@@ -185,18 +185,15 @@ export class TapLinks implements Links {
     return netns === '' ? tcpSocket(family) : inNetns(netns, () => tcpSocket(family))
   }
 
-  openUnderlay({ address, udpPort, netns, log }: UnderlayRequest): Underlay {
-    const open = (): Underlay =>
-      new SocketUnderlay({
-        pool: this.#pool,
-        engine: this.#engine,
-        clock: this.#clock,
-        seed: this.#random.bits(),
-        address,
-        udpPort,
-        onProblem: (text) => log.warn({}, text),
-      })
-    return netns === undefined ? open() : inNetns(netns, open)
+  openUnderlay({ log, ...request }: UnderlayRequest): Underlay {
+    return new SocketUnderlay({
+      pool: this.#pool,
+      engine: this.#engine,
+      clock: this.#clock,
+      seed: this.#random.bits(),
+      onProblem: (text) => log.warn({}, text),
+      ...request,
+    })
   }
 
   release({ netns }: SandboxName): void {

@@ -15,12 +15,13 @@ import { StackError } from '../errors.ts'
 import { addressOf, check, close, Errno, errno, errnoName, socket, syscall6 } from './libc.ts'
 import { attachFilter } from './packet_socket.ts'
 
-const [CONNECT, BIND, GETSOCKNAME, SETSOCKOPT, GETSOCKOPT] = [42, 49, 51, 54, 55]
+const [CONNECT, BIND, SETSOCKOPT, GETSOCKOPT] = [42, 49, 54, 55]
 const [AF_INET, AF_INET6] = [2, 10]
 const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0x800 | 0x8_0000
 const SOL_SOCKET = 1
 const SO_SNDBUF = 7
 const SO_RCVBUF = 8
+const SO_BINDTODEVICE = 25
 const SO_SNDBUFFORCE = 32
 const SO_RCVBUFFORCE = 33
 export const SOL_IP = 0
@@ -47,6 +48,12 @@ const PORT_FIRST = 49_152
 const PORT_COUNT = 16_384
 const BIND_TRIES = 64
 
+/** Where a socket is: its address, and the one interface that it may use. */
+export interface Place {
+  readonly address: Address
+  readonly interfaceName: string | undefined
+}
+
 export function sockaddrBytes(family: Family): number {
   return family === 4 ? 16 : SOCKADDR_BYTES
 }
@@ -65,10 +72,11 @@ export function putSockaddr(mem: Uint8Array, at: number, address: Address, port:
  * @throws StackError `exists` if the port is taken.
  */
 export function openReceiver(
-  address: Address,
+  place: Place,
   port: number,
 ): { readonly fd: number; readonly segments: boolean } {
-  const fd = open(address.family)
+  const { address } = place
+  const fd = open(place)
   try {
     setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, BUFFER_BYTES)
     if (address.family === 4) setOption(fd, SOL_IP, IP_RECVTOS, 1)
@@ -86,15 +94,15 @@ export function openReceiver(
 }
 
 /** A sending socket on a dynamic port: the first free one from `start` (any number) on. */
-export function openSender(address: Address, start: number): number {
-  const fd = open(address.family)
+export function openSender(place: Place, start: number): number {
+  const fd = open(place)
   try {
     setBuffer(fd, SO_SNDBUFFORCE, SO_SNDBUF, BUFFER_BYTES)
     // Nobody has business with this port: what comes must not fill a queue that nobody reads.
     attachFilter(fd, [[0x06, 0, 0, 0]])
     for (let i = 0; i < BIND_TRIES; i++) {
       const port = PORT_FIRST + (((start >>> 0) + i) % PORT_COUNT)
-      if (bind(fd, address, port)) return fd
+      if (bind(fd, place.address, port)) return fd
       if (errno() !== Errno.AddrInUse) break
     }
     throw new StackError('syscall', `bind a UDP port to send from: ${errnoName(errno())}`)
@@ -104,7 +112,8 @@ export function openSender(address: Address, start: number): number {
   }
 }
 
-function open(family: Family): number {
+function open({ address, interfaceName }: Place): number {
+  const { family } = address
   const domain = family === 4 ? AF_INET : AF_INET6
   const fd = check(socket(domain, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0), 'open a UDP socket')
   try {
@@ -112,11 +121,20 @@ function open(family: Family): number {
       setOption(fd, SOL_IPV6, IPV6_V6ONLY, 1)
       setOption(fd, SOL_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_DO)
     } else setOption(fd, SOL_IP, IP_MTU_DISCOVER, PMTUDISC_DO)
+    if (interfaceName !== undefined) bindToInterface(fd, interfaceName)
     return fd
   } catch (error) {
     close(fd)
     throw error
   }
+}
+
+/** Use this interface, whatever the routes say. @throws StackError if there is none. */
+function bindToInterface(fd: number, name: string): void {
+  const bytes = new TextEncoder().encode(`${name}\0`)
+  const at = addressOf(bytes)
+  const result = syscall6(SETSOCKOPT, fd, SOL_SOCKET, SO_BINDTODEVICE, at, bytes.length)
+  check(result, `use interface ${name} for the underlay`)
 }
 
 /** False, and errno says why. */
@@ -126,19 +144,10 @@ function bind(fd: number, address: Address, port: number): boolean {
   return syscall6(BIND, fd, addressOf(name), sockaddrBytes(address.family), 0, 0) >= 0
 }
 
-/** Port that a socket is bound to. */
-export function boundPort(fd: number): number {
-  const name = new Uint8Array(SOCKADDR_BYTES)
-  const length = Int32Array.of(SOCKADDR_BYTES)
-  const lengthAt = addressOf(new Uint8Array(length.buffer))
-  check(syscall6(GETSOCKNAME, fd, addressOf(name), lengthAt, 0, 0), 'getsockname')
-  return (name[2]! << 8) | name[3]!
-}
-
 /** A socket for {@link pathMtu}. @throws StackError. */
-export function openProber(address: Address): number {
-  const fd = open(address.family)
-  if (bind(fd, address, 0)) return fd
+export function openProber(place: Place): number {
+  const fd = open(place)
+  if (bind(fd, place.address, 0)) return fd
   const why = errnoName(errno())
   close(fd)
   throw new StackError('syscall', `bind a UDP socket: ${why}`)

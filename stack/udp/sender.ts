@@ -9,13 +9,12 @@
  * **Where the kernel cannot segment** (EIO: the interface has no checksum offload; EINVAL: it does
  * not know UDP_SEGMENT), segments are sent one by one from then on, and that is told once.
  */
-import type { Address } from '../address.ts'
 import { Count } from '../counters.ts'
 import { DropReason } from '../drop.ts'
 import { completeChecksum } from '../ip/segment.ts'
 import { close, Errno, errnoName, mapMemory } from '../native/libc.ts'
 import { MessagesOut, SEGMENTS_MAX } from '../native/messages_out.ts'
-import { openSender, putSockaddr } from '../native/udp_socket.ts'
+import { openSender, type Place, putSockaddr } from '../native/udp_socket.ts'
 import { GsoType, type Packet, type Pool } from '../packet.ts'
 import { Cutter, Refusal } from './cut.ts'
 import { flowBits } from './entropy.ts'
@@ -36,7 +35,7 @@ export interface SenderOptions {
   readonly pool: Pool
   /** Counted against. */
   readonly port: number
-  readonly address: Address
+  readonly place: Place
   readonly seed: number
   readonly segments: boolean
   /** A message to the peer was too big: ask for its path again. */
@@ -62,14 +61,14 @@ export class Sender {
 
   /** @throws StackError. Sockets are opened where the thread is now. */
   constructor(options: SenderOptions) {
-    const { pool, port, address, seed, segments } = options
+    const { pool, port, place, seed, segments } = options
     this.#o = options
     this.#pool = pool
     this.#port = port
     this.#segments = segments
-    this.#outerBytes = outerBytes(address)
+    this.#outerBytes = outerBytes(place.address)
     try {
-      for (let i = 0; i < SENDERS; i++) this.#sockets.push(openSender(address, (seed >>> 2) + i))
+      for (let i = 0; i < SENDERS; i++) this.#sockets.push(openSender(place, (seed >>> 2) + i))
     } catch (error) {
       this.close()
       throw error
@@ -77,7 +76,7 @@ export class Sender {
     const names = mapMemory(PEERS_MAX * NAME_SLOT_BYTES)
     this.#names = new Uint8Array(names.buffer)
     this.#namesAddress = names.address
-    this.#out = new MessagesOut(SENDERS, address.family)
+    this.#out = new MessagesOut(SENDERS, place.address.family)
     this.#cutter = new Cutter(this.#out.scratch)
   }
 

@@ -54,6 +54,10 @@ export interface SocketUnderlayOptions {
   /** Where datagrams are received, and what they are sent from. */
   readonly address: Address
   readonly udpPort: number
+  /** Undefined: whichever interface the host's routes say. */
+  readonly interfaceName?: string | undefined
+  /** Largest IP packet where nothing smaller is known of a path; left out: what the kernel says. */
+  readonly mtuBytes?: number
   /** Told what an operator should know, once each. */
   readonly onProblem?: (text: string) => void
 }
@@ -84,12 +88,14 @@ export class SocketUnderlay implements Underlay, DatagramChannel {
   #sourcePort = 0
   #batch = BATCH_MESSAGES
   readonly #outerBytes: number
+  readonly #mtuBytes: number | undefined
   readonly #engineId: number
   readonly #cancel: Cancel
   #closed = false
 
   /** @throws StackError: `exists` if the port is taken. Opened where the thread is now. */
-  constructor({ pool, engine, clock, seed, address, udpPort, onProblem }: SocketUnderlayOptions) {
+  constructor(options: SocketUnderlayOptions) {
+    const { pool, engine, clock, seed, address, udpPort, onProblem, mtuBytes } = options
     this.#pool = pool
     this.#engine = engine
     this.#onProblem = onProblem ?? ((): void => {})
@@ -99,16 +105,18 @@ export class SocketUnderlay implements Underlay, DatagramChannel {
     this.name = `udp ${address.family === 4 ? text : `[${text}]`}:${udpPort}`
     this.#peers = new PeerTable(seed)
     this.#outerBytes = outerBytes(address)
-    const { fd, segments } = openReceiver(address, udpPort)
+    this.#mtuBytes = mtuBytes
+    const place = { address, interfaceName: options.interfaceName }
+    const { fd, segments } = openReceiver(place, udpPort)
     this.fd = fd
     this.port = pool.counters.acquirePort()
     let prober = -1
     try {
-      prober = openProber(address)
+      prober = openProber(place)
       const onRefused = (peer: number): void => this.#checkPath(peer)
       const tell = (what: string): void => this.#tell(what)
       const { port } = this
-      this.#sender = new Sender({ pool, port, address, seed, segments, onRefused, tell })
+      this.#sender = new Sender({ pool, port, place, seed, segments, onRefused, tell })
     } catch (error) {
       for (const opened of [fd, prober]) if (opened >= 0) close(opened)
       pool.counters.releasePort(this.port)
@@ -262,7 +270,9 @@ export class SocketUnderlay implements Underlay, DatagramChannel {
   }
 
   #askPath({ address, udpPort }: UnderlayPeer): number {
-    return pathMtu(this.#prober, address, udpPort) || UNKNOWN_PATH_BYTES
+    const knownBytes = pathMtu(this.#prober, address, udpPort)
+    const mostBytes = this.#mtuBytes ?? (knownBytes || UNKNOWN_PATH_BYTES)
+    return knownBytes === 0 ? mostBytes : Math.min(knownBytes, mostBytes)
   }
 
   #checkPaths(): void {
