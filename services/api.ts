@@ -10,6 +10,7 @@
  *   GET  /v1/services           POST /v1/services/drain { service, backend }
  *   GET  /v1/conntrack?...      POST /v1/conntrack/delete?...        (filters: api_outside.ts)
  *   GET  /v1/conntrack/events?  connections as they come and go, one a line -> until hung up
+ *   GET  /v1/members            POST /v1/event { name, payload }, /v1/keys { operation, key }
  *   POST /v1/trace              a described packet            -> its steps and ends
  *   POST /v1/apply              { file, text, dryRun }        -> the steps
  *   GET  /v1/capture?device=&filter=&snaplen=&count=          -> pcapng, until hung up
@@ -26,6 +27,7 @@
 import { chmodSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type ErrorCode, StackError } from '../stack/errors.ts'
+import { GOSSIP_HANDLERS } from './api_gossip.ts'
 import { OUTSIDE_HANDLERS } from './api_outside.ts'
 import { OVERLAY_HANDLERS } from './api_overlay.ts'
 import { type Streamer, streamCapture, streamEvents, streamFlows } from './api_streams.ts'
@@ -38,6 +40,7 @@ import {
 } from './api_types.ts'
 import type { Controller } from './controller.ts'
 import type { Events } from './events.ts'
+import type { GossipControl } from './gossip_control.ts'
 import { claimPath, inUse } from './sockets.ts'
 import { parseTraceRequest } from './trace_request.ts'
 
@@ -49,6 +52,7 @@ const CONNECTIONS_MAX = 128
 export interface Served {
   readonly controller: Controller
   readonly events: Events
+  readonly gossip: GossipControl
   /** Bring the clock up to date, so that ages are true: nothing may have moved for hours. */
   refresh(): void
   info(): DaemonInfo
@@ -84,6 +88,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   'POST /v1/apply': (served, _, body) => served.apply(parseApplyRequest(body)),
   ...OUTSIDE_HANDLERS,
   ...OVERLAY_HANDLERS,
+  ...GOSSIP_HANDLERS,
 }
 
 const STREAMERS: Readonly<Record<string, Streamer>> = {

@@ -26,6 +26,7 @@ import { readConfigText, toConfig } from './config_file.ts'
 import { type ApplyReport, Controller } from './controller.ts'
 import type { DnsHost } from './dns/host.ts'
 import type { Events } from './events.ts'
+import { GossipControl } from './gossip_control.ts'
 import type { Links } from './links.ts'
 import type { Log } from './log.ts'
 import { packageVersion } from './version.ts'
@@ -61,6 +62,7 @@ export interface DaemonOptions {
 export class Daemon implements Served {
   readonly controller: Controller
   readonly events: Events
+  readonly gossip: GossipControl
   readonly #options: DaemonOptions
   readonly #api: ApiServer
   readonly #startedAt = new Date()
@@ -68,6 +70,7 @@ export class Daemon implements Served {
   #listening: Promise<void> = Promise.resolve()
   /** Applies that have not ended. */
   #applying = 0
+  #following: Promise<void> = Promise.resolve()
   #closed: Promise<void> | undefined
 
   constructor(options: DaemonOptions) {
@@ -85,6 +88,8 @@ export class Daemon implements Served {
       ...limits,
       ...(onDevice && { onDevice }),
     })
+    const { overlays } = this.controller.node.context
+    this.gossip = new GossipControl({ clock, random, log, overlays, file: options.file })
     this.#api = new ApiServer(this)
   }
 
@@ -147,10 +152,21 @@ export class Daemon implements Served {
     }
     this.#applying++
     try {
-      return await this.controller.apply(config)
+      const report = await this.controller.apply(config)
+      await this.#follow(config)
+      return report
     } finally {
       this.#applying--
     }
+  }
+
+  /** Gossip, one configuration after the other. */
+  #follow({ node }: Config): Promise<void> {
+    const done = this.#following.then(async () => {
+      if (this.#closed === undefined) await this.gossip.apply(node)
+    })
+    this.#following = done.catch(() => {})
+    return done
   }
 
   #refuseIfStopping(): void {
@@ -172,6 +188,8 @@ export class Daemon implements Served {
     await Promise.allSettled([this.#listening])
     const failures: unknown[] = []
     const attempts = [
+      // Others stop sending here first.
+      () => this.#following.then(() => this.gossip.close()),
       () => this.controller.close(),
       () => this.#api.close(),
       () => this.#options.runtime.close(),
