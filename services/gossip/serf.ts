@@ -23,7 +23,13 @@ import { StackError } from '../../stack/errors.ts'
 import type { Random } from '../../stack/random.ts'
 import type { Log } from '../log.ts'
 import { BroadcastQueue } from './broadcasts.ts'
-import type { Cluster, ClusterListener, Member, MemberEvent } from './cluster.ts'
+import {
+  type Cluster,
+  type ClusterListener,
+  type Member,
+  type MemberEvent,
+  OWN_TAG,
+} from './cluster.ts'
 import type { Destination } from './datagrams.ts'
 import type { Keyring } from './keyring.ts'
 import { LamportClock } from './lamport.ts'
@@ -46,9 +52,6 @@ import {
 import { type Question, SerfQueries } from './serf_queries.ts'
 import type { Transport } from './transport.ts'
 import { EVENT_BYTES_MAX, UserEvents } from './user_events.ts'
-
-/** Members that have it understand what {@link Serf.send} sends. */
-const OWN_TAG = 'tapline'
 
 /**
  * Between the intent to leave and the leave. serf's agents handle what comes together in the

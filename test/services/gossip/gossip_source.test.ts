@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { KEEP_DEAD_MS } from '../../../services/gossip/nodes.ts'
 import { TOMBSTONE_MS } from '../../../services/gossip/replica.ts'
 import { NOTICE_MS } from './instant_cluster.ts'
-import { endpoint, GossipLab, type LabNode, type Told } from './lab.ts'
+import { endpoint, GossipLab, type LabNode, type Told } from './tables_lab.ts'
 
 const VNI = 7
 
