@@ -13,6 +13,7 @@
  */
 import type { Cluster, ClusterListener, Member } from '../../services/gossip/cluster.ts'
 import { GossipSource } from '../../services/gossip/gossip_source.ts'
+import { Joiner } from '../../services/gossip/joiner.ts'
 import { MemoryNetwork, type MemoryTransport } from '../../services/gossip/memory_transport.ts'
 import { Serf } from '../../services/gossip/serf.ts'
 import type { Log } from '../../services/log.ts'
@@ -115,6 +116,7 @@ export interface WorldNode {
   readonly number: number
   readonly vtep: Address
   readonly transport: MemoryTransport
+  readonly joiner: Joiner
   readonly serf: Serf
   readonly meter: Meter
   readonly source: GossipSource
@@ -165,13 +167,13 @@ export class GossipWorld {
     const others = [...this.nodes.values()]
     const mirrors = new Map<number, Mirror>()
     const own = new Map<number, Mirror>()
-    const node = { name, number, vtep, transport, serf, meter, source, mirrors, own }
-    this.nodes.set(name, node)
     serf.start()
-    if (others.length > 0) {
-      const first = others[this.random.below(others.length)]!
-      void serf.join([{ address: first.vtep, port: GOSSIP_PORT }])
-    }
+    const first = others[this.random.below(Math.max(1, others.length))]
+    const list = first === undefined ? [] : [{ address: first.vtep, port: GOSSIP_PORT }]
+    const joiner = new Joiner({ clock, random, log: QUIET, serf, list: async () => list })
+    void joiner.start()
+    const node = { name, number, vtep, transport, joiner, serf, meter, source, mirrors, own }
+    this.nodes.set(name, node)
     for (const vni of vnis) this.join(node, vni)
     return node
   }
@@ -199,8 +201,7 @@ export class GossipWorld {
   /** As by SIGKILL: its endpoints are gone once the others take it for dead. */
   kill(node: WorldNode): void {
     void node.transport.close()
-    node.serf.close()
-    void node.source.close()
+    shut(node)
     this.nodes.delete(node.name)
     for (const [vni, own] of node.own) {
       for (const lo of own.endpoints.keys()) this.truth.get(vni)!.removeEndpoint(vni, macOf(lo))
@@ -297,13 +298,18 @@ export class GossipWorld {
   }
 
   close(): void {
-    for (const { source, serf, transport } of this.nodes.values()) {
-      void source.close()
-      serf.close()
-      void transport.close()
+    for (const node of this.nodes.values()) {
+      shut(node)
+      void node.transport.close()
     }
     this.nodes.clear()
   }
+}
+
+function shut({ source, joiner, serf }: WorldNode): void {
+  void source.close()
+  joiner.close()
+  serf.close()
 }
 
 function macOf(number: number): Mac {
