@@ -141,6 +141,9 @@ export class GossipWorld {
   readonly nodes: Map<string, WorldNode> = new Map()
   /** All endpoints that there are, by network. */
   readonly truth: Map<number, Mirror> = new Map()
+  /** What nodes sent that are no more. */
+  #sent: Traffic = { messages: 0, bytes: 0, tableMessages: 0, tableBytes: 0 }
+  #number = 0
   #boot = 1_800_000_000_000
   #events = 0
 
@@ -151,6 +154,11 @@ export class GossipWorld {
       random: this.random,
       faults: { delayMs: 0.5, jitterMs: 1 },
     })
+  }
+
+  /** Of an endpoint that is not there yet. */
+  freshNumber(): number {
+    return ++this.#number
   }
 
   /** A node that takes part in these networks, and joins the cluster by way of others. */
@@ -202,6 +210,7 @@ export class GossipWorld {
   kill(node: WorldNode): void {
     void node.transport.close()
     shut(node)
+    this.#sent = sumTraffic(this.#sent, node)
     this.nodes.delete(node.name)
     for (const [vni, own] of node.own) {
       for (const lo of own.endpoints.keys()) this.truth.get(vni)!.removeEndpoint(vni, macOf(lo))
@@ -286,15 +295,7 @@ export class GossipWorld {
 
   /** Of all nodes together. */
   traffic(): Traffic {
-    const sum = { messages: 0, bytes: 0, tableMessages: 0, tableBytes: 0 }
-    for (const { transport, meter } of this.nodes.values()) {
-      const { datagramsOut, datagramBytesOut, streamsOut, streamBytesOut } = transport.counters
-      sum.messages += datagramsOut + streamsOut
-      sum.bytes += datagramBytesOut + streamBytesOut
-      sum.tableMessages += meter.messages
-      sum.tableBytes += meter.bytes
-    }
-    return sum
+    return [...this.nodes.values()].reduce(sumTraffic, this.#sent)
   }
 
   close(): void {
@@ -303,6 +304,16 @@ export class GossipWorld {
       void node.transport.close()
     }
     this.nodes.clear()
+  }
+}
+
+function sumTraffic(sum: Traffic, { transport, meter }: WorldNode): Traffic {
+  const { datagramsOut, datagramBytesOut, streamsOut, streamBytesOut } = transport.counters
+  return {
+    messages: sum.messages + datagramsOut + streamsOut,
+    bytes: sum.bytes + datagramBytesOut + streamBytesOut,
+    tableMessages: sum.tableMessages + meter.messages,
+    tableBytes: sum.tableBytes + meter.bytes,
   }
 }
 

@@ -35,7 +35,7 @@ async function churn(world: GossipWorld, ms: number): Promise<void> {
       world.withdraw(node, vni, number)
       const target = nodes.find((other) => other !== node && other.own.has(vni))
       if (target !== undefined && random.chance(40)) world.announce(target, vni, number)
-    } else world.announce(node, vni, 100_000 + random.below(1_000_000))
+    } else world.announce(node, vni, world.freshNumber())
     await world.run(random.below(60))
   }
 }
@@ -46,10 +46,9 @@ describe('gossip', { timeout: 600_000 }, () => {
     async (seed) => {
       const world = new GossipWorld(seed)
       await world.startMany(24, 20, vnisOf)
-      let number = 0
       for (const node of world.nodes.values()) {
         for (const vni of node.own.keys()) {
-          for (let i = 0; i < 10; i++) world.announce(node, vni, ++number)
+          for (let i = 0; i < 10; i++) world.announce(node, vni, world.freshNumber())
         }
       }
       await expectAgreement(world, 60_000, 'after joining')
@@ -73,7 +72,7 @@ describe('gossip', { timeout: 600_000 }, () => {
       await churn(world, 5000)
       // One comes back under its name and address, before the others believe that it is dead.
       const again = world.start(dead[0]!.number, vnisOf(dead[0]!.number))
-      for (const vni of again.own.keys()) world.announce(again, vni, ++number)
+      for (const vni of again.own.keys()) world.announce(again, vni, world.freshNumber())
       await expectAgreement(world, 180_000, 'after deaths and a restart')
       expect(world.differences()).toEqual([])
       expect([...world.nodes.values()].map(strangeness)).toEqual(all.slice(2).map(() => [0, 0]))
@@ -89,7 +88,7 @@ describe('gossip', { timeout: 600_000 }, () => {
       const world = new GossipWorld(7)
       world.network.faults = { ...world.network.faults, lossPct: 10 }
       await world.startMany(10, 10, () => [5])
-      for (const node of world.nodes.values()) world.announce(node, 5, node.number)
+      for (const node of world.nodes.values()) world.announce(node, 5, world.freshNumber())
       await churn(world, 5000)
       runs.push(JSON.stringify([world.traffic(), world.truth.get(5)!.hash, world.isAgreed()]))
       world.close()
