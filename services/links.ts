@@ -121,8 +121,9 @@ export interface Links {
   /** Lead the host's traffic to a TAP. Left out: there is no host. @throws StackError. */
   openHost?(request: HostRequest): Promise<HostSide>
   /**
-   * A UDP socket of the host's for tunnels; whoever asked closes it. Left out: this kind of links
-   * has no host, and no overlay networks. @throws StackError.
+   * A UDP socket of the host's for tunnels; whoever asked closes it, before the links. Left out:
+   * this kind of links has no host, and no overlay networks. @throws StackError: `exists` if the
+   * port is taken.
    */
   openUnderlay?(request: UnderlayRequest): Underlay
   /** Remove the sandbox, if `prepare` made it. Idempotent. */

@@ -74,6 +74,9 @@ const LIST = [
   ['dns-malformed', 'To the name service, but no query that it could even refuse.'],
   ['group-no-member', 'To a multicast group that nobody here asked for (IGMP and MLD snooping).'],
   ['group-malformed', 'An IGMP or MLD message that is cut short, broken, or from elsewhere.'],
+  ['underlay-mtu', 'Too big for the path to the other tunnel end (lower the MTU of the network).'],
+  ['underlay-unreachable', 'The host has no way to the other tunnel end, or refuses to send.'],
+  ['underlay-truncated', 'A datagram that was larger than any a tunnel may carry.'],
 ] as const
 
 export type DropName = (typeof LIST)[number][0]

@@ -28,6 +28,7 @@ import * as eth from '../eth/frame.ts'
 import { isMacAt, type Mac } from '../eth/mac.ts'
 import { NOT_HEARD } from '../flow_notes.ts'
 import { type Output, type Packet, type Pool, pull, push } from '../packet.ts'
+import * as udp from '../udp/header.ts'
 import type { Underlay } from '../udp/underlay.ts'
 import * as ecn from './ecn.ts'
 import { mayLeave, type SharedGateway } from './gateway.ts'
@@ -278,6 +279,11 @@ export class Tunnel {
     const inner = ecn.innerTos(mem, packet.head, packet.len)
     push(packet, vxlan.HEADER_BYTES)
     vxlan.putHeader(mem, packet.head, this.vni)
+    const frame = packet.head + vxlan.HEADER_BYTES
+    if (this.#underlay.leavesOpen(number, packet, frame)) {
+      const kind = packet.csumOffset === udp.CHECKSUM ? vxlan.Remote.Udp : 0
+      vxlan.putRemoteChecksum(mem, packet.head, kind | ((packet.csumStart - frame) >> 1))
+    }
     this.#underlay.send(packet, number, vxlan.HEADER_BYTES, ecn.outerTos(inner, this.#dscp))
   }
 
