@@ -8,6 +8,17 @@ import type { Device } from '../stack/device.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import type { Log } from './log.ts'
 
+/**
+ * Frames that the kernel queues towards us. TCP fills a receiver's window (some 6 MB) before it
+ * hears of loss: at 1,500 octets a frame that takes 4,096 places, as super-frames a quarter.
+ */
+const QUEUE_PLAIN = 4096
+const QUEUE_SUPER = 1000
+
+export function queueLength(superFrames: boolean): number {
+  return superFrames ? QUEUE_SUPER : QUEUE_PLAIN
+}
+
 export interface LinkRoute {
   readonly destination: Prefix
   readonly via: Address
@@ -31,6 +42,13 @@ export interface LinkRequest {
   readonly txQueueLen?: number
   /** False: plain frames of at most the MTU, checksums complete. */
   readonly offload: boolean
+  /**
+   * Left out: the interface is made in `netns`, configured and up. Else it is left under this name
+   * in the namespace of the process, without addresses and down, for somebody else to move to
+   * `netns` and to configure, as Docker does. It outlives us: one that is there already, here or
+   * there, is taken up again as it is.
+   */
+  readonly handOver?: string
 }
 
 /** An interface that is there already, and stays as it is. */
@@ -106,6 +124,11 @@ export interface Links {
   openSocket?(netns: string, family: 4 | 6): number
   /** Lead the host's traffic to a TAP. Left out: there is no host. @throws StackError. */
   openHost?(request: HostRequest): Promise<HostSide>
+  /**
+   * From now on, leave interfaces that were handed over where they are when they are detached:
+   * whoever takes them up again goes on. Left out: there are none.
+   */
+  leaveHandedOver?(): void
   /** Remove the sandbox, if `prepare` made it. Idempotent. */
   release(sandbox: { readonly name: string; readonly netns: string }): void
   /** Give everything back that is left. */

@@ -98,6 +98,7 @@ export class Network {
       addresses: endpoint.addresses,
       routes: endpoint.routes,
       offload: this.state.options.offload,
+      ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     })
     let edge: Edge | undefined
     try {

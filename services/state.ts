@@ -75,7 +75,8 @@ export interface SandboxState {
   readonly name: string
   /** As in {@link LinkRequest}; of a shared stack, its owner's; empty: the host's own. */
   readonly netns: string
-  readonly stack: 'own' | 'host' | 'shared'
+  /** `foreign`: somebody else makes and removes it. */
+  readonly stack: 'own' | 'host' | 'shared' | 'foreign'
 }
 
 export interface EndpointState {
@@ -97,6 +98,8 @@ export interface EndpointState {
   /** Its own and its network's; undefined: neither has one. */
   readonly policy: PolicySpec | undefined
   readonly rate: RatesConfig
+  /** As in {@link LinkRequest}. */
+  readonly handOver?: string
 }
 
 export interface RouteState {

@@ -27,15 +27,16 @@ import {
 } from '../stack/native/netns.ts'
 import { tcpSocket } from '../stack/native/tcp_socket.ts'
 import type { Pool } from '../stack/packet.ts'
+import { HandedOver } from './handed_over.ts'
 import { HostGateway } from './host/gateway.ts'
-import type { BorrowRequest, HostRequest, HostSide, LinkRequest, Links } from './links.ts'
-
-/**
- * Frames that the kernel queues towards us. TCP fills a receiver's window (some 6 MB) before it
- * hears of loss: at 1,500 octets a frame that takes 4,096 places, as super-frames a quarter.
- */
-const QUEUE_PLAIN = 4096
-const QUEUE_SUPER = 1000
+import {
+  type BorrowRequest,
+  type HostRequest,
+  type HostSide,
+  type LinkRequest,
+  type Links,
+  queueLength,
+} from './links.ts'
 
 interface Place {
   readonly netns: string
@@ -59,6 +60,7 @@ export class TapLinks implements Links {
   /** Where TAPs are born, and how many were. */
   readonly #nursery: Netns = anonymousNetns()
   #bornCount = 0
+  readonly #handedOver: HandedOver
   /** Namespaces that we made, by name. */
   readonly #made = new Set<string>()
 
@@ -67,6 +69,7 @@ export class TapLinks implements Links {
     this.#pool = pool
     this.#engine = engine
     this.#offload = offload
+    this.#handedOver = new HandedOver({ pool, engine, offload: offload.tso })
     this.describe = `tap (${engine.name})`
   }
 
@@ -79,6 +82,7 @@ export class TapLinks implements Links {
   }
 
   async attach(request: LinkRequest): Promise<Device> {
+    if (request.handOver !== undefined) return await this.#handedOver.open(request)
     const netns = new Netns(request.netns)
     let tap: VnetDevice | undefined
     try {
@@ -147,7 +151,12 @@ export class TapLinks implements Links {
     return device
   }
 
+  leaveHandedOver(): void {
+    this.#handedOver.leave()
+  }
+
   detach(device: Device): void {
+    if (this.#handedOver.close(device)) return
     const place = this.#attached.get(device)
     if (place !== undefined) this.#closed.add(key(place))
     this.#attached.delete(device)
@@ -169,6 +178,7 @@ export class TapLinks implements Links {
 
   close(): void {
     for (const device of [...this.#attached.keys()]) this.detach(device)
+    this.#handedOver.closeAll()
     for (const netns of [...this.#made]) this.release({ name: netns, netns })
     this.#nursery.close()
   }
@@ -197,7 +207,7 @@ function configure(netlink: Netlink, request: LinkRequest, superFrames: boolean)
   const link = netlink.link(interfaceName)
   if (link === undefined) throw new StackError('not-found', `no interface ${interfaceName}`)
   const { index } = link
-  const txQueueLen = request.txQueueLen ?? (superFrames ? QUEUE_SUPER : QUEUE_PLAIN)
+  const txQueueLen = request.txQueueLen ?? queueLength(superFrames)
   setIpv6(
     interfaceName,
     addresses.some(({ address }) => address.family === 6),

@@ -10,6 +10,7 @@ import { addCapture } from './capture.ts'
 import { examples, report } from './command.ts'
 import { addConntrack } from './conntrack.ts'
 import { addDemo } from './demo.ts'
+import { addDocker } from './docker.ts'
 import { addEvents } from './events.ts'
 import { addPorts } from './ports.ts'
 import { addServices } from './services.ts'
@@ -51,5 +52,6 @@ Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
   for (const add of [addPorts, addServices, addConntrack, addEvents, addDemo, addBench]) {
     add(program)
   }
+  addDocker(program)
   return program
 }

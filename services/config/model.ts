@@ -186,6 +186,8 @@ export interface EndpointConfig {
   /** Asked before its network's; undefined: none. */
   readonly policy: PolicyConfig | undefined
   readonly rate: RatesConfig
+  /** Left out: we make the interface. Else somebody else finishes it; see {@link LinkRequest}. */
+  readonly handOver?: string
 }
 
 /** What endpoints may send (egress) and be sent (ingress). The first rule that fits decides. */
