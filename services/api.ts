@@ -10,6 +10,7 @@
  *   GET  /v1/services           POST /v1/services/drain { service, backend }
  *   GET  /v1/conntrack?...      POST /v1/conntrack/delete?...        (filters: api_outside.ts)
  *   GET  /v1/conntrack/events?  connections as they come and go, one a line -> until hung up
+ *   GET  /v1/attachments?...    POST /v1/attachments/...   (api_attachments.ts)
  *   POST /v1/trace              a described packet            -> its steps and ends
  *   POST /v1/apply              { file, text, dryRun }        -> the steps
  *   GET  /v1/capture?device=&filter=&snaplen=&count=          -> pcapng, until hung up
@@ -26,6 +27,7 @@
 import { chmodSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type ErrorCode, StackError } from '../stack/errors.ts'
+import { ATTACHMENT_HANDLERS } from './api_attachments.ts'
 import { OUTSIDE_HANDLERS } from './api_outside.ts'
 import { type Streamer, streamCapture, streamEvents, streamFlows } from './api_streams.ts'
 import {
@@ -35,6 +37,7 @@ import {
   ConfigFaults,
   type DaemonInfo,
 } from './api_types.ts'
+import type { Attachments } from './attachments.ts'
 import type { Controller } from './controller.ts'
 import type { Events } from './events.ts'
 import { claimPath, inUse } from './sockets.ts'
@@ -48,6 +51,8 @@ const CONNECTIONS_MAX = 128
 export interface Served {
   readonly controller: Controller
   readonly events: Events
+  /** Left out: it takes none. */
+  readonly attachments?: Attachments
   /** Bring the clock up to date, so that ages are true: nothing may have moved for hours. */
   refresh(): void
   info(): DaemonInfo
@@ -82,6 +87,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   'POST /v1/trace': ({ controller }, _, body) => controller.trace(parseTraceRequest(body)),
   'POST /v1/apply': (served, _, body) => served.apply(parseApplyRequest(body)),
   ...OUTSIDE_HANDLERS,
+  ...ATTACHMENT_HANDLERS,
 }
 
 const STREAMERS: Readonly<Record<string, Streamer>> = {

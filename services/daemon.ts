@@ -20,6 +20,7 @@ import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
 import { ApiServer, type Served } from './api.ts'
 import { type ApplyAnswer, type ApplyRequest, ConfigFaults, type DaemonInfo } from './api_types.ts'
+import { Attachments } from './attachments.ts'
 import type { NodeLimits } from './build_node.ts'
 import type { Config } from './config/model.ts'
 import { readConfigText, toConfig } from './config_file.ts'
@@ -58,6 +59,7 @@ export interface DaemonOptions {
 export class Daemon implements Served {
   readonly controller: Controller
   readonly events: Events
+  readonly attachments: Attachments
   readonly #options: DaemonOptions
   readonly #api: ApiServer
   readonly #startedAt = new Date()
@@ -81,6 +83,7 @@ export class Daemon implements Served {
       ...limits,
       ...(onDevice && { onDevice }),
     })
+    this.attachments = new Attachments(this.controller)
     this.#api = new ApiServer(this)
   }
 
@@ -120,7 +123,7 @@ export class Daemon implements Served {
       const message = `this daemon is "${name}", and ${file} is for "${config.name}"`
       throw new StackError('bad-argument', message)
     }
-    if (dryRun) return { steps: this.controller.preview(config) }
+    if (dryRun) return { steps: this.controller.preview(this.attachments.merged(config)) }
     return this.#apply(config)
   }
 
@@ -143,7 +146,7 @@ export class Daemon implements Served {
     }
     this.#applying++
     try {
-      return await this.controller.apply(config)
+      return await this.controller.apply(() => this.attachments.merged(config))
     } finally {
       this.#applying--
     }

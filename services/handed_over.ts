@@ -27,8 +27,7 @@ import { withNetlink } from '../stack/native/netlink.ts'
 import { inNetns, netnsExists } from '../stack/native/netns.ts'
 import { openTap, setPersistent } from '../stack/native/tun.ts'
 import type { Pool } from '../stack/packet.ts'
-import { type LinkRequest, queueLength } from './links.ts'
-import type { Log } from './log.ts'
+import { type HandedOverLinks, type LinkRequest, queueLength } from './links.ts'
 
 /** Aliases of ours begin like this. */
 const ALIAS = 'tapline '
@@ -50,7 +49,7 @@ export interface HandedOverOptions {
   readonly offload: boolean
 }
 
-export class HandedOver {
+export class HandedOver implements HandedOverLinks {
   readonly #options: HandedOverOptions
   readonly #devices = new Set<VnetDevice>()
   #leave = false
@@ -62,14 +61,38 @@ export class HandedOver {
   /** Make one, or take up the one that is there. @throws StackError, and leaves nothing new. */
   async open(request: LinkRequest): Promise<VnetDevice> {
     const name = request.handOver!
-    const found = findHandedOver(name, request.netns)
+    const found = find(name, request.netns)
     const tap = found === undefined ? this.#make(request, name) : await this.#reopen(request, found)
     this.#devices.add(tap)
     tap.start()
     return tap
   }
 
-  /** From now on, leave them where they are when they are closed. */
+  isThere(name: string, netns: string): boolean {
+    try {
+      return find(name, netns) !== undefined
+    } catch {
+      // What is left of a namespace that is gone is a file that is none.
+      return false
+    }
+  }
+
+  removeUnclaimed(isOurs: (name: string) => boolean): string[] {
+    const all = withNetlink((netlink) => netlink.links())
+    const left = all.filter(({ name, alias }) => alias === `${ALIAS}${name}` && isOurs(name))
+    return left.flatMap(({ name }) => {
+      try {
+        const { fd } = openTap(name, false)
+        setPersistent(fd, false)
+        close(fd)
+        return [name]
+      } catch {
+        // Another process of ours has it.
+        return []
+      }
+    })
+  }
+
   leave(): void {
     this.#leave = true
   }
@@ -138,7 +161,7 @@ export class HandedOver {
 }
 
 /** Where the TAP is that was handed over under this name, if it is anywhere. */
-export function findHandedOver(name: string, netns: string): Found | undefined {
+function find(name: string, netns: string): Found | undefined {
   const alias = `${ALIAS}${name}`
   const here = withNetlink((netlink) => netlink.link(name))
   if (here?.alias === alias) return { netns: undefined, interfaceName: name }
@@ -146,22 +169,4 @@ export function findHandedOver(name: string, netns: string): Found | undefined {
   const all = inNetns(netns, () => withNetlink((netlink) => netlink.links()))
   const there = all.find((link) => link.alias === alias)
   return there && { netns, interfaceName: there.name }
-}
-
-/**
- * Remove TAPs that were made here and never moved away, nor are in use: what a process left that
- * was killed at the wrong moment. `isOurs`: which names to look at.
- */
-export function removeUnclaimed(isOurs: (name: string) => boolean, log: Log): void {
-  for (const { name, alias } of withNetlink((netlink) => netlink.links())) {
-    if (alias !== `${ALIAS}${name}` || !isOurs(name)) continue
-    try {
-      const { fd } = openTap(name, false)
-      setPersistent(fd, false)
-      close(fd)
-      log.info({ interface: name }, 'removed an interface that nobody claims')
-    } catch (error) {
-      log.warn({ interface: name, err: error }, 'an interface that nobody claims was left')
-    }
-  }
 }

@@ -106,6 +106,16 @@ export interface HostSide {
   close(): Promise<void>
 }
 
+/** Interfaces that are handed over, and outlive us; see handed_over.ts. */
+export interface HandedOverLinks {
+  /** True if it is there to be taken up again, wherever it is by now. */
+  isThere(name: string, netns: string): boolean
+  /** From now on, leave them where they are when they are detached. */
+  leave(): void
+  /** Remove those that were never moved away, nor are in use: their names. */
+  removeUnclaimed(isOurs: (name: string) => boolean): string[]
+}
+
 export interface Links {
   /** `tap` or `memory`, and the engine in use, for people: `tap (io_uring)`. */
   readonly describe: string
@@ -124,11 +134,8 @@ export interface Links {
   openSocket?(netns: string, family: 4 | 6): number
   /** Lead the host's traffic to a TAP. Left out: there is no host. @throws StackError. */
   openHost?(request: HostRequest): Promise<HostSide>
-  /**
-   * From now on, leave interfaces that were handed over where they are when they are detached:
-   * whoever takes them up again goes on. Left out: there are none.
-   */
-  leaveHandedOver?(): void
+  /** Left out: no interface outlives us. */
+  readonly handedOver?: HandedOverLinks
   /** Remove the sandbox, if `prepare` made it. Idempotent. */
   release(sandbox: { readonly name: string; readonly netns: string }): void
   /** Give everything back that is left. */

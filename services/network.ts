@@ -212,7 +212,7 @@ export class Network {
         next: this.#gateway.input,
       }),
       internal,
-      ...(hasIpv6(this.state) ? { advertise: {} } : {}),
+      ...(hasIpv6(this.state) && this.state.advertise !== false ? { advertise: {} } : {}),
     })
   }
 

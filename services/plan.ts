@@ -175,6 +175,7 @@ class NetworkPool {
       subnets: this.#gateways,
       gatewayMac: first && this.#macs.derive(first),
       options: config.options,
+      ...(config.advertise !== undefined && { advertise: config.advertise }),
     }
   }
 

@@ -64,6 +64,8 @@ export interface NetworkState {
   /** Undefined: the driver has no gateway. */
   readonly gatewayMac: Mac | undefined
   readonly options: NetworkOptions
+  /** As in {@link NetworkConfig}. */
+  readonly advertise?: boolean
 }
 
 export interface SubnetState {

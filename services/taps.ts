@@ -60,7 +60,7 @@ export class TapLinks implements Links {
   /** Where TAPs are born, and how many were. */
   readonly #nursery: Netns = anonymousNetns()
   #bornCount = 0
-  readonly #handedOver: HandedOver
+  readonly handedOver: HandedOver
   /** Namespaces that we made, by name. */
   readonly #made = new Set<string>()
 
@@ -69,7 +69,7 @@ export class TapLinks implements Links {
     this.#pool = pool
     this.#engine = engine
     this.#offload = offload
-    this.#handedOver = new HandedOver({ pool, engine, offload: offload.tso })
+    this.handedOver = new HandedOver({ pool, engine, offload: offload.tso })
     this.describe = `tap (${engine.name})`
   }
 
@@ -82,7 +82,7 @@ export class TapLinks implements Links {
   }
 
   async attach(request: LinkRequest): Promise<Device> {
-    if (request.handOver !== undefined) return await this.#handedOver.open(request)
+    if (request.handOver !== undefined) return await this.handedOver.open(request)
     const netns = new Netns(request.netns)
     let tap: VnetDevice | undefined
     try {
@@ -151,12 +151,8 @@ export class TapLinks implements Links {
     return device
   }
 
-  leaveHandedOver(): void {
-    this.#handedOver.leave()
-  }
-
   detach(device: Device): void {
-    if (this.#handedOver.close(device)) return
+    if (this.handedOver.close(device)) return
     const place = this.#attached.get(device)
     if (place !== undefined) this.#closed.add(key(place))
     this.#attached.delete(device)
@@ -178,7 +174,7 @@ export class TapLinks implements Links {
 
   close(): void {
     for (const device of [...this.#attached.keys()]) this.detach(device)
-    this.#handedOver.closeAll()
+    this.handedOver.closeAll()
     for (const netns of [...this.#made]) this.release({ name: netns, netns })
     this.#nursery.close()
   }

@@ -7,6 +7,7 @@ import { packageVersion } from '../version.ts'
 import { addApply, addCheck } from './apply.ts'
 import { addBench } from './bench.ts'
 import { addCapture } from './capture.ts'
+import { addCni } from './cni.ts'
 import { examples, report } from './command.ts'
 import { addConntrack } from './conntrack.ts'
 import { addDemo } from './demo.ts'
@@ -52,6 +53,7 @@ Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
   for (const add of [addPorts, addServices, addConntrack, addEvents, addDemo, addBench]) {
     add(program)
   }
+  addCni(program)
   addDocker(program)
   return program
 }

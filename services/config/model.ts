@@ -127,6 +127,8 @@ export interface NetworkConfig {
   readonly options: NetworkOptions
   /** Of all its endpoints, after their own; undefined: none. */
   readonly policy: PolicyConfig | undefined
+  /** Left out: true. False: no router advertisements, as sandboxes are told their router. */
+  readonly advertise?: boolean
 }
 
 export interface SubnetConfig {

@@ -16,11 +16,11 @@ import type { NodeLimits } from '../build_node.ts'
 import { Controller } from '../controller.ts'
 import type { DaemonRuntime } from '../daemon.ts'
 import type { Events } from '../events.ts'
-import { removeUnclaimed } from '../handed_over.ts'
 import type { Log } from '../log.ts'
 import { packageVersion } from '../version.ts'
 import { Desired, type DesiredOptions, isLinkName, linkName } from './desired.ts'
 import { DockerDriver } from './driver.ts'
+import { acceptForwarded, refuseForwarded } from './forwarding.ts'
 import { RecordFile } from './record.ts'
 import { PluginServer } from './server.ts'
 
@@ -59,12 +59,13 @@ export class DockerDaemon implements Served {
     this.driver = new DockerDriver({
       controller: this.controller,
       desired: new Desired(options),
+      links,
       file: new RecordFile(statePath),
       log,
       refresh: () => this.refresh(),
     })
     this.#api = new ApiServer(this)
-    this.#plugin = new PluginServer({ driver: this.driver, log })
+    this.#plugin = new PluginServer({ driver: this.driver, log, onActivate: () => this.#accept() })
   }
 
   /** Take up what was there, and answer Docker. @throws StackError; close it in every case. */
@@ -78,10 +79,25 @@ export class DockerDaemon implements Served {
     await this.#api.listen(socketPath)
     await this.driver.restore()
     const claimed = new Set([...this.driver.record.endpoints.keys()].map(linkName))
-    removeUnclaimed((name) => isLinkName(name) && !claimed.has(name), log)
+    const isLeft = (name: string): boolean => isLinkName(name) && !claimed.has(name)
+    for (const name of this.#options.runtime.links.handedOver?.removeUnclaimed(isLeft) ?? []) {
+      log.info({ interface: name }, 'removed an interface that nobody claims')
+    }
     if (this.#closed !== undefined) throw new StackError('daemon', 'this daemon is stopping')
+    await this.#accept()
     await this.#plugin.listen(pluginPath)
     this.#state = 'ready'
+  }
+
+  /** Docker makes its rules before it asks for the first time after a start of its own. */
+  async #accept(): Promise<void> {
+    const { hostInterface } = this.controller.node.uplink ?? {}
+    if (hostInterface !== undefined) await acceptForwarded(hostInterface, this.#options.log)
+  }
+
+  async #refuse(): Promise<void> {
+    const { hostInterface } = this.controller.node.uplink ?? {}
+    if (hostInterface !== undefined) await refuseForwarded(hostInterface)
   }
 
   refresh(): void {
@@ -121,7 +137,8 @@ export class DockerDaemon implements Served {
     const attempts = [
       () => this.#plugin.close(),
       () => this.driver.idle(),
-      () => runtime.links.leaveHandedOver?.(),
+      () => this.#refuse(),
+      () => runtime.links.handedOver?.leave(),
       () => this.controller.close(),
       () => this.#api.close(),
       () => runtime.close(),

@@ -85,8 +85,10 @@ export class Desired {
     if (known.every((one) => one !== undefined)) return known
     const entries = records.map((one) => [shortId(one.id), networkEntry(one)])
     const { networks } = this.#parse(Object.fromEntries(entries), {})
-    for (const [i, one] of records.entries()) this.#networks.set(one, networks[i]!)
-    return [...networks]
+    // Docker sets the routes itself, and fails where an advertisement was faster.
+    const silent = networks.map((one) => ({ ...one, advertise: false }))
+    for (const [i, one] of records.entries()) this.#networks.set(one, silent[i]!)
+    return silent
   }
 
   #sandbox(endpoint: EndpointRecord, record: DockerRecord): SandboxConfig {

@@ -17,8 +17,9 @@
 import { isDeepStrictEqual } from 'node:util'
 import { StackError } from '../../stack/errors.ts'
 import type { Controller } from '../controller.ts'
-import { findHandedOver } from '../handed_over.ts'
+import type { Links } from '../links.ts'
 import type { Log } from '../log.ts'
+import { endpointKey } from '../state.ts'
 import { type Desired, linkName, shortId } from './desired.ts'
 import * as ipam from './ipam.ts'
 import type * as messages from './messages.ts'
@@ -40,6 +41,7 @@ const WAITING_MAX = 4096
 export interface DriverOptions {
   readonly controller: Controller
   readonly desired: Desired
+  readonly links: Links
   readonly file: RecordFile
   readonly log: Log
   /** Called before each change: the clock may have stood still. */
@@ -68,7 +70,7 @@ export class DockerDriver {
    */
   restore(): Promise<void> {
     return this.#queue(async () => {
-      const { file, log } = this.#options
+      const { file, log, links } = this.#options
       const saved = file.load()
       const apart = [...saved.endpoints.values()].map(left)
       let record: DockerRecord = { ...saved, endpoints: new Map(apart.map((one) => [one.id, one])) }
@@ -77,7 +79,7 @@ export class DockerDriver {
         const { id, sandboxKey } = endpoint
         if (sandboxKey === undefined) continue
         const facts = { endpoint: shortId(id), network: shortId(endpoint.network) }
-        if (findHandedOver(linkName(id), sandboxKey) === undefined) {
+        if (links.handedOver?.isThere(linkName(id), sandboxKey) !== true) {
           log.warn(facts, 'an endpoint is taken as left: its interface is gone')
           continue
         }
@@ -216,11 +218,12 @@ export class DockerDriver {
 
   #change<T>(change: (record: DockerRecord) => ipam.Changed<T>): Promise<T> {
     return this.#queue(async () => {
-      const before = this.#record
+      const before = this.#withoutLost(this.#record)
       const { record, answer } = change(before)
-      if (record === before) return answer
+      if (record === this.#record) return answer
       // A call that only deals out addresses changes nothing of the node.
-      const same = record.networks === before.networks && record.endpoints === before.endpoints
+      const { networks, endpoints } = this.#record
+      const same = record.networks === networks && record.endpoints === endpoints
       if (!same) await this.#apply(record)
       try {
         await this.#options.file.save(record)
@@ -231,6 +234,20 @@ export class DockerDriver {
       this.#record = record
       return answer
     })
+  }
+
+  /** An interface that was lost died with its namespace, or by another hand: its endpoint left. */
+  #withoutLost(record: DockerRecord): DockerRecord {
+    const { lost } = this.#options.controller.node.state
+    let endpoints = record.endpoints
+    for (const endpoint of record.endpoints.values()) {
+      const { id, network, sandboxKey } = endpoint
+      const key = endpointKey({ sandbox: shortId(id), network: shortId(network) })
+      if (sandboxKey !== undefined && lost.has(key)) {
+        endpoints = withEntry(endpoints, id, left(endpoint))
+      }
+    }
+    return endpoints === record.endpoints ? record : { ...record, endpoints }
   }
 
   async #apply(record: DockerRecord): Promise<void> {

@@ -22,6 +22,8 @@ const BODY_BYTES_MAX = 4 << 20
 /** Docker keeps a few connections and opens more while many containers start at once. */
 const CONNECTIONS_MAX = 1024
 
+const ACTIVATE = '/Plugin.Activate'
+
 type Call = (driver: DockerDriver, body: unknown) => object | Promise<object>
 
 function call<T>(
@@ -35,7 +37,7 @@ function call<T>(
 const NOTED: Call = call(messages.anything, () => ({}))
 
 const CALLS: Readonly<Record<string, Call>> = {
-  '/Plugin.Activate': () => ({ Implements: ['NetworkDriver', 'IpamDriver'] }),
+  [ACTIVATE]: () => ({ Implements: ['NetworkDriver', 'IpamDriver'] }),
   '/NetworkDriver.GetCapabilities': () => ({
     Scope: 'local',
     ConnectivityScope: 'local',
@@ -73,15 +75,24 @@ const CALLS: Readonly<Record<string, Call>> = {
   '/IpamDriver.ReleaseAddress': call(messages.releaseAddress, (d, r) => d.releaseAddress(r)),
 }
 
+export interface PluginServerOptions {
+  readonly driver: DockerDriver
+  readonly log: Log
+  /** Docker has found the plugin: once each time that it starts. */
+  readonly onActivate: () => Promise<void>
+}
+
 export class PluginServer {
   readonly #driver: DockerDriver
   readonly #log: Log
+  readonly #onActivate: () => Promise<void>
   readonly #server: Server
   #path: string | undefined
 
-  constructor({ driver, log }: { readonly driver: DockerDriver; readonly log: Log }) {
+  constructor({ driver, log, onActivate }: PluginServerOptions) {
     this.#driver = driver
     this.#log = log
+    this.#onActivate = onActivate
     this.#server = createServer((request, response) => void this.#answer(request, response))
     this.#server.maxConnections = CONNECTIONS_MAX
     this.#server.requestTimeout = 30_000
@@ -123,6 +134,7 @@ export class PluginServer {
       const found = Object.hasOwn(CALLS, path) ? CALLS[path] : undefined
       if (found === undefined) return send(response, 404, { Err: `tapline has no ${path}` })
       if (request.method !== 'POST') return send(response, 405, { Err: `${path} takes POST` })
+      if (path === ACTIVATE) await this.#onActivate()
       send(response, 200, await found(this.#driver, await readBody(request)))
     } catch (error) {
       const { status, text } = explain(error)
