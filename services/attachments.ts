@@ -9,7 +9,9 @@
  * ```
  *
  * An attachment is one interface of one container, as CNI has it; here a sandbox with one endpoint.
- * Applying the file again keeps attachments; a file without the network of one is refused.
+ * Applying the file again keeps attachments; a file without the network of one is refused. One
+ * whose interface was lost, as its namespace ended, is no longer asked for, but listed until it is
+ * removed.
  */
 import {
   type Address,
@@ -87,6 +89,8 @@ export class Attachments {
   readonly #controller: Controller
   /** By {@link keyOf}. */
   readonly #held = new Map<string, Held>()
+  /** Sandboxes of those that were lost. */
+  readonly #lost = new Set<SandboxConfig>()
 
   constructor(controller: Controller) {
     this.#controller = controller
@@ -94,7 +98,9 @@ export class Attachments {
 
   /** A configuration with the attachments. @throws StackError `bad-config`: it lacks a network. */
   merged(config: Config): Config {
-    const sandboxes = [...this.#held.values()].map(({ sandbox }) => sandbox)
+    this.#noteLost()
+    const all = [...this.#held.values()].map(({ sandbox }) => sandbox)
+    const sandboxes = all.filter((sandbox) => !this.#lost.has(sandbox))
     for (const sandbox of sandboxes) {
       const { network } = sandbox.endpoints[0]!
       if (config.networks.some(({ name }) => name === network)) continue
@@ -116,7 +122,7 @@ export class Attachments {
         if (this.#held.has(key)) throw new StackError('exists', `${key} is attached already`)
         const sandbox = sandboxConfig(request, config, state)
         this.#held.set(key, { request, sandbox })
-        return { ...config, sandboxes: [...config.sandboxes, sandbox] }
+        return { ...config, sandboxes: [...this.#living(config), sandbox] }
       })
     } catch (error) {
       const { request: holder } = this.#held.get(key) ?? {}
@@ -134,8 +140,9 @@ export class Attachments {
     await this.#controller.amend((config) => {
       this.#held.delete(key)
       const { name } = held.sandbox
-      return { ...config, sandboxes: config.sandboxes.filter((one) => one.name !== name) }
+      return { ...config, sandboxes: this.#living(config).filter((one) => one.name !== name) }
     })
+    this.#lost.delete(held.sandbox)
     return true
   }
 
@@ -153,6 +160,22 @@ export class Attachments {
     return [...this.#held.values()]
       .filter(({ request }) => network === undefined || request.network === network)
       .map((held) => this.#describe(held))
+  }
+
+  /** Sandboxes without attachments that were lost. */
+  #living({ sandboxes }: Config): SandboxConfig[] {
+    this.#noteLost()
+    const names = new Set([...this.#lost].map(({ name }) => name))
+    return sandboxes.filter(({ name }) => !names.has(name))
+  }
+
+  #noteLost(): void {
+    const { lost } = this.#controller.node.state
+    for (const { request, sandbox } of this.#held.values()) {
+      if (lost.has(endpointKey({ sandbox: sandbox.name, network: request.network }))) {
+        this.#lost.add(sandbox)
+      }
+    }
   }
 
   #describe({ request, sandbox }: Held): Attachment {

@@ -2,7 +2,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ask, serve } from '../netns/ask.ts'
 import { hasTool } from '../netns/lab.ts'
-import { DockerLab, HOST4, HOST6, IMAGE, LAN4, LAN6 } from './docker_lab.ts'
+import { DockerLab, IMAGE } from './docker_lab.ts'
+import { HOST4, HOST6, LAN4, LAN6 } from './host_lab.ts'
 
 const tools = [
   hasTool('dockerd', 'docker.io'),
@@ -47,8 +48,8 @@ describe.runIf(tools)('docker', () => {
   it('gives containers addresses, a gateway and each other', async () => {
     const out = await lab.docker('exec', 'app', 'ping', '-c2', 'web')
     expect(out).toContain('2 packets received')
-    expect(await lab.ping('app', '10.77.0.1')).toBe(3)
-    expect(await lab.ping('app', 'fd77::1')).toBe(3)
+    expect(await lab.machine.ping('app', '10.77.0.1')).toBe(3)
+    expect(await lab.machine.ping('app', 'fd77::1')).toBe(3)
     expect(await ask(lab, 'app', '10.77.0.2', 80)).toBe('from 10.77.0.3')
     expect(await ask(lab, 'app', 'fd77::2', 80)).toBe('from fd77::3')
     expect(await lab.must('app', 'ip', 'route')).toContain('default via 10.77.0.1 dev eth0')
@@ -74,10 +75,10 @@ describe.runIf(tools)('docker', () => {
     expect(await lab.must('db', 'ip', 'route')).toContain('default via 10.78.0.254')
     await lab.docker('network', 'connect', '--ip', '10.78.0.30', 'back', 'app')
     expect(await lab.must('app', 'ip', '-br', 'addr')).toMatch(/eth1 .*10\.78\.0\.30/)
-    expect(await lab.ping('app', '10.78.0.20')).toBe(3)
+    expect(await lab.machine.ping('app', '10.78.0.20')).toBe(3)
     await lab.docker('network', 'disconnect', 'back', 'app')
     expect(await lab.must('app', 'ip', '-br', 'addr')).not.toContain('eth1')
-    expect(await lab.ping('app', '10.77.0.2')).toBe(3)
+    expect(await lab.machine.ping('app', '10.77.0.2')).toBe(3)
     await lab.docker('rm', '-f', 'db')
   })
 
@@ -88,10 +89,10 @@ describe.runIf(tools)('docker', () => {
     expect(await lab.must('in1', 'ip', 'route')).toBe(
       '10.79.0.0/24 dev eth0 proto kernel scope link src 10.79.0.2',
     )
-    expect(await lab.ping('in1', '10.79.0.3')).toBe(3)
+    expect(await lab.machine.ping('in1', '10.79.0.3')).toBe(3)
     await lab.must('in1', 'ip', 'route', 'add', 'default', 'via', '10.79.0.1')
     expect(await ask(lab, 'in1', LAN4, 9000)).not.toContain('from')
-    expect(await lab.ping('in1', '10.77.0.2')).toBe(0)
+    expect(await lab.machine.ping('in1', '10.77.0.2')).toBe(0)
     await lab.docker('rm', '-f', 'in1', 'in2')
     await lab.docker('network', 'rm', 'inner')
   })
@@ -129,10 +130,10 @@ describe.runIf(tools)('docker', () => {
     source.stdout!.on('data', (data: Buffer) => {
       out += data.toString()
     })
-    await lab.until(async () => out.includes('begun'))
+    await lab.machine.until(async () => out.includes('begun'))
     expect(await lab.stopTapline('SIGKILL')).toBe(null)
     await lab.startTapline()
-    await lab.until(async () => out.includes(`${bytes} `))
+    await lab.machine.until(async () => out.includes(`${bytes} `))
     // Once more in the gentle way: interfaces stay, and what the host was set to is put back.
     expect(await lab.stopTapline()).toBe(0)
     expect(await lab.must('host', 'nft', 'list', 'ruleset')).not.toContain('tapline')
@@ -147,7 +148,7 @@ describe.runIf(tools)('docker', () => {
     async () => {
       const names = Array.from({ length: 20 }, (_, i) => `many${i}`)
       await Promise.all(names.map((name) => lab.container(name, '--network', 'front')))
-      expect(await lab.ping('many19', '10.77.0.2')).toBe(3)
+      expect(await lab.machine.ping('many19', '10.77.0.2')).toBe(3)
       const addresses = await Promise.all(
         names.map((name) => lab.must(name, 'ip', '-4', '-br', 'addr', 'show', 'eth0')),
       )
@@ -165,7 +166,7 @@ describe.runIf(tools)('docker', () => {
     await lab.docker('start', 'web', 'app')
     await serve(lab, 'web', 80)
     expect(await ask(lab, 'lan', HOST4, 8080)).toBe(`from ${LAN4}`)
-    expect(await lab.ping('app', '10.77.0.1')).toBe(3)
+    expect(await lab.machine.ping('app', '10.77.0.1')).toBe(3)
     await lab.stopDocker('SIGKILL')
     await lab.startDocker()
     await lab.docker('start', 'web', 'app')

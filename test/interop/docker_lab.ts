@@ -1,97 +1,35 @@
-/**
- * A Docker host of its own: dockerd and tapline in a mount and a network namespace that end with
- * the lab, and a second machine, `lan`, on a cable to it. Programs of this machine run in the
- * namespaces of containers, so that the image needs nothing but a shell.
- */
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  symlinkSync,
-} from 'node:fs'
-import { tmpdir } from 'node:os'
+/** A Docker host: dockerd and tapline on a machine of their own, and what a user types there. */
+import { type ChildProcess, execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { setTimeout } from 'node:timers/promises'
-import { type Result, run } from '../netns/lab.ts'
+import type { Result } from '../netns/lab.ts'
+import { CLI, CONTAINERD, HostLab, stop } from './host_lab.ts'
 
-const CLI = join(import.meta.dirname, '../../dist/services/cli/main.js')
-const CONTAINERD = '/run/containerd/containerd.sock'
-const START_MS = 60_000
-const STOP_MS = 30_000
-
-export const HOST4 = '192.0.2.2'
-export const LAN4 = '192.0.2.1'
-export const HOST6 = '2001:db8:7::2'
-export const LAN6 = '2001:db8:7::1'
 export const IMAGE = 'lab:1'
 
 export class DockerLab {
-  readonly folder: string = mkdtempSync(join(tmpdir(), `tldocker${process.pid}-`))
-  log = ''
-  #host: ChildProcess | undefined
-  #lan: ChildProcess | undefined
-  #containerd: ChildProcess | undefined
+  readonly machine: HostLab = new HostLab((container) => this.#pid(container))
   #dockerd: ChildProcess | undefined
   #tapline: ChildProcess | undefined
-  readonly #children = new Set<ChildProcess>()
 
-  /** Namespaces, cable, dockerd with an image. */
+  /** The machine, with dockerd and an image. */
   async open(): Promise<void> {
-    const run = 'mount --make-rprivate / && mount -t tmpfs none /run && ip link set lo up'
-    this.#host = await holder(['-n', '-m'], run)
-    this.#lan = await holder(['-n'], 'ip link set lo up')
-    const host = async (line: string) => this.must('host', 'sh', '-ec', line)
-    await host(`ip link add eth0 type veth peer name eth0 netns ${this.#lan.pid}
-      ip addr add ${HOST4}/24 dev eth0; ip addr add ${HOST6}/64 dev eth0 nodad
-      ip link set eth0 up; ip route add default via ${LAN4}`)
-    await this.must(
-      'lan',
-      'sh',
-      '-ec',
-      `ip addr add ${LAN4}/24 dev eth0; ip addr add ${LAN6}/64 dev eth0 nodad
-      ip link set eth0 up`,
-    )
-    await this.#startContainerd()
+    await this.machine.open()
     await this.startDocker()
-    const root = join(this.folder, 'root')
-    mkdirSync(join(root, 'bin'), { recursive: true })
-    cpSync('/bin/busybox', join(root, 'bin/busybox'))
-    for (const name of ['sh', 'ping', 'sleep', 'ip', 'cat']) {
-      symlinkSync('busybox', join(root, 'bin', name))
-    }
-    await host(`tar -C ${root} -c . | docker import - ${IMAGE}`)
-  }
-
-  /** A command that runs in `host`, in `lan`, or in the network namespace of a container. */
-  at(place: string, command: readonly string[]): string[] {
-    if (place === 'host') return ['nsenter', `-t${this.#host!.pid}`, '-n', '-m', '--', ...command]
-    const pid = place === 'lan' ? this.#lan!.pid : this.#pid(place)
-    return ['nsenter', `-t${pid}`, '-n', '--', ...command]
+    const { root } = this.machine
+    await this.machine.must('host', 'sh', '-ec', `tar -C ${root} -c . | docker import - ${IMAGE}`)
   }
 
   exec(place: string, ...command: string[]): Promise<Result> {
-    return run(this.at(place, command))
+    return this.machine.exec(place, ...command)
   }
 
-  /** The output of a command that must succeed. */
-  async must(place: string, ...command: string[]): Promise<string> {
-    const { code, stdout, stderr } = await this.exec(place, ...command)
-    if (code !== 0) throw new Error(`${command.join(' ')}: ${code}\n${stdout}${stderr}`)
-    return stdout.trim()
+  must(place: string, ...command: string[]): Promise<string> {
+    return this.machine.must(place, ...command)
   }
 
-  /** Start a program; it ends with the lab. */
   spawn(place: string, ...command: string[]): ChildProcess {
-    const [program, ...args] = this.at(place, command)
-    const child = spawn(program!, args, { stdio: ['pipe', 'pipe', 'pipe'] })
-    this.#children.add(child)
-    return child
+    return this.machine.spawn(place, ...command)
   }
 
   docker(...args: string[]): Promise<string> {
@@ -103,30 +41,15 @@ export class DockerLab {
     return this.docker('run', '-d', '--name', name, ...args, IMAGE, 'sleep', '100000')
   }
 
-  /** Received, of three pings sent. */
-  async ping(place: string, to: string): Promise<number> {
-    const { stdout } = await this.exec(place, 'ping', '-n', '-c3', '-i0.2', '-W2', to)
-    return Number(/(\d+) received/.exec(stdout)?.[1] ?? 0)
-  }
-
-  /** On its own, so that it outlives dockerd, as it does on a host. */
-  async #startContainerd(): Promise<void> {
-    const root = join(this.folder, 'containerd')
-    const options = ['--root', root, '--state', '/run/containerd', '--address', CONTAINERD]
-    this.#containerd = this.spawn('host', 'containerd', '--config', '/dev/null', ...options)
-    const version = ['ctr', '--address', CONTAINERD, 'version']
-    await this.until(async () => (await this.exec('host', ...version)).code === 0)
-  }
-
   async startDocker(): Promise<void> {
-    const folders = [`--data-root=${join(this.folder, 'data')}`, '--exec-root=/run/docker']
+    const folders = [`--data-root=${join(this.machine.folder, 'data')}`, '--exec-root=/run/docker']
     const options = ['--pidfile=/run/docker.pid', `--containerd=${CONTAINERD}`]
     const command = ['dockerd', ...folders, '--storage-driver=vfs', ...options]
     this.#dockerd = this.spawn('host', ...command)
     this.#dockerd.stderr!.on('data', (data: Buffer) => {
-      this.log += data.toString()
+      this.machine.log += data.toString()
     })
-    await this.until(async () => (await this.exec('host', 'docker', 'version')).code === 0)
+    await this.machine.until(async () => (await this.exec('host', 'docker', 'version')).code === 0)
   }
 
   /** With SIGTERM, its containers end first. */
@@ -135,19 +58,19 @@ export class DockerLab {
   }
 
   async startTapline(...args: string[]): Promise<void> {
-    const state = join(this.folder, 'state.json')
+    const state = join(this.machine.folder, 'state.json')
     const command = [process.execPath, CLI, 'docker', '--state', state, ...args]
     const child = this.spawn('host', ...command)
     this.#tapline = child
     child.stderr!.on('data', (data: Buffer) => {
-      this.log += data.toString()
+      this.machine.log += data.toString()
     })
     let out = ''
     child.stdout!.on('data', (data: Buffer) => {
       out += data.toString()
     })
-    await this.until(async () => {
-      if (child.exitCode !== null) throw new Error(`tapline ended: ${this.log}`)
+    await this.machine.until(async () => {
+      if (child.exitCode !== null) throw new Error(`tapline ended: ${this.machine.log}`)
       return /^ready .*\n/m.test(out)
     })
   }
@@ -162,7 +85,7 @@ export class DockerLab {
 
   /** What tapline keeps. */
   state(): { networks: object[]; endpoints: object[]; pools: object[] } {
-    return JSON.parse(readFileSync(join(this.folder, 'state.json'), 'utf8'))
+    return JSON.parse(readFileSync(join(this.machine.folder, 'state.json'), 'utf8'))
   }
 
   /** Interfaces of ours on the host. */
@@ -174,80 +97,17 @@ export class DockerLab {
       .filter((name) => /^tl/.test(name))
   }
 
-  async until(holds: () => Promise<boolean>, limitMs: number = START_MS): Promise<void> {
-    const end = performance.now() + limitMs
-    while (!(await holds())) {
-      if (performance.now() > end) throw new Error(`not within ${limitMs} ms:\n${this.log}`)
-      await setTimeout(100)
-    }
-  }
-
   async close(): Promise<void> {
-    if (this.#host === undefined) return
     await this.exec('host', 'sh', '-c', 'docker ps -aq | xargs -r docker rm -f')
     await this.stopTapline()
     await this.stopDocker()
-    await stop(this.#containerd, 'SIGTERM')
-    for (const child of this.#children) child.kill('SIGKILL')
-    for (const pid of left(`/proc/${this.#host.pid}/ns/mnt`)) process.kill(pid, 'SIGKILL')
-    this.#host.kill('SIGKILL')
-    this.#lan?.kill('SIGKILL')
-    rmSync(this.folder, { recursive: true, force: true })
+    await this.machine.close()
   }
 
   #pid(container: string): string {
-    const [program, ...args] = this.at('host', [
+    const [program, ...args] = this.machine.at('host', [
       ...['docker', 'inspect', '-f', '{{.State.Pid}}', container],
     ])
     return execFileSync(program!, args, { encoding: 'utf8' }).trim()
   }
 }
-
-/** A process that holds new namespaces, after `script` has run there. */
-async function holder(kinds: readonly string[], script: string): Promise<ChildProcess> {
-  const line = `${script} && echo up && exec sleep 1000000`
-  const child = spawn('unshare', [...kinds, 'sh', '-c', line], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  await new Promise<void>((resolve, reject) => {
-    child.stdout!.once('data', () => resolve())
-    child.once('exit', (code) => reject(new Error(`no namespaces: ${code}`)))
-  })
-  return child
-}
-
-/** Processes in a mount namespace, and their children: shims and what they run outlive Docker. */
-function left(namespace: string): number[] {
-  const own = readlinkSync(namespace)
-  const all = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
-  const parents = new Map<number, number>()
-  const found = new Set<number>()
-  for (const pid of all.map(Number)) {
-    try {
-      if (readlinkSync(`/proc/${pid}/ns/mnt`) === own) found.add(pid)
-      const [, parent] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
-      parents.set(pid, Number(parent))
-    } catch {
-      // It has ended.
-    }
-  }
-  for (const [pid, parent] of parents) if (found.has(parent)) found.add(pid)
-  return [...found]
-}
-
-async function stop(
-  child: ChildProcess | undefined,
-  signal: NodeJS.Signals,
-): Promise<number | null> {
-  if (child === undefined || child.exitCode !== null || child.signalCode !== null) {
-    return child?.exitCode ?? null
-  }
-  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()))
-  child.kill(signal)
-  const late = setTimeout(STOP_MS, undefined, { ref: false }).then(() => child.kill('SIGKILL'))
-  await Promise.race([ended, late])
-  await ended
-  return child.exitCode
-}
-
-export const hasBusybox: boolean = existsSync('/bin/busybox')

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { runPlugin } from '../../../services/cni/plugin.ts'
-import { BIGGER, DaemonLab, SHOP } from '../daemon_lab.ts'
+import { BIGGER, DaemonLab, eventually, SHOP } from '../daemon_lab.ts'
 
 type Fields = Record<string, unknown>
 
@@ -191,6 +191,17 @@ describe('the CNI plugin', () => {
     writeFileSync(lab.file, SHOP)
     await lab.daemon.reload()
     expect(names()).toHaveLength(3)
+  })
+
+  it('goes on with others after the namespace of one has ended', async () => {
+    const prevResult = await done('ADD')
+    lab.links.cut('default-c1/eth0')
+    await eventually(() => lab.logged.some((line) => line.startsWith('lost default-c1')))
+    await done('ADD', {}, { CNI_CONTAINERID: 'c2', CNI_NETNS: '/run/netns/c2' })
+    await lab.daemon.reload()
+    expect(await refused('CHECK', { prevResult })).toMatch(/^102 .*is gone/)
+    await done('DEL')
+    expect(lab.daemon.attachments.list().map(({ id }) => id)).toEqual(['c2'])
   })
 
   it('asks an IPAM plugin where one is named', async () => {
