@@ -108,6 +108,7 @@ export class Network {
       addresses: endpoint.addresses,
       routes: endpoint.routes,
       offload: this.state.options.offload,
+      ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     })
     let edge: Edge | undefined
     try {
@@ -246,7 +247,7 @@ export class Network {
         next: this.#gateway.input,
       }),
       internal,
-      ...(hasIpv6(this.state) ? { advertise: {} } : {}),
+      ...(hasIpv6(this.state) && this.state.advertise !== false ? { advertise: {} } : {}),
     })
   }
 

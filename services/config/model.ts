@@ -145,6 +145,8 @@ export interface NetworkConfig {
   readonly policy: PolicyConfig | undefined
   /** Of driver `overlay`; undefined: another driver. */
   readonly overlay: OverlayConfig | undefined
+  /** Left out: true. False: no router advertisements, as sandboxes are told their router. */
+  readonly advertise?: boolean
 }
 
 export interface SubnetConfig {
@@ -204,6 +206,8 @@ export interface EndpointConfig {
   /** Asked before its network's; undefined: none. */
   readonly policy: PolicyConfig | undefined
   readonly rate: RatesConfig
+  /** Left out: we make the interface. Else somebody else finishes it; see {@link LinkRequest}. */
+  readonly handOver?: string
 }
 
 /** What endpoints may send (egress) and be sent (ingress). The first rule that fits decides. */
