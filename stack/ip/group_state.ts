@@ -42,6 +42,8 @@ export interface GroupStateOptions {
   /** VLAN numbers are below: 1 where tags are payload. */
   readonly vlans: number
   readonly unregistered: Unregistered
+  /** Of ports that are not told of by `addPort`. Default: Auto. */
+  readonly role?: number
   /** Default {@link GROUPS_MAX}. */
   readonly groupsMax?: number
   /** Default {@link MEMBERS_MAX}. */
@@ -68,6 +70,7 @@ export class GroupState {
   readonly #members: Membership
   readonly #never: boolean
   readonly #portsMax: number
+  readonly #role: number
   readonly #roles: Uint8Array
   readonly #fast: Uint8Array
   readonly #routerMs: Float64Array
@@ -88,7 +91,8 @@ export class GroupState {
     this.#portsMax = portsMax
     this.#never = options.unregistered === 'never'
     this.#members = new Membership({ clock, seed, portsMax, groupsMax, membersMax })
-    this.#roles = new Uint8Array(portsMax)
+    this.#role = options.role ?? GroupRole.Auto
+    this.#roles = new Uint8Array(portsMax).fill(this.#role)
     this.#fast = new Uint8Array(portsMax)
     this.#routerMs = new Float64Array(2 * portsMax)
     this.#everyMs = new Float64Array(portsMax)
@@ -112,7 +116,7 @@ export class GroupState {
 
   removePort(port: number): void {
     this.#members.forgetPort(port)
-    this.addPort(port, { role: GroupRole.Never, fastLeave: false })
+    this.addPort(port, { role: this.#role, fastLeave: false })
     if (this.#members.count === 0) this.#stopSweep()
   }
 
@@ -131,6 +135,8 @@ export class GroupState {
   /** Gone at once if nobody else is behind the port; else soon, if those who remain are asked. */
   leave(port: number, family: number): void {
     const members = this.#members
+    // Behind it are others who snoop: who is left there is known to them.
+    if (this.isReporter(port) && !this.#never) return
     if (this.#fast[port] === 1) {
       members.shorten(port, 0)
       if (!members.hasOthers(port)) return
