@@ -23,6 +23,7 @@ import type { Cancel } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import { Bridge, type BridgeStation } from '../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortInfo } from '../stack/eth/bridge_port.ts'
+import { GroupRole } from '../stack/eth/group_filter.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import { DEFAULT_PVID } from '../stack/eth/vlan.ts'
 import type { Inbound, Masquerade, NatNetwork } from '../stack/ip/nat_legs.ts'
@@ -30,6 +31,7 @@ import type { RouterInterface } from '../stack/ip/router_interface.ts'
 import type { GatewayMode } from './config/model.ts'
 import type { Context } from './context.ts'
 import { Edge } from './edge.ts'
+import { NetworkGroups } from './groups.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 
 /** The bridge port that leads to the router; device names have a slash, so none is like it. */
@@ -49,6 +51,8 @@ export class Network {
   readonly #bridge: Bridge
   readonly #gateway: BridgePort
   readonly #leg: RouterInterface
+  /** Undefined: every group goes to everybody. */
+  readonly groups: NetworkGroups | undefined
   /** By sandbox. */
   readonly #attached = new Map<string, Attached>()
 
@@ -60,11 +64,15 @@ export class Network {
     this.state = state
     this.#context = context
     this.#bindings = new Bindings({ seed: random.bits() })
+    const { snooping, vlanFiltering, querier } = options
+    const seed = random.bits()
+    this.groups = snooping ? new NetworkGroups({ pool, clock, seed, vlanFiltering }) : undefined
     this.#bridge = new Bridge({
       name,
       pool,
       clock,
-      seed: random.bits(),
+      seed,
+      ...(this.groups && { groups: this.groups.filter }),
       vlanFiltering: options.vlanFiltering,
       log: (event) => log.warn(event, `bridge ${name}: ${event.kind}`),
     })
@@ -72,6 +80,8 @@ export class Network {
       name: GATEWAY_PORT,
       port: 0,
       output: (packet) => this.#leg.input(packet),
+      // The router takes part in groups of the link only, and those are flooded.
+      groupRole: GroupRole.Never,
       ...(options.vlanFiltering ? { vlan: { pvid: DEFAULT_PVID } } : {}),
     })
     try {
@@ -79,7 +89,10 @@ export class Network {
       for (const address of gatewayAddresses(state, mac)) this.#bindings.set(address, mac, 0)
       this.#leg = this.#openLeg(mac)
       context.nat.setNetwork(this.#leg, natOf(state))
+      const addresses = state.subnets.map(({ gateway }) => gateway)
+      if (querier) this.groups?.ask({ mac, addresses, send: this.#gateway.input })
     } catch (error) {
+      this.groups?.close()
       this.#bridge.close()
       throw error
     }
@@ -182,6 +195,11 @@ export class Network {
     return this.#bridge.fdb()
   }
 
+  /** Of a bridge port by its number. */
+  portName(index: number): string | undefined {
+    return this.#bridge.portName(index)
+  }
+
   ports(): BridgePortInfo[] {
     return this.#bridge.ports()
   }
@@ -190,6 +208,7 @@ export class Network {
   close(): void {
     this.#context.nat.setNetwork(this.#leg, undefined)
     this.#context.router.removeInterface(this.#leg)
+    this.groups?.close()
     this.#bridge.close()
   }
 

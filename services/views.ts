@@ -15,6 +15,7 @@ import type { Node } from './node.ts'
 import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 import { UPLINK } from './uplink.ts'
+import { type MulticastDetail, multicast } from './views_groups.ts'
 import {
   type PortRow,
   ports,
@@ -89,6 +90,8 @@ export interface NetworkDetail extends NetworkRow {
   readonly gatewayMac: string | null
   readonly options: NetworkOptions
   readonly members: readonly EndpointDetail[]
+  /** Null: every group goes to everybody. */
+  readonly multicast: MulticastDetail | null
   /** Ports of its bridge, the router's among them; empty if the driver has none. */
   readonly ports: readonly BridgePortInfo[]
 }
@@ -138,10 +141,12 @@ export function ls(node: Node, name: string): Listing {
   const { networks, sandboxes, ...outside } = inspect(node, name)
   return {
     ...outside,
-    networks: networks.map(({ gatewayMac: _, options: __, members, ports: ___, ...row }) => ({
-      ...row,
-      endpoints: members.length,
-    })),
+    networks: networks.map(
+      ({ gatewayMac: _, options: __, members, ports: ___, multicast: ____, ...row }) => ({
+        ...row,
+        endpoints: members.length,
+      }),
+    ),
     sandboxes: sandboxes.map((sandbox) => ({
       ...sandbox,
       endpoints: sandbox.endpoints.map(({ options: _, lost: __, routes: ___, ...row }) => row),
@@ -199,6 +204,7 @@ function networkDetail(
     gatewayMac: macText(network.gatewayMac),
     options: network.options,
     members,
+    multicast: multicast(node, network.name),
     ports: node.network(network.name)?.ports() ?? [],
   }
 }

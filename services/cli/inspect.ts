@@ -45,6 +45,7 @@ function networkBlock(network: NetworkDetail): string[] {
       'arp proxy': options.arpProxy,
       'mac guard': options.macGuard,
       isolated: options.isolated,
+      multicast: multicastText(network),
       vlan: options.vlanFiltering ? 'filtering' : 'off',
       offload: options.offload,
     }),
@@ -53,6 +54,13 @@ function networkBlock(network: NetworkDetail): string[] {
       return `  port ${printable(name)}: ${state}, ${learned} learned, ${learnRefused} refused`
     }),
   ]
+}
+
+/** Who asks which groups are wanted; without snooping nobody has to. */
+function multicastText({ multicast }: NetworkDetail): string {
+  if (multicast === null) return 'flooded'
+  const { querier4, querier6 } = multicast
+  return `snooping, querier: ${querier4} (IPv4), ${querier6} (IPv6)`
 }
 
 function sandboxBlock(sandbox: SandboxDetail, ports: readonly PortRow[]): string[] {
