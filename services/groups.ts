@@ -56,8 +56,14 @@ export class NetworkGroups {
       seed,
       portsMax: BRIDGE_PORTS_MAX,
       vlans: vlanFiltering ? VID_MAX + 1 : 1,
-      unregistered: 'until-querier',
     })
+  }
+
+  /** What keeps which node wants which group, for the tunnel of a VLAN; it is the caller's. */
+  forTunnel(vid: number, peersMax: number): Snooper {
+    const { pool, clock, seed } = this.#o
+    const isComplete = (family: number): boolean => this.filter.hasQuerier(vid, family)
+    return new Snooper({ pool, clock, seed, portsMax: peersMax, vlans: 1, isComplete })
   }
 
   /** Ask from now on. */
@@ -76,8 +82,9 @@ export class NetworkGroups {
     })
   }
 
-  /** Somebody new has to learn what is wanted here. */
-  poke(): void {
+  /** A node is new in the network: it has to learn what is wanted here, and we what it wants. */
+  welcome(): void {
+    this.filter.awaitNews()
     this.#querier?.poke()
   }
 

@@ -71,6 +71,7 @@ export class Node {
       ports: new Map(this.#ports),
       services: this.services.states,
       tracking: this.#tracking,
+      node: this.context.overlays.node,
       lost: new Set(lost),
     }
   }
@@ -82,6 +83,13 @@ export class Node {
         return this.#updateTracking(step.tracking)
       case 'create-network':
         return this.#createNetwork(step.network)
+      case 'update-network':
+        this.#networks.set(step.network.name, step.network)
+        return this.network(step.network.name)?.update(step.network)
+      case 'open-underlay':
+        return this.context.overlays.open(step.node)
+      case 'close-underlay':
+        return this.context.overlays.closeUnderlay()
       case 'delete-network':
         return this.#deleteNetwork(step.network)
       case 'create-sandbox':
@@ -94,9 +102,7 @@ export class Node {
         return this.#leave(step.endpoint)
       case 'update':
         this.#endpoints.set(endpointKey(step.endpoint), step.endpoint)
-        return this.network(step.endpoint.network)
-          ?.edge(step.endpoint.sandbox)
-          ?.update(step.endpoint)
+        return this.network(step.endpoint.network)?.updateEndpoint(step.endpoint)
       case 'add-route':
         return this.#addRoute(step.route)
       case 'delete-route':
@@ -153,7 +159,8 @@ export class Node {
 
   /** Precondition: every step was taken back. Idempotent. */
   close(): void {
-    const { router, nat, conntrack, policies } = this.context
+    const { router, nat, conntrack, policies, overlays } = this.context
+    overlays.close()
     router.close()
     nat.close()
     policies.close()

@@ -26,20 +26,21 @@ import {
 import { StackError } from '../stack/errors.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import type { PolicySpec } from '../stack/ip/policy.ts'
-import type {
-  Config,
-  EndpointConfig,
-  NetworkConfig,
-  RouteConfig,
-  SandboxConfig,
-  SubnetConfig,
-  UplinkConfig,
+import {
+  type Config,
+  type EndpointConfig,
+  isBridged,
+  type NetworkConfig,
+  type RouteConfig,
+  type SandboxConfig,
+  type SubnetConfig,
+  type UplinkConfig,
 } from './config/model.ts'
 import { publishingNetwork } from './config/publishing.ts'
 import { TABLE_PREFIX } from './host/ruleset.ts'
 import { defaultGateway, defaultSubnet, Subnet } from './ipam.ts'
 import type { LinkRoute } from './links.ts'
-import { MacPool } from './mac_pool.ts'
+import { MacPool, sharedMac } from './mac_pool.ts'
 import { planPolicy, type Subnets } from './plan_policy.ts'
 import { planPorts } from './plan_ports.ts'
 import { planServices } from './plan_services.ts'
@@ -112,14 +113,15 @@ export function plan(config: Config, held: State): State {
     pools.get(network)!.vips(service),
   )
   const { tracking } = config
+  const node = config.node && { name: config.node.name, ...config.node.underlay }
   const lost = new Set<string>()
-  return { networks, sandboxes, endpoints, routes, uplink, ports, services, tracking, lost }
+  return { networks, sandboxes, endpoints, routes, uplink, ports, services, tracking, node, lost }
 }
 
 /** Subnets of every network: as written; else as they are; else from the default pools. */
 function planSubnets(config: Config, held: State): Map<string, readonly SubnetConfig[]> {
   const taken = config.networks.flatMap((n) => n.subnets.map((s) => s.subnet))
-  const bridges = config.networks.filter((network) => network.driver === 'bridge')
+  const bridges = config.networks.filter((network) => isBridged(network.driver))
   const open = bridges.flatMap((network) =>
     FAMILIES.filter(
       (family) =>
@@ -167,14 +169,22 @@ class NetworkPool {
       }
       return { subnet: subnet.subnet, gateway }
     })
+    const { overlay } = config
+    for (const { mac, addresses, vtep } of overlay?.remote ?? []) {
+      this.#macs.take(mac)
+      const holder = `an endpoint at ${formatAddress(vtep)}`
+      for (const address of addresses) this.#poolOf(address)?.reserve(address, holder)
+    }
     const first = this.#gateways[0]?.gateway
     this.network = {
       name: config.name,
       driver: config.driver,
       internal: config.internal,
       subnets: this.#gateways,
-      gatewayMac: first && this.#macs.derive(first),
+      gatewayMac:
+        overlay === undefined ? first && this.#macs.derive(first) : sharedMac(overlay.vni),
       options: config.options,
+      overlay,
     }
   }
 

@@ -1,6 +1,8 @@
 /** What a node shows of multicast: who wants which group, and who asks; see views.ts. */
+import { formatAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import type { Who } from './groups.ts'
+import type { Network } from './network.ts'
 import type { Node } from './node.ts'
 
 export interface MemberRow {
@@ -30,14 +32,30 @@ export function groups(node: Node, only?: string): MemberRow[] {
   return node
     .networks()
     .filter(({ state }) => only === undefined || state.name === only)
-    .flatMap((network) =>
-      (network.groups?.list() ?? []).map(({ port, expiresMs, ...row }) => ({
-        network: network.state.name,
-        ...row,
-        port: network.portName(port) ?? `port ${port}`,
-        expiresMs: expiresMs === null ? null : Math.round(expiresMs),
-      })),
-    )
+    .flatMap((network) => [...onBridge(network), ...inTunnels(network)])
+}
+
+function onBridge(network: Network): MemberRow[] {
+  return (network.groups?.list() ?? []).map(({ port, expiresMs, ...row }) => ({
+    network: network.state.name,
+    ...row,
+    port: network.portName(port) ?? `port ${port}`,
+    expiresMs: expiresMs === null ? null : Math.round(expiresMs),
+  }))
+}
+
+/** Other nodes that want a group, under the names of their tunnel ends. */
+function inTunnels({ state, overlay }: Network): MemberRow[] {
+  return (overlay?.segments ?? []).flatMap(({ vid, tunnel, port, groups }) =>
+    (groups?.list() ?? []).map((row) => ({
+      network: state.name,
+      vid: vid ?? 0,
+      group: row.group,
+      port: `${port.name} ${formatAddress(tunnel.vtepOf(row.port)!)}`,
+      why: 'member' as const,
+      expiresMs: Math.round(row.expiresMs),
+    })),
+  )
 }
 
 export function multicast(node: Node, network: string): MulticastDetail | null {

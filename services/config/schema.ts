@@ -121,16 +121,9 @@ const FILE_KEYS: readonly string[] = [
   'uplink',
   'conntrack',
   'nat',
-]
-const FILE_LATER: readonly string[] = [
   'node',
-  'dns',
-  'ports',
-  'include',
-  'secrets',
-  'configs',
-  'volumes',
 ]
+const FILE_LATER: readonly string[] = ['dns', 'ports', 'include', 'secrets', 'configs', 'volumes']
 
 /** Keys of the file itself; `x-...` is free for anchors, as in Compose. */
 export function fileKeyFault(key: string): string | undefined {
@@ -155,6 +148,8 @@ export const networkSchema: z.ZodType<NetworkEntry> = mapping(
     internal: z.boolean().optional(),
     driver_opts: options,
     policy: z.unknown().optional(),
+    peers: z.unknown().optional(),
+    remote: z.unknown().optional(),
     ipam: mapping(
       { driver: z.enum(['default']).optional(), config: z.array(subnetSchema).optional() },
       ['options'],
@@ -177,6 +172,8 @@ export interface NetworkEntry {
   internal?: boolean | undefined
   driver_opts?: Record<string, unknown> | null | undefined
   policy?: unknown
+  peers?: unknown
+  remote?: unknown
   ipam?: { driver?: 'default' | undefined; config?: SubnetEntry[] | undefined } | null | undefined
 }
 

@@ -16,7 +16,7 @@
  * then a function of its seed.
  */
 import { type Cancel, type Clock, SystemClock, VirtualClock } from '../../stack/clock.ts'
-import { BURST, type Device } from '../../stack/device.ts'
+import { BURST } from '../../stack/device.ts'
 import { StackError } from '../../stack/errors.ts'
 
 /**
@@ -28,11 +28,17 @@ export type Begin<T> = (
   reject: (error: Error) => void,
 ) => Cancel | undefined
 
+/** What has frames of its own accord: a device, or an underlay. */
+export interface Polled {
+  poll(budget: number): number
+  flush(): void
+}
+
 export interface Driver {
   readonly clock: Clock
   /** Poll a device from now on. */
-  add(device: Device): void
-  remove(device: Device): void
+  add(device: Polled): void
+  remove(device: Polled): void
   /** A device that was idle has something to be polled. */
   readonly wake: () => void
   /** A promise that traffic or a timer settles: time passes while it is waited for. */
@@ -85,7 +91,7 @@ const STEPS_MAX = 1_000_000
 /** Instants before the event loop has its turn even if no wait ended. */
 const INSTANTS_PER_TURN = 1000
 
-function breathe(devices: readonly Device[]): number {
+function breathe(devices: readonly Polled[]): number {
   let frames = 0
   for (let i = 0; i < devices.length; i++) frames += devices[i]!.poll(BURST)
   for (let i = 0; i < devices.length; i++) devices[i]!.flush()
@@ -99,18 +105,18 @@ function turn(): Promise<void> {
 export class VirtualDriver implements Driver {
   readonly clock: VirtualClock = new VirtualClock()
   readonly wake: () => void = () => {}
-  readonly #devices: Device[] = []
+  readonly #devices: Polled[] = []
   readonly #waits = new Waits()
   #running = false
   #open = true
   /** Timers run since time last moved. */
   #stepsHere = 0
 
-  add(device: Device): void {
+  add(device: Polled): void {
     this.#devices.push(device)
   }
 
-  remove(device: Device): void {
+  remove(device: Polled): void {
     const at = this.#devices.indexOf(device)
     if (at >= 0) this.#devices.splice(at, 1)
   }
@@ -184,7 +190,7 @@ export class VirtualDriver implements Driver {
 export class SystemDriver implements Driver {
   readonly clock: SystemClock
   readonly wake: () => void = () => this.#schedule()
-  readonly #devices: Device[] = []
+  readonly #devices: Polled[] = []
   readonly #waits = new Waits()
   #scheduled = false
   #open = true
@@ -193,12 +199,12 @@ export class SystemDriver implements Driver {
     this.clock = clock
   }
 
-  add(device: Device): void {
+  add(device: Polled): void {
     this.#devices.push(device)
     this.#schedule()
   }
 
-  remove(device: Device): void {
+  remove(device: Polled): void {
     const at = this.#devices.indexOf(device)
     if (at >= 0) this.#devices.splice(at, 1)
   }

@@ -25,9 +25,10 @@ import type { Clock } from '../clock.ts'
 import { DROP_NAMES, DropReason } from '../drop.ts'
 import { AGE_MS, FDB_MAX, Fdb } from '../eth/fdb.ts'
 import * as eth from '../eth/frame.ts'
-import { Audience, type GroupFilter, NO_PORT } from '../eth/group_filter.ts'
+import { Audience, type GroupFilter, GroupRole, NO_PORT } from '../eth/group_filter.ts'
 import { isMacAt, type Mac } from '../eth/mac.ts'
 import { NOT_HEARD } from '../flow_notes.ts'
+import { NEW_MS } from '../ip/group_state.ts'
 import { type Output, type Packet, type Pool, pull, push } from '../packet.ts'
 import type { Underlay } from '../udp/underlay.ts'
 import * as ecn from './ecn.ts'
@@ -125,7 +126,11 @@ export class Tunnel {
 
   /** The node there takes part from now on. Idempotent. @throws StackError `exhausted`. */
   addMember(vtep: Address): void {
-    if (this.#remotes.join(vtep)) this.#pool.notes.changed()
+    if (!this.#remotes.join(vtep)) return
+    const { number } = this.#remotes.members.at(-1)!
+    const role = GroupRole.Reports
+    this.#groups?.addPort(number, { role, fastLeave: false, everyMs: NEW_MS })
+    this.#pool.notes.changed()
   }
 
   /** No more; stations that were told to be there stay known. Idempotent. */
@@ -176,6 +181,11 @@ export class Tunnel {
       static: told,
       ageMs,
     }))
+  }
+
+  /** Where a peer's tunnel ends; undefined: it is none of this network's. */
+  vtepOf(peer: number): Address | undefined {
+    return this.#remotes.at(peer)?.address
   }
 
   peers(): TunnelPeer[] {

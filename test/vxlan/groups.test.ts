@@ -28,6 +28,7 @@ interface Node {
   readonly pool: Pool
   readonly underlay: MemoryUnderlay
   readonly tunnel: Tunnel
+  readonly groups: Snooper
   readonly wants: Snooper
   readonly ports: readonly BridgePort[]
   /** Octets of groups other than those of the link, by host. */
@@ -45,16 +46,17 @@ class World {
     for (const [i, { tunnel }] of this.nodes.entries()) {
       for (let k = 0; k < NODES; k++) if (k !== i) tunnel.addMember(vtepOf(k))
     }
-    this.wait(20_000)
+    this.wait(60_000)
   }
 
   #node(i: number): Node {
     const { clock } = this
     const pool = new Pool({ smallCount: 64, largeCount: 4, checked: true })
     const snooping = { pool, clock, seed: i, vlans: 1 }
-    const groups = new Snooper({ ...snooping, portsMax: 16, unregistered: 'until-querier' })
+    const groups = new Snooper({ ...snooping, portsMax: 16 })
+    const isComplete = (family: number): boolean => groups.hasQuerier(0, family)
+    const wants = new Snooper({ ...snooping, portsMax: 16, isComplete })
     const role = GroupRole.Reports
-    const wants = new Snooper({ ...snooping, portsMax: 16, unregistered: 'never', role })
     const bridge = new Bridge({ name: 'back', pool, clock, seed: i, groups })
     const underlay = this.net.open({ pool, address: vtepOf(i), udpPort: 4789 })
     const vtep = new Vtep({ pool, underlay })
@@ -101,7 +103,7 @@ class World {
       for (const filter of [groups, wants]) filter.close()
       bridge.close()
     }
-    return { pool, underlay, tunnel, wants, ports, got, close }
+    return { pool, underlay, tunnel, groups, wants, ports, got, close }
   }
 
   wait(ms: number): void {
@@ -234,6 +236,18 @@ it('groups of the link, and broadcasts, go everywhere', () => {
   broadcast.fill(0xff, 0, 6)
   broadcast.set([255, 255, 255, 255], 30)
   expect(world.during(() => world.send(0, 0, broadcast)).tunnels).toEqual([0, 1, 1])
+})
+
+it('a node that is new gets every group until it can have said what it wants', () => {
+  world = new World()
+  const { tunnel, groups } = world.nodes[0]!
+  tunnel.removeMember(vtepOf(2))
+  tunnel.addMember(vtepOf(2))
+  groups.awaitNews()
+  const sent = () => world.during(() => world.send(0, 0, data('239.1.2.3'))).tunnels
+  expect(sent()).toEqual([0, 0, 1])
+  world.wait(42_000)
+  expect(sent()).toEqual([0, 0, 0])
 })
 
 it('questions of a node stay on it', () => {
