@@ -32,6 +32,7 @@ import { type TraceRequest, type TraceResult, trace } from './trace.ts'
 import * as views from './views.ts'
 import * as counters from './views_counters.ts'
 import { type CachedFlow, flows } from './views_flows.ts'
+import * as groups from './views_groups.ts'
 import * as outside from './views_outside.ts'
 
 export interface ApplyReport {
@@ -115,6 +116,11 @@ export class Controller {
 
   fdb(network?: string): views.FdbRow[] {
     return views.fdb(this.node, network)
+  }
+
+  /** Who wants which multicast group. @throws StackError `not-found`. */
+  groups(network?: string): groups.MemberRow[] {
+    return groups.groups(this.node, network)
   }
 
   neigh(): views.NeighborRow[] {

@@ -174,6 +174,10 @@ export interface NetworkOptions {
   readonly offload: boolean
   /** True: a sandbox sends from its own MAC address only (access ports). */
   readonly macGuard: boolean
+  /** IGMP and MLD snooping: groups go to who asked for them. */
+  readonly snooping: boolean
+  /** With snooping: ask hosts which groups they want. */
+  readonly querier: boolean
   /** Driver `container`: whose stack its sandboxes share. */
   readonly sandbox: string | undefined
   /** False: addresses are not translated on the way out, whatever the mode. */
@@ -249,7 +253,14 @@ export interface EndpointOptions {
   readonly broadcastPerS: number | undefined
   readonly multicastPerS: number | undefined
   readonly unknownPerS: number | undefined
+  /** Whether every group goes there: where a multicast router was heard, or in any case. */
+  readonly multicastRouter: MulticastRouter
+  /** Undefined: where one station may be behind it. */
+  readonly fastLeave: boolean | undefined
 }
+
+export const MULTICAST_ROUTER = ['auto', 'never', 'always'] as const
+export type MulticastRouter = (typeof MULTICAST_ROUTER)[number]
 
 /** A static route of the router. Exactly one of `via` and `blackhole` is given. */
 export interface RouteConfig {
@@ -271,6 +282,8 @@ export const NO_ENDPOINT_OPTIONS: EndpointOptions = {
   broadcastPerS: undefined,
   multicastPerS: undefined,
   unknownPerS: undefined,
+  multicastRouter: 'auto',
+  fastLeave: undefined,
 }
 
 /** A network that asks for nothing. */
@@ -281,6 +294,8 @@ export const NO_NETWORK_OPTIONS: NetworkOptions = {
   vlanFiltering: false,
   offload: true,
   macGuard: true,
+  snooping: false,
+  querier: true,
   sandbox: undefined,
   masquerade: true,
   gatewayMode4: 'nat',
