@@ -10,6 +10,7 @@ import { addCapture } from './capture.ts'
 import { examples, report } from './command.ts'
 import { addConntrack } from './conntrack.ts'
 import { addDemo } from './demo.ts'
+import { addDns } from './dns.ts'
 import { addEvents } from './events.ts'
 import { addPorts } from './ports.ts'
 import { addServices } from './services.ts'
@@ -48,7 +49,7 @@ Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
   for (const add of [addUp, addCheck, addApply, addViews, addTop, addCapture, addTrace]) {
     add(program)
   }
-  for (const add of [addPorts, addServices, addConntrack, addEvents, addDemo, addBench]) {
+  for (const add of [addPorts, addServices, addDns, addConntrack, addEvents, addDemo, addBench]) {
     add(program)
   }
   return program

@@ -15,13 +15,13 @@ import { check } from './check.ts'
 import { parseDns, parseNetworkDns, parseSandboxDns } from './dns.ts'
 import type { NetworkDns, SandboxDns } from './dns_model.ts'
 import { type Fault, Faults, type Path } from './faults.ts'
+import { impliedNetwork } from './implied.ts'
 import type { Located } from './located.ts'
 import {
   type Config,
   type EndpointConfig,
   type NetworkConfig,
   NO_ENDPOINT_OPTIONS,
-  NO_NETWORK_OPTIONS,
   type SandboxConfig,
   type ServiceConfig,
   type SubnetConfig,
@@ -323,9 +323,9 @@ class Reader {
   #mode(mode: string, path: Path): EndpointConfig[] {
     let network: NetworkConfig
     const target = /^container:(.+)$/.exec(mode)?.[1]
-    if (mode === 'host') network = implied(HOST_NETWORK, 'host')
-    else if (mode === 'none') network = implied(NULL_NETWORK, 'null')
-    else if (target !== undefined) network = implied(mode, 'container', target)
+    if (mode === 'host') network = impliedNetwork(HOST_NETWORK, 'host')
+    else if (mode === 'none') network = impliedNetwork(NULL_NETWORK, 'null')
+    else if (target !== undefined) network = impliedNetwork(mode, 'container', target)
     else {
       const message = `"${mode}" is not a network mode: host, none or container:NAME`
       this.#faults.at(path, message)
@@ -339,22 +339,5 @@ class Reader {
     }
     const entry: EndpointEntry = {}
     return [this.#endpoint({ network: network.name, index: 0, entry, path })]
-  }
-}
-
-function implied(
-  name: string,
-  driver: 'host' | 'null' | 'container',
-  target?: string,
-): NetworkConfig {
-  return {
-    name,
-    driver,
-    ipv4: false,
-    ipv6: false,
-    internal: false,
-    subnets: [],
-    options: { ...NO_NETWORK_OPTIONS, sandbox: target },
-    policy: undefined,
   }
 }

@@ -238,3 +238,14 @@ function keyOf(
   const who = servers.map(formatServer).join(' ')
   return `${who}|${type}|${dnssecOk ? 'd' : ''}${checkingDisabled ? 'c' : ''}|${name}`
 }
+
+/** What a key of the cache is about. */
+export function readKey(key: string): {
+  readonly servers: string
+  readonly type: number
+  readonly name: Name
+} {
+  // A name may have any octet in it, the mark as well.
+  const [, servers, type, name] = /^([^|]*)\|(\d+)[dc]*\|(.*)$/s.exec(key)!
+  return { servers: servers!, type: Number(type), name: name as Name }
+}
