@@ -5,7 +5,8 @@
  * ```text
  *   unpublish, delete services -> leave -> delete routes -> close uplink -> delete sandboxes
  *     -> delete networks
- *     -> how connections are tracked, names resolved -> create networks -> open uplink -> add routes
+ *     -> how connections are tracked, and names resolved
+ *     -> create networks -> open uplink -> add routes
  *     -> create sandboxes and join, one by one
  *     -> create and update services, publish
  * ```

@@ -1,8 +1,8 @@
 /**
- * What a node shows of names: who is called what, what was learned from forwarders, and how one name
- * is resolved, step by step. As in views.ts, names of fields are a contract.
+ * What a node shows of names: who is called what, what was learned from forwarders, and how one
+ * name is resolved, step by step. As in views.ts, names of fields are a contract.
  *
- * An explanation takes the way of a real query: it is counted, and asks forwarders if that one would.
+ * An explanation takes the way of a real query: it is counted, and asks forwarders as that would.
  */
 import dns from 'dns-packet'
 import { formatAddress } from '../stack/address.ts'

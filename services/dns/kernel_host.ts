@@ -2,8 +2,8 @@
  * The name service on a kernel: sockets of Node.js to forwarders, the host's resolv.conf, and
  * 127.0.0.11 inside network namespaces (loopback.ts).
  *
- * Every question to a forwarder has a socket of its own, connected, so that its port is drawn by the
- * kernel and that nothing of another sender is heard. Where it is asked from another namespace the
+ * Every question to a forwarder has a socket of its own, connected: its port is drawn by the
+ * kernel, and nothing of another sender is heard. Where it is asked from another namespace the
  * socket is made there (inet_socket.ts) and handed to Node.js.
  *
  * resolv.conf is looked at when it is needed, at most once a second, and read when it changed: it is

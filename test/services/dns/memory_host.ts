@@ -1,6 +1,6 @@
 /**
- * Resolvers outside, in memory and on the fabric's clock: each is a function from a query to what
- * it sends back, and when. Whatever it sends is taken as it is, so it can be as hostile as it likes.
+ * Resolvers outside, in memory and on the fabric's clock: each is a function from a query to
+ * what it sends back. Whatever that is goes out as it is, so it can be as hostile as it likes.
  */
 import dns from 'dns-packet'
 import type {
