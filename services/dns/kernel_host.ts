@@ -6,8 +6,8 @@
  * kernel, and nothing of another sender is heard. Where it is asked from another namespace the
  * socket is made there (inet_socket.ts) and handed to Node.js.
  *
- * resolv.conf is looked at when it is needed, at most once a second, and read when it changed: it is
- * followed without a watch, so that an idle node stays idle, and whatever way it is replaced.
+ * resolv.conf is looked at when it is needed, at most once a second, and read when it changed: it
+ * is followed without a watch, so that an idle node stays idle, and however it is replaced.
  */
 import { randomBytes } from 'node:crypto'
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram'
@@ -87,8 +87,8 @@ export class KernelDnsHost implements DnsHost {
     return this.#resolvers
   }
 
-  listen(netns: string, listener: LoopbackListener): Cancel {
-    return this.#loopbacks.open(netns, listener)
+  listen(netns: string, listener: LoopbackListener, gone: () => void): Cancel {
+    return this.#loopbacks.open(netns, listener, gone)
   }
 
   setResolvConf(netns: string, text: string | undefined): void {
