@@ -37,7 +37,10 @@ export class Loopbacks {
     this.#clock = clock
   }
 
-  /** `gone`: the namespace went, and this with it. @throws StackError: the namespace is gone, its loopback down, or the port taken. */
+  /**
+   * `gone`: the namespace went, and this with it.
+   * @throws StackError: the namespace is gone, its loopback down, or the port taken.
+   */
   open(netns: string, listener: LoopbackListener, gone: () => void): Cancel {
     const bound = { address: LOOPBACK, port: PORT }
     const [udpFd, tcpFd] = inNetns(netns, () => {
