@@ -68,7 +68,7 @@ function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment
   const name = vni === overlay.vni ? TUNNEL_PORT : `${TUNNEL_PORT}.${vid}`
   const own: Address = vtep.underlay.address
   const tunnel = vtep.open({
-    name: `${state.name} ${name}`,
+    name: vid === undefined || vni === overlay.vni ? state.name : `${state.name}.${vid}`,
     clock,
     seed: random.bits(),
     vni,
