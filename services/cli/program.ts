@@ -7,10 +7,13 @@ import { packageVersion } from '../version.ts'
 import { addApply, addCheck } from './apply.ts'
 import { addBench } from './bench.ts'
 import { addCapture } from './capture.ts'
+import { addCni } from './cni.ts'
 import { examples, report } from './command.ts'
 import { addConntrack } from './conntrack.ts'
 import { addDemo } from './demo.ts'
+import { addDocker } from './docker.ts'
 import { addEvents } from './events.ts'
+import { addGossip } from './gossip.ts'
 import { addLab } from './lab.ts'
 import { addPeers } from './overlay.ts'
 import { addPorts } from './ports.ts'
@@ -56,11 +59,14 @@ Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
     addServices,
     addConntrack,
     addEvents,
+    addGossip,
     addDemo,
     addLab,
     addBench,
   ]) {
     add(program)
   }
+  addCni(program)
+  addDocker(program)
   return program
 }
