@@ -12,6 +12,7 @@ import type { Clock } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
 import type { Router } from '../../stack/ip/router.ts'
 import type { Pool } from '../../stack/packet.ts'
+import { Coalescer } from '../../stack/vxlan/coalesce.ts'
 import { Vtep } from '../../stack/vxlan/vtep.ts'
 import type { Links } from '../links.ts'
 import type { Log } from '../log.ts'
@@ -67,8 +68,9 @@ export class Overlays {
     }
     const { address, udpPort, interfaceName, mtuBytes } = node
     const underlay = links.openUnderlay({ address, udpPort, interfaceName, mtuBytes, log })
+    const joiner = new Coalescer({ pool, underlay }).join
     underlay.onPathMtu = (peer, bytes) => this.#onPathMtu(peer, bytes)
-    this.#opened = { node, vtep: new Vtep({ pool, underlay }) }
+    this.#opened = { node, vtep: new Vtep({ pool, underlay, joiner }) }
   }
 
   /** Precondition: no overlay network is left. Idempotent. */
