@@ -183,6 +183,7 @@ class NetworkPool {
         overlay === undefined ? first && this.#macs.derive(first) : sharedMac(overlay.vni),
       options: config.options,
       overlay,
+      ...(config.advertise !== undefined && { advertise: config.advertise }),
     }
   }
 
@@ -271,7 +272,10 @@ function sandboxState(sandbox: SandboxConfig, config: Config): SandboxState {
   const { name, netns } = sandbox
   const network = config.networks.find((n) => n.name === sandbox.endpoints[0]?.network)
   if (network?.driver === 'host') return { name, netns: '', stack: 'host' }
-  if (network?.driver !== 'container') return { name, netns, stack: 'own' }
+  if (network?.driver !== 'container') {
+    const foreign = sandbox.endpoints.some(({ handOver }) => handOver !== undefined)
+    return { name, netns, stack: foreign ? 'foreign' : 'own' }
+  }
   const owner = config.sandboxes.find((other) => other.name === network.options.sandbox)!
   return { name, netns: sandboxState(owner, config).netns, stack: 'shared' }
 }
@@ -313,6 +317,7 @@ function planEndpoints(
       options: endpoint.options,
       policy: policyOf(endpoint),
       rate: endpoint.rate,
+      ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     }
   })
 }
