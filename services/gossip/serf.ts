@@ -21,13 +21,7 @@ import type { Clock } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
 import type { Random } from '../../stack/random.ts'
 import type { Log } from '../log.ts'
-import {
-  type Cluster,
-  type ClusterListener,
-  type Member,
-  type MemberEvent,
-  OWN_TAG,
-} from './cluster.ts'
+import type { Cluster, ClusterListener, Member, MemberEvent } from './cluster.ts'
 import type { Destination } from './datagrams.ts'
 import type { Keyring } from './keyring.ts'
 import { LamportClock } from './lamport.ts'
