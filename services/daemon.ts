@@ -20,6 +20,7 @@ import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
 import { ApiServer, type Served } from './api.ts'
 import { type ApplyAnswer, type ApplyRequest, ConfigFaults, type DaemonInfo } from './api_types.ts'
+import { Attachments } from './attachments.ts'
 import type { NodeLimits } from './build_node.ts'
 import type { Config } from './config/model.ts'
 import { readConfigText, toConfig } from './config_file.ts'
@@ -63,6 +64,7 @@ export class Daemon implements Served {
   readonly controller: Controller
   readonly events: Events
   readonly gossip: GossipControl
+  readonly attachments: Attachments
   readonly #options: DaemonOptions
   readonly #api: ApiServer
   readonly #startedAt = new Date()
@@ -90,6 +92,7 @@ export class Daemon implements Served {
     })
     const { overlays } = this.controller.node.context
     this.gossip = new GossipControl({ clock, random, log, overlays, file: options.file })
+    this.attachments = new Attachments(this.controller)
     this.#api = new ApiServer(this)
   }
 
@@ -129,7 +132,7 @@ export class Daemon implements Served {
       const message = `this daemon is "${name}", and ${file} is for "${config.name}"`
       throw new StackError('bad-argument', message)
     }
-    if (dryRun) return { steps: this.controller.preview(config) }
+    if (dryRun) return { steps: this.controller.preview(this.attachments.merged(config)) }
     return this.#apply(config)
   }
 
@@ -152,7 +155,7 @@ export class Daemon implements Served {
     }
     this.#applying++
     try {
-      const report = await this.controller.apply(config)
+      const report = await this.controller.apply(() => this.attachments.merged(config))
       await this.#follow(config)
       return report
     } finally {

@@ -7,9 +7,12 @@ import { packageVersion } from '../version.ts'
 import { addApply, addCheck } from './apply.ts'
 import { addBench } from './bench.ts'
 import { addCapture } from './capture.ts'
+import { addCni } from './cni.ts'
 import { examples, report } from './command.ts'
 import { addConntrack } from './conntrack.ts'
 import { addDemo } from './demo.ts'
+import { addDns } from './dns.ts'
+import { addDocker } from './docker.ts'
 import { addEvents } from './events.ts'
 import { addGossip } from './gossip.ts'
 import { addPeers } from './overlay.ts'
@@ -54,6 +57,7 @@ Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
     addPeers,
     addPorts,
     addServices,
+    addDns,
     addConntrack,
     addEvents,
     addGossip,
@@ -62,5 +66,7 @@ Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
   ]) {
     add(program)
   }
+  addCni(program)
+  addDocker(program)
   return program
 }
