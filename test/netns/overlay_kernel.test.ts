@@ -43,7 +43,8 @@ for (const outer of [4, 6] as const) {
     async function iperf(to: string, ...args: string[]): Promise<number> {
       const server = spawn('ip', ['netns', 'exec', wire.names[1], 'iperf3', '-s', '-1', '--forceflush'])
       await new Promise((resolve) => server.stdout.once('data', resolve))
-      const { stdout } = await inside(near, 'iperf3', '-c', to, '-t', '1', '-J', ...args)
+      const amount = args.includes('-n') ? [] : ['-t', '1']
+      const { stdout } = await inside(near, 'iperf3', '-c', to, '-J', ...amount, ...args)
       server.kill('SIGKILL')
       const { end, error } = JSON.parse(stdout) as {
         error?: string
