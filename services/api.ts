@@ -27,6 +27,7 @@ import { chmodSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type ErrorCode, StackError } from '../stack/errors.ts'
 import { OUTSIDE_HANDLERS } from './api_outside.ts'
+import { OVERLAY_HANDLERS } from './api_overlay.ts'
 import { type Streamer, streamCapture, streamEvents, streamFlows } from './api_streams.ts'
 import {
   type ApiError,
@@ -82,6 +83,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   'POST /v1/trace': ({ controller }, _, body) => controller.trace(parseTraceRequest(body)),
   'POST /v1/apply': (served, _, body) => served.apply(parseApplyRequest(body)),
   ...OUTSIDE_HANDLERS,
+  ...OVERLAY_HANDLERS,
 }
 
 const STREAMERS: Readonly<Record<string, Streamer>> = {

@@ -179,7 +179,10 @@ export class Network {
     const holder = this.edges().find(({ endpoint }) =>
       endpoint.addresses.some((own) => sameAddress(own.address, address)),
     )
-    return holder?.endpoint.mac
+    if (holder !== undefined) return holder.endpoint.mac
+    const entry = this.#bindings.find(address)
+    if (entry < 0) return undefined
+    return { hi: this.#bindings.macHi(entry), lo: this.#bindings.macLo(entry) >>> 0 }
   }
 
   /** Index of its leg, by which routes name it. */
