@@ -32,6 +32,8 @@ export interface LinkRequest {
   readonly txQueueLen?: number
   /** False: plain frames of at most the MTU, checksums complete. */
   readonly offload: boolean
+  /** Segments of a super-frame that the sandbox may send; left out: as many as there may be. */
+  readonly segmentsMax?: number
 }
 
 /** An interface that is there already, and stays as it is. */

@@ -1,7 +1,6 @@
 /** All systems by name. */
 import { kernelBridge, kernelNat, kernelRoute } from './kernel.ts'
 import { nullForwarder } from './null.ts'
-import { ovs, ovsTso } from './ovs.ts'
 import {
   kernelToTapline,
   kernelVxlan,
@@ -9,6 +8,7 @@ import {
   taplineOverlay,
   taplineToKernel,
 } from './overlay.ts'
+import { ovs, ovsTso } from './ovs.ts'
 import type { Peer, PeerName } from './peer.ts'
 import { haproxy, nginx } from './proxies.ts'
 import { tapline, taplineNat, taplineRoute, taplineVip } from './tapline.ts'

@@ -11,7 +11,7 @@
 import { mkdirSync } from 'node:fs'
 import { release } from 'node:os'
 import { join } from 'node:path'
-import { addAddress, addNetns, adopt, INTERFACE, inNetns, setLink } from '../netns.ts'
+import { addAddress, addNetns, adopt, INTERFACE, setLink } from '../netns.ts'
 import { type Background, run, runSync, until } from '../shell.ts'
 import { OVS_TOOLS, ovsVersion, startDaemons } from './ovs.ts'
 import {
@@ -28,6 +28,8 @@ import { engineOf, startTapline } from './tapline.ts'
 const VNI = 77
 const WIRE = 'w0'
 const MTU = '1450'
+/** Two daemons start at once, beside all other beds. */
+const UP_MS = 60_000
 
 /** One node and the end behind it. */
 interface Side {
@@ -85,7 +87,7 @@ sandboxes:
 function taplineNode(own: Side, other: Side, settings: Settings): Promise<Background> {
   addUnderlay(own)
   const { netns, folder } = own
-  return startTapline(overlayFile(own, other), { folder, netns }, settings)
+  return startTapline(overlayFile(own, other), { folder, netns, limitMs: UP_MS }, settings)
 }
 
 function kernelNode(own: Side, other: Side): void {

@@ -36,6 +36,7 @@ const Attribute = {
   LinkMtu: 4,
   LinkTxQueueLen: 13,
   LinkNetnsFd: 28,
+  LinkGsoMaxSegs: 40,
   Address: 1,
   Local: 2,
   RouteDestination: 1,
@@ -57,6 +58,8 @@ export interface LinkSettings {
   readonly mac?: Uint8Array
   readonly mtuBytes?: number
   readonly txQueueLen?: number
+  /** Segments of a super-frame that the kernel may send by it. */
+  readonly segmentsMax?: number
   readonly up?: boolean
 }
 
@@ -144,6 +147,9 @@ export class Netlink {
     if (settings.mtuBytes !== undefined) message.attribute32(Attribute.LinkMtu, settings.mtuBytes)
     if (settings.txQueueLen !== undefined) {
       message.attribute32(Attribute.LinkTxQueueLen, settings.txQueueLen)
+    }
+    if (settings.segmentsMax !== undefined) {
+      message.attribute32(Attribute.LinkGsoMaxSegs, settings.segmentsMax)
     }
     fail(this.#exchange(message).code, `configure link ${settings.name ?? index}`)
   }

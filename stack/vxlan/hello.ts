@@ -74,8 +74,8 @@ export class Hello {
     const nonce = u32(mem, at + 12) | 0
     if (kind === Kind.Ask) {
       this.#send(peer, Kind.Answer, nonce)
-      // Not again and again: two that ask each other back would never end.
-      if (this.#silent[peer]! > 0 && this.#silent[peer]! < SILENCE_MAX) this.#ask(peer)
+      // With the nonce that is on its way already, or answers to it would count no more.
+      if (this.#silent[peer]! > 0) this.#send(peer, Kind.Ask, this.#nonces[peer]!)
     } else if (kind === Kind.Answer && nonce === this.#nonces[peer]) {
       this.#silent[peer] = 0
       const open = (u8(mem, at + 10) & Ability.OpenChecksums) !== 0

@@ -1,4 +1,6 @@
 /** A node of no more than a TAP in a namespace and a tunnel, in the test's own process. */
+
+import { type EngineChoice, Runtime } from '../../services/runtime.ts'
 import { parseAddress, parsePrefix } from '../../stack/address.ts'
 import type { Device } from '../../stack/device.ts'
 import { randomMac } from '../../stack/eth/mac.ts'
@@ -6,7 +8,6 @@ import { inNetns } from '../../stack/native/netns.ts'
 import type { Underlay } from '../../stack/udp/underlay.ts'
 import type { Tunnel } from '../../stack/vxlan/tunnel.ts'
 import { Vtep } from '../../stack/vxlan/vtep.ts'
-import { type EngineChoice, Runtime } from '../../services/runtime.ts'
 
 export interface TapTunnelOptions {
   /** Where the TAP goes, as eth0; made when missing. */
@@ -18,8 +19,6 @@ export interface TapTunnelOptions {
   readonly peer: string
   readonly vni: number
   readonly engine?: EngineChoice
-  /** The peer takes open checksums. */
-  readonly open?: boolean
 }
 
 export class TapTunnel {
@@ -58,13 +57,9 @@ export class TapTunnel {
         log: { info: tell, warn: tell, error: tell },
       }),
     )
-    const vtep = new Vtep({ pool, underlay })
+    const vtep = new Vtep({ pool, underlay, hello: { clock, random } })
     const tunnel = vtep.open({ name: 'test', clock, seed: 5, vni })
-    const peer = parseAddress(options.peer)
-    tunnel.addMember(peer)
-    if (options.open === true) {
-      underlay.setOpenChecksums(underlay.addPeer({ address: peer, udpPort: 4789 }), true)
-    }
+    tunnel.addMember(parseAddress(options.peer))
     links.prepare({ name: netns, netns })
     const device = await links.attach({
       sandbox: netns,

@@ -31,4 +31,3 @@ export function makeWire(): Wire {
   }
   return { names, remove: () => names.forEach(deleteNetns) }
 }
-
