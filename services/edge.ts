@@ -27,6 +27,7 @@ import { DropReason } from '../stack/drop.ts'
 import type { Bridge } from '../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortOptions } from '../stack/eth/bridge_port.ts'
 import { DST } from '../stack/eth/frame.ts'
+import { GroupRole } from '../stack/eth/group_filter.ts'
 import { type Mac, putMac } from '../stack/eth/mac.ts'
 import type { StormLimits } from '../stack/eth/storm.ts'
 import { DEFAULT_PVID, type PortVlanOptions } from '../stack/eth/vlan.ts'
@@ -214,12 +215,20 @@ function portOptions(
     port: device.port,
     output,
     isolated: network.options.isolated || options.isolated,
+    groupRole: GROUP_ROLES[options.multicastRouter],
+    fastLeave: options.fastLeave ?? (network.options.macGuard && !trunk),
     ...stormOptions(options),
     ...(network.options.vlanFiltering ? { vlan: vlanOptions(options) } : {}),
     // Behind a trunk are stations of their own.
     ...(network.options.macGuard && !trunk ? { macs: [endpoint.mac!] } : {}),
   }
 }
+
+const GROUP_ROLES = {
+  auto: GroupRole.Auto,
+  never: GroupRole.Never,
+  always: GroupRole.Always,
+} as const
 
 /** Nothing at all where there is no limit: a port without limits does not count. */
 function stormOptions(options: EndpointState['options']): { storm?: StormLimits } {

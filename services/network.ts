@@ -23,6 +23,7 @@ import type { Cancel } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import { Bridge, type BridgeStation } from '../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortInfo } from '../stack/eth/bridge_port.ts'
+import { GroupRole } from '../stack/eth/group_filter.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import { DEFAULT_PVID } from '../stack/eth/vlan.ts'
 import type { Inbound, Masquerade, NatNetwork } from '../stack/ip/nat_legs.ts'
@@ -30,6 +31,7 @@ import type { RouterInterface } from '../stack/ip/router_interface.ts'
 import type { GatewayMode } from './config/model.ts'
 import type { Context } from './context.ts'
 import { Edge } from './edge.ts'
+import { NetworkGroups } from './groups.ts'
 import { OverlayNetwork } from './overlay/overlay_network.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 
@@ -50,6 +52,8 @@ export class Network {
   readonly #bridge: Bridge
   readonly #gateway: BridgePort
   readonly #leg: RouterInterface
+  /** Undefined: every group goes to everybody. */
+  readonly groups: NetworkGroups | undefined
   /** Undefined: driver `bridge`. */
   readonly #overlay: OverlayNetwork | undefined
   /** By sandbox. */
@@ -63,11 +67,15 @@ export class Network {
     this.#state = state
     this.#context = context
     this.#bindings = new Bindings({ seed: random.bits() })
+    const { snooping, vlanFiltering, querier } = options
+    const seed = random.bits()
+    this.groups = snooping ? new NetworkGroups({ pool, clock, seed, vlanFiltering }) : undefined
     this.#bridge = new Bridge({
       name,
       pool,
       clock,
-      seed: random.bits(),
+      seed,
+      ...(this.groups && { groups: this.groups.filter }),
       vlanFiltering: options.vlanFiltering,
       log: (event) => log.warn(event, `bridge ${name}: ${event.kind}`),
     })
@@ -75,6 +83,8 @@ export class Network {
       name: GATEWAY_PORT,
       port: 0,
       output: (packet) => this.#leg.input(packet),
+      // The router takes part in groups of the link only, and those are flooded.
+      groupRole: GroupRole.Never,
       ...(options.vlanFiltering ? { vlan: { pvid: DEFAULT_PVID } } : {}),
     })
     try {
@@ -83,8 +93,11 @@ export class Network {
       if (state.overlay !== undefined) this.#overlay = this.#openOverlay()
       this.#leg = this.#openLeg(mac)
       context.nat.setNetwork(this.#leg, natOf(state))
+      const addresses = state.subnets.map(({ gateway }) => gateway)
+      if (querier) this.groups?.ask({ mac, addresses, send: this.#gateway.input })
       this.#overlay?.start()
     } catch (error) {
+      this.groups?.close()
       this.#overlay?.close()
       this.#bridge.close()
       throw error
@@ -109,6 +122,7 @@ export class Network {
       routes: endpoint.routes,
       offload: this.state.options.offload,
       ...(this.#overlay && { segmentsMax: overlays.segmentsMax }),
+      ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     })
     let edge: Edge | undefined
     try {
@@ -216,6 +230,11 @@ export class Network {
     return this.#bridge.fdb()
   }
 
+  /** Of a bridge port by its number. */
+  portName(index: number): string | undefined {
+    return this.#bridge.portName(index)
+  }
+
   ports(): BridgePortInfo[] {
     return this.#bridge.ports()
   }
@@ -224,6 +243,7 @@ export class Network {
   close(): void {
     this.#context.nat.setNetwork(this.#leg, undefined)
     this.#context.router.removeInterface(this.#leg)
+    this.groups?.close()
     this.#overlay?.close()
     this.#bridge.close()
   }
@@ -247,7 +267,7 @@ export class Network {
         next: this.#gateway.input,
       }),
       internal,
-      ...(hasIpv6(this.state) ? { advertise: {} } : {}),
+      ...(hasIpv6(this.state) && this.state.advertise !== false ? { advertise: {} } : {}),
     })
   }
 
@@ -256,7 +276,7 @@ export class Network {
     const { state } = this
     const own = { context: this.#context, bridge: this.#bridge, bindings: this.#bindings }
     const forget = (address: Address): void => router.neighbors.forget(this.#leg.link, address)
-    return new OverlayNetwork({ ...own, state, forget })
+    return new OverlayNetwork({ ...own, state, forget, groups: this.groups })
   }
 
   /** Tell other nodes. A trunk's stations are its own business. */

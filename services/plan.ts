@@ -37,6 +37,7 @@ import { publishingNetwork } from './config/publishing.ts'
 import { defaultGateway, defaultSubnet, Subnet } from './ipam.ts'
 import type { LinkRoute } from './links.ts'
 import { MacPool, sharedMac } from './mac_pool.ts'
+import { nameServers } from './plan_dns.ts'
 import { routeState, uplinkState } from './plan_outside.ts'
 import { planPolicy, type Subnets } from './plan_policy.ts'
 import { planPorts } from './plan_ports.ts'
@@ -52,7 +53,6 @@ import {
 } from './state.ts'
 
 const FAMILIES: readonly Family[] = [4, 6]
-const DNS_PORT = 53
 
 /**
  * @param held - current state: what is in use and may be kept.
@@ -183,6 +183,7 @@ class NetworkPool {
         overlay === undefined ? first && this.#macs.derive(first) : sharedMac(overlay.vni),
       options: config.options,
       overlay,
+      ...(config.advertise !== undefined && { advertise: config.advertise }),
     }
   }
 
@@ -271,7 +272,10 @@ function sandboxState(sandbox: SandboxConfig, config: Config): SandboxState {
   const { name, netns } = sandbox
   const network = config.networks.find((n) => n.name === sandbox.endpoints[0]?.network)
   if (network?.driver === 'host') return { name, netns: '', stack: 'host' }
-  if (network?.driver !== 'container') return { name, netns, stack: 'own' }
+  if (network?.driver !== 'container') {
+    const foreign = sandbox.endpoints.some(({ handOver }) => handOver !== undefined)
+    return { name, netns, stack: foreign ? 'foreign' : 'own' }
+  }
   const owner = config.sandboxes.find((other) => other.name === network.options.sandbox)!
   return { name, netns: sandboxState(owner, config).netns, stack: 'shared' }
 }
@@ -313,18 +317,7 @@ function planEndpoints(
       options: endpoint.options,
       policy: policyOf(endpoint),
       rate: endpoint.rate,
+      ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     }
   })
-}
-
-/** Sandboxes that answer at port 53 themselves. */
-function nameServers({ sandboxes, services }: Config): readonly string[] {
-  const behind = new Set(
-    services
-      .filter(({ ports }) => ports.some(({ target }) => target === DNS_PORT))
-      .flatMap(({ backends }) => backends.map(({ sandbox }) => sandbox)),
-  )
-  const serves = ({ ports }: SandboxConfig): boolean =>
-    ports.some((p) => p.targetPort <= DNS_PORT && DNS_PORT < p.targetPort + p.count)
-  return sandboxes.filter((one) => behind.has(one.name) || serves(one)).map(({ name }) => name)
 }

@@ -31,22 +31,17 @@ import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
 import { SocketUnderlay } from '../stack/udp/socket_underlay.ts'
 import type { Underlay } from '../stack/udp/underlay.ts'
+import { HandedOver } from './handed_over.ts'
 import { HostGateway } from './host/gateway.ts'
-import type {
-  BorrowRequest,
-  HostRequest,
-  HostSide,
-  LinkRequest,
-  Links,
-  UnderlayRequest,
+import {
+  type BorrowRequest,
+  type HostRequest,
+  type HostSide,
+  type LinkRequest,
+  type Links,
+  queueLength,
+  type UnderlayRequest,
 } from './links.ts'
-
-/**
- * Frames that the kernel queues towards us. TCP fills a receiver's window (some 6 MB) before it
- * hears of loss: at 1,500 octets a frame that takes 4,096 places, as super-frames a quarter.
- */
-const QUEUE_PLAIN = 4096
-const QUEUE_SUPER = 1000
 
 interface Place {
   readonly netns: string
@@ -80,6 +75,7 @@ export class TapLinks implements Links {
   /** Where TAPs are born, and how many were. */
   readonly #nursery: Netns = anonymousNetns()
   #bornCount = 0
+  readonly handedOver: HandedOver
   /** Namespaces that we made, by name. */
   readonly #made = new Set<string>()
 
@@ -90,6 +86,7 @@ export class TapLinks implements Links {
     this.#clock = clock
     this.#random = random
     this.#offload = offload
+    this.handedOver = new HandedOver({ pool, engine, offload: offload.tso })
     this.describe = `tap (${engine.name})`
   }
 
@@ -106,6 +103,7 @@ export class TapLinks implements Links {
   }
 
   async attach(request: LinkRequest): Promise<Device> {
+    if (request.handOver !== undefined) return await this.handedOver.open(request)
     const netns = new Netns(request.netns)
     let tap: VnetDevice | undefined
     try {
@@ -175,6 +173,7 @@ export class TapLinks implements Links {
   }
 
   detach(device: Device): void {
+    if (this.handedOver.close(device)) return
     const place = this.#attached.get(device)
     if (place !== undefined) this.#closed.add(key(place))
     this.#attached.delete(device)
@@ -207,6 +206,7 @@ export class TapLinks implements Links {
 
   close(): void {
     for (const device of [...this.#attached.keys()]) this.detach(device)
+    this.handedOver.closeAll()
     for (const netns of [...this.#made]) this.release({ name: netns, netns })
     this.#nursery.close()
   }
@@ -235,7 +235,7 @@ function configure(netlink: Netlink, request: LinkRequest, superFrames: boolean)
   const link = netlink.link(interfaceName)
   if (link === undefined) throw new StackError('not-found', `no interface ${interfaceName}`)
   const { index } = link
-  const txQueueLen = request.txQueueLen ?? (superFrames ? QUEUE_SUPER : QUEUE_PLAIN)
+  const txQueueLen = request.txQueueLen ?? queueLength(superFrames)
   setIpv6(
     interfaceName,
     addresses.some(({ address }) => address.family === 6),

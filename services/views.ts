@@ -15,6 +15,7 @@ import type { Node } from './node.ts'
 import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 import { UPLINK } from './uplink.ts'
+import { type MulticastDetail, multicast } from './views_groups.ts'
 import {
   type PortRow,
   ports,
@@ -90,6 +91,8 @@ export interface NetworkDetail extends NetworkRow {
   readonly gatewayMac: string | null
   readonly options: NetworkOptions
   readonly members: readonly EndpointDetail[]
+  /** Null: every group goes to everybody. */
+  readonly multicast: MulticastDetail | null
   /** Ports of its bridge, the router's among them; empty if the driver has none. */
   readonly ports: readonly BridgePortInfo[]
   /** Null: not of driver `overlay`. */
@@ -144,7 +147,15 @@ export function ls(node: Node, name: string): Listing {
   return {
     ...outside,
     networks: networks.map(
-      ({ gatewayMac: _, options: __, members, ports: ___, overlay: ____, ...row }) => ({
+      ({
+        gatewayMac: _,
+        options: __,
+        members,
+        ports: ___,
+        overlay: ____,
+        multicast: _____,
+        ...row
+      }) => ({
         ...row,
         endpoints: members.length,
       }),
@@ -206,6 +217,7 @@ function networkDetail(
     gatewayMac: macText(network.gatewayMac),
     options: network.options,
     members,
+    multicast: multicast(node, network.name),
     ports: node.network(network.name)?.ports() ?? [],
     overlay: overlayRow(node, node.network(network.name)),
   }

@@ -46,6 +46,7 @@ function networkBlock(network: NetworkDetail): string[] {
       'arp proxy': options.arpProxy,
       'mac guard': options.macGuard,
       isolated: options.isolated,
+      multicast: multicastText(network),
       vlan: options.vlanFiltering ? 'filtering' : 'off',
       offload: options.offload,
     }),
@@ -86,6 +87,13 @@ function overlayLines({ overlay }: NetworkDetail): string[] {
 
 function endName({ name, node, mac }: ConflictEnd): string {
   return `${printable(name || mac)} on ${printable(node)}`
+}
+
+/** Who asks which groups are wanted; without snooping nobody has to. */
+function multicastText({ multicast }: NetworkDetail): string {
+  if (multicast === null) return 'flooded'
+  const { querier4, querier6 } = multicast
+  return `snooping, querier: ${querier4} (IPv4), ${querier6} (IPv6)`
 }
 
 function sandboxBlock(sandbox: SandboxDetail, ports: readonly PortRow[]): string[] {

@@ -17,7 +17,8 @@ import type { Clock } from '../../stack/clock.ts'
 import type { Member, MemberEvent, MemberState } from './cluster.ts'
 import { MEMBERS_MAX } from './defaults.ts'
 import { isAt, type NodeRecord } from './node_table.ts'
-import { decodeTags, type Intent } from './serf_messages.ts'
+import type { Intent } from './serf_messages.ts'
+import { decodeTags } from './tags.ts'
 
 /** serf's `reconnect_timeout` and `tombstone_timeout`. */
 const GONE_MS: number = 24 * 3600 * 1000

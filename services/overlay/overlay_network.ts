@@ -25,6 +25,7 @@ import { StackError } from '../../stack/errors.ts'
 import type { Bridge } from '../../stack/eth/bridge.ts'
 import { formatMac, isGroupMac, type Mac, sameMac } from '../../stack/eth/mac.ts'
 import type { Context } from '../context.ts'
+import type { NetworkGroups } from '../groups.ts'
 import type { NetworkState } from '../state.ts'
 import { Conflicts } from './conflicts.ts'
 import { LastMacs } from './last_macs.ts'
@@ -42,6 +43,8 @@ export interface OverlayNetworkOptions {
   readonly state: NetworkState
   readonly bridge: Bridge
   readonly bindings: Bindings
+  /** Undefined: every group goes to everybody. */
+  readonly groups: NetworkGroups | undefined
   /** What the router knows of this address is no more true. */
   readonly forget: (address: Address) => void
 }
@@ -62,6 +65,7 @@ export class OverlayNetwork {
   /** What could not be taken in for want of room. */
   refused = 0
   readonly #context: Context
+  readonly #groups: NetworkGroups | undefined
   readonly #own: Address
   readonly #node: string
   readonly #forget: (address: Address) => void
@@ -84,6 +88,7 @@ export class OverlayNetwork {
     this.#own = vtep.underlay.address
     this.#node = overlays.node!.name
     this.#forget = o.forget
+    this.#groups = o.groups
     this.segments = openSegments(o)
     this.update(state)
   }
@@ -222,6 +227,7 @@ export class OverlayNetwork {
     const segment = this.#segment(vni)
     if (segment === undefined || sameAddress(vtep, this.#own)) return
     this.members.join(source, segment, vtep)
+    this.#groups?.welcome()
   }
 
   #leave(source: PeerSource, vni: number, vtep: Address): void {

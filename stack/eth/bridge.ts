@@ -133,10 +133,8 @@ export class Bridge {
       filtering: this.#filtering,
       input: (self) => (packet) => this.#receive(self, packet),
     })
-    this.#groups?.addPort(index, {
-      role: options.groupRole ?? GroupRole.Auto,
-      fastLeave: options.fastLeave ?? false,
-    })
+    const { groupRole: role = GroupRole.Auto, fastLeave = false } = options
+    this.#groups?.addPort(index, { role, fastLeave })
     this.#slots[index] = port
     this.#ports = [...this.#ports, port]
     this.#pool.notes.changed()
@@ -200,6 +198,11 @@ export class Bridge {
       isolated: port.isolated,
       vlan: port.options.vlan,
     }))
+  }
+
+  /** Of a port by its number. */
+  portName(index: number): string | undefined {
+    return this.#slots[index]?.name
   }
 
   /** Remove all ports and stop all timers. Idempotent. */
