@@ -2,8 +2,8 @@
  * Questions at the gateways over TCP: for what does not fit into a datagram. Segments come as the
  * router hears them and go out as its own; there is no socket of the kernel's (stream.ts).
  *
- * Whoever is answered over UDP is answered here, from its own device only; others get the reset that
- * a closed port gives. Connections are few, by station and in all.
+ * Whoever is answered over UDP is answered here, from its own device only; others get the reset
+ * that a closed port gives. Connections are few, by station and in all.
  */
 import { type Address, formatWords, loadWords, putAddress } from '../../stack/address.ts'
 import { put16, put32, u8, u16, u32 } from '../../stack/bytes.ts'

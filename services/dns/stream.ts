@@ -1,6 +1,6 @@
 /**
- * The server's side of one TCP connection (RFC 9293), as far as questions need it: messages in, each
- * after its length (RFC 1035 §4.2.2), messages out.
+ * The server's side of one TCP connection (RFC 9293), as far as questions need it: messages in,
+ * each after its length (RFC 1035 §4.2.2), messages out.
  *
  * ```text
  *   SYN ──► SYN+ACK ──► open: segments in order are taken, others asked for again
