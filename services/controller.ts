@@ -33,6 +33,7 @@ import * as views from './views.ts'
 import * as counters from './views_counters.ts'
 import * as names from './views_dns.ts'
 import { type CachedFlow, flows } from './views_flows.ts'
+import * as groups from './views_groups.ts'
 import * as outside from './views_outside.ts'
 
 export interface ApplyReport {
@@ -67,13 +68,20 @@ export class Controller {
   }
 
   /**
-   * Bring the node to what `config` says. What did not change is not touched.
+   * Bring the node to what `config` says. What did not change is not touched. A function is asked
+   * when its turn has come.
    *
    * @throws StackError if it cannot be had, or a step failed; an AggregateError if restoring what
    *   was before failed as well; the signal's reason if aborted.
    */
-  apply(config: Config, signal?: AbortSignal): Promise<ApplyReport> {
-    return this.#queue(() => this.#apply(config, signal))
+  apply(config: Config | (() => Config), signal?: AbortSignal): Promise<ApplyReport> {
+    const now = (): Config => (typeof config === 'function' ? config() : config)
+    return this.#queue(() => this.#apply(now(), signal))
+  }
+
+  /** Change the configuration in force, until the next `apply`. @throws StackError. */
+  amend(change: Amendment): Promise<ApplyReport> {
+    return this.#amend(change)
   }
 
   /** Publish one more port until the next `apply`, written as in a file. @throws StackError. */
@@ -109,6 +117,11 @@ export class Controller {
 
   fdb(network?: string): views.FdbRow[] {
     return views.fdb(this.node, network)
+  }
+
+  /** Who wants which multicast group. @throws StackError `not-found`. */
+  groups(network?: string): groups.MemberRow[] {
+    return groups.groups(this.node, network)
   }
 
   neigh(): views.NeighborRow[] {
@@ -304,7 +317,7 @@ function unchanged(desired: State, steps: Step[]): number {
   const total = uplink === undefined ? named : named + 1
   const makes = [
     ...['create-network', 'create-sandbox', 'join', 'update', 'add-route'],
-    ...['open-uplink', 'publish', 'create-service', 'update-service'],
+    ...['open-uplink', 'publish', 'create-service', 'update-service', 'update-network'],
   ]
   return total - steps.filter(({ action }) => makes.includes(action)).length
 }

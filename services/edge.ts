@@ -27,6 +27,7 @@ import { DropReason } from '../stack/drop.ts'
 import type { Bridge } from '../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortOptions } from '../stack/eth/bridge_port.ts'
 import { DST } from '../stack/eth/frame.ts'
+import { GroupRole } from '../stack/eth/group_filter.ts'
 import { type Mac, putMac } from '../stack/eth/mac.ts'
 import type { StormLimits } from '../stack/eth/storm.ts'
 import { DEFAULT_PVID, type PortVlanOptions } from '../stack/eth/vlan.ts'
@@ -38,6 +39,7 @@ import { RateLimit, type RateSpec } from '../stack/ip/rate_limit.ts'
 import type { Output, Packet, Pool } from '../stack/packet.ts'
 import type { RatesConfig } from './config/model.ts'
 import { type CaptureSink, DeviceEnd } from './device_end.ts'
+import type { LocalEndpoint } from './overlay/local_endpoint.ts'
 import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState } from './state.ts'
 
@@ -49,6 +51,8 @@ export interface EdgeOptions {
   /** Precondition: it has a MAC. */
   readonly endpoint: EndpointState
   readonly device: Device
+  /** Counters port of the network's tunnel; undefined: it has none. */
+  readonly remote: number | undefined
   readonly nat: Nat
   readonly flows: FlowCache | undefined
   readonly policies: PolicyFlows
@@ -90,6 +94,7 @@ export class Edge {
       name: device.name,
       port: device.port,
       suppress: o.network.options.arpProxy,
+      ...(o.remote !== undefined && { remote: o.remote }),
       reply: egress,
       next: this.#port.input,
     })
@@ -169,6 +174,15 @@ export class Edge {
     return tagged.length === 0 || pvid !== undefined
   }
 
+  /** As other nodes of an overlay network know it; undefined: not at all. */
+  local(): LocalEndpoint | undefined {
+    if (!this.#isUntagged) return undefined
+    const { sandbox, aliases, options } = this.endpoint
+    const { vlanFiltering } = this.#options.network.options
+    const vid = vlanFiltering ? (options.pvid ?? DEFAULT_PVID) : undefined
+    return { mac: this.#mac, addresses: this.addresses(), vid, name: sandbox, aliases }
+  }
+
   /** Own addresses, and the link-local one that hosts make of their MAC (RFC 4862 §5.3). */
   addresses(): Address[] {
     const own = this.endpoint.addresses.map(({ address }) => address)
@@ -201,12 +215,20 @@ function portOptions(
     port: device.port,
     output,
     isolated: network.options.isolated || options.isolated,
+    groupRole: GROUP_ROLES[options.multicastRouter],
+    fastLeave: options.fastLeave ?? (network.options.macGuard && !trunk),
     ...stormOptions(options),
     ...(network.options.vlanFiltering ? { vlan: vlanOptions(options) } : {}),
     // Behind a trunk are stations of their own.
     ...(network.options.macGuard && !trunk ? { macs: [endpoint.mac!] } : {}),
   }
 }
+
+const GROUP_ROLES = {
+  auto: GroupRole.Auto,
+  never: GroupRole.Never,
+  always: GroupRole.Always,
+} as const
 
 /** Nothing at all where there is no limit: a port without limits does not count. */
 function stormOptions(options: EndpointState['options']): { storm?: StormLimits } {

@@ -1,11 +1,11 @@
 /**
- * A network of driver `bridge` at work: one bridge, one table of bindings, one leg of the router,
- * and an edge per endpoint.
+ * A network of driver `bridge` or `overlay` at work: one bridge, one table of bindings, one leg of
+ * the router, and an edge per endpoint. An overlay has tunnels to other nodes as well (overlay/).
  *
  * ```text
  *   web1/eth0 ── edge ──┐
  *   web2/eth0 ── edge ──┤ bridge ── port "gateway" ── router interface
- *   db/eth1   ── edge ──┘
+ *   db/eth1   ── edge ──┘   └─── port "tunnel" ── other nodes
  * ```
  *
  * The gateway is a station of its network like any other: it has a MAC that the bridge knows, its
@@ -23,6 +23,7 @@ import type { Cancel } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import { Bridge, type BridgeStation } from '../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortInfo } from '../stack/eth/bridge_port.ts'
+import { GroupRole } from '../stack/eth/group_filter.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import { DEFAULT_PVID } from '../stack/eth/vlan.ts'
 import type { Inbound, Masquerade, NatNetwork } from '../stack/ip/nat_legs.ts'
@@ -30,6 +31,8 @@ import type { RouterInterface } from '../stack/ip/router_interface.ts'
 import type { GatewayMode } from './config/model.ts'
 import type { Context } from './context.ts'
 import { Edge } from './edge.ts'
+import { NetworkGroups } from './groups.ts'
+import { OverlayNetwork } from './overlay/overlay_network.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 
 /** The bridge port that leads to the router; device names have a slash, so none is like it. */
@@ -43,28 +46,36 @@ interface Attached {
 }
 
 export class Network {
-  readonly state: NetworkState
+  #state: NetworkState
   readonly #context: Context
   readonly #bindings: Bindings
   readonly #bridge: Bridge
   readonly #gateway: BridgePort
   readonly #leg: RouterInterface
+  /** Undefined: every group goes to everybody. */
+  readonly groups: NetworkGroups | undefined
+  /** Undefined: driver `bridge`. */
+  readonly #overlay: OverlayNetwork | undefined
   /** By sandbox. */
   readonly #attached = new Map<string, Attached>()
 
-  /** Precondition: driver `bridge`: there is a gateway. @throws StackError; leaves nothing. */
+  /** Precondition: it has a bridge, so there is a gateway. @throws StackError; leaves nothing. */
   constructor(context: Context, state: NetworkState) {
     const { pool, clock, random, log } = context
     const { name, options } = state
     const mac = state.gatewayMac!
-    this.state = state
+    this.#state = state
     this.#context = context
     this.#bindings = new Bindings({ seed: random.bits() })
+    const { snooping, vlanFiltering, querier } = options
+    const seed = random.bits()
+    this.groups = snooping ? new NetworkGroups({ pool, clock, seed, vlanFiltering }) : undefined
     this.#bridge = new Bridge({
       name,
       pool,
       clock,
-      seed: random.bits(),
+      seed,
+      ...(this.groups && { groups: this.groups.filter }),
       vlanFiltering: options.vlanFiltering,
       log: (event) => log.warn(event, `bridge ${name}: ${event.kind}`),
     })
@@ -72,17 +83,29 @@ export class Network {
       name: GATEWAY_PORT,
       port: 0,
       output: (packet) => this.#leg.input(packet),
+      // The router takes part in groups of the link only, and those are flooded.
+      groupRole: GroupRole.Never,
       ...(options.vlanFiltering ? { vlan: { pvid: DEFAULT_PVID } } : {}),
     })
     try {
       this.#bridge.addStatic(mac, this.#gateway)
       for (const address of gatewayAddresses(state, mac)) this.#bindings.set(address, mac, 0)
+      if (state.overlay !== undefined) this.#overlay = this.#openOverlay()
       this.#leg = this.#openLeg(mac)
       context.nat.setNetwork(this.#leg, natOf(state))
+      const addresses = state.subnets.map(({ gateway }) => gateway)
+      if (querier) this.groups?.ask({ mac, addresses, send: this.#gateway.input })
+      this.#overlay?.start()
     } catch (error) {
+      this.groups?.close()
+      this.#overlay?.close()
       this.#bridge.close()
       throw error
     }
+  }
+
+  get state(): NetworkState {
+    return this.#state
   }
 
   /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
@@ -98,12 +121,15 @@ export class Network {
       addresses: endpoint.addresses,
       routes: endpoint.routes,
       offload: this.state.options.offload,
+      ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     })
     let edge: Edge | undefined
     try {
-      const own = { bridge: this.#bridge, bindings: this.#bindings, network: this.state }
+      const remote = this.#overlay?.port
+      const own = { bridge: this.#bridge, bindings: this.#bindings, network: this.state, remote }
       edge = new Edge({ pool, clock, nat, flows, policies, ...own, endpoint, device })
       edge.register()
+      this.#announce(edge)
     } catch (error) {
       edge?.detach()
       links.detach(device)
@@ -131,6 +157,24 @@ export class Network {
     this.#giveBack(attached.edge.device)
   }
 
+  /** What the file says of other nodes has changed. */
+  update(state: NetworkState): void {
+    this.#state = state
+    this.#overlay?.update(state)
+  }
+
+  /** Names, policy or rates of an endpoint have changed. */
+  updateEndpoint(endpoint: EndpointState): void {
+    const edge = this.edge(endpoint.sandbox)
+    edge?.update(endpoint)
+    if (edge !== undefined && edge.lost === undefined) this.#announce(edge)
+  }
+
+  /** Undefined: driver `bridge`. */
+  get overlay(): OverlayNetwork | undefined {
+    return this.#overlay
+  }
+
   edges(): Edge[] {
     return [...this.#attached.values()].map(({ edge }) => edge)
   }
@@ -149,7 +193,10 @@ export class Network {
     const holder = this.edges().find(({ endpoint }) =>
       endpoint.addresses.some((own) => sameAddress(own.address, address)),
     )
-    return holder?.endpoint.mac
+    if (holder !== undefined) return holder.endpoint.mac
+    const entry = this.#bindings.find(address)
+    if (entry < 0) return undefined
+    return { hi: this.#bindings.macHi(entry), lo: this.#bindings.macLo(entry) >>> 0 }
   }
 
   /** Index of its leg, by which routes name it. */
@@ -182,6 +229,11 @@ export class Network {
     return this.#bridge.fdb()
   }
 
+  /** Of a bridge port by its number. */
+  portName(index: number): string | undefined {
+    return this.#bridge.portName(index)
+  }
+
   ports(): BridgePortInfo[] {
     return this.#bridge.ports()
   }
@@ -190,6 +242,8 @@ export class Network {
   close(): void {
     this.#context.nat.setNetwork(this.#leg, undefined)
     this.#context.router.removeInterface(this.#leg)
+    this.groups?.close()
+    this.#overlay?.close()
     this.#bridge.close()
   }
 
@@ -207,12 +261,27 @@ export class Network {
         name: GATEWAY_PORT,
         port: 0,
         suppress: options.arpProxy,
+        ...(this.#overlay && { remote: this.#overlay.port }),
         reply: (packet) => this.#leg.input(packet),
         next: this.#gateway.input,
       }),
       internal,
-      ...(hasIpv6(this.state) ? { advertise: {} } : {}),
+      ...(hasIpv6(this.state) && this.state.advertise !== false ? { advertise: {} } : {}),
     })
+  }
+
+  #openOverlay(): OverlayNetwork {
+    const { router } = this.#context
+    const { state } = this
+    const own = { context: this.#context, bridge: this.#bridge, bindings: this.#bindings }
+    const forget = (address: Address): void => router.neighbors.forget(this.#leg.link, address)
+    return new OverlayNetwork({ ...own, state, forget, groups: this.groups })
+  }
+
+  /** Tell other nodes. A trunk's stations are its own business. */
+  #announce(edge: Edge): void {
+    const local = edge.local()
+    if (local !== undefined) this.#overlay?.announce(local)
   }
 
   #lost(attached: Attached, why: string): void {
@@ -239,6 +308,8 @@ export class Network {
     const { router, captures, onDevice } = this.#context
     edge.detach()
     for (const address of edge.addresses()) router.neighbors.forget(this.#leg.link, address)
+    const local = edge.local()
+    if (local !== undefined) this.#overlay?.withdraw(local)
     captures.remove(edge)
     onDevice(edge.device, false)
   }

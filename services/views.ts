@@ -15,6 +15,7 @@ import type { Node } from './node.ts'
 import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 import { UPLINK } from './uplink.ts'
+import { type MulticastDetail, multicast } from './views_groups.ts'
 import {
   type PortRow,
   ports,
@@ -23,6 +24,7 @@ import {
   type UplinkRow,
   uplink,
 } from './views_outside.ts'
+import { type OverlayRow, overlayRow, vtepOf } from './views_overlay.ts'
 
 export interface EndpointRow {
   readonly sandbox: string
@@ -89,8 +91,12 @@ export interface NetworkDetail extends NetworkRow {
   readonly gatewayMac: string | null
   readonly options: NetworkOptions
   readonly members: readonly EndpointDetail[]
+  /** Null: every group goes to everybody. */
+  readonly multicast: MulticastDetail | null
   /** Ports of its bridge, the router's among them; empty if the driver has none. */
   readonly ports: readonly BridgePortInfo[]
+  /** Null: not of driver `overlay`. */
+  readonly overlay: OverlayRow | null
 }
 
 export interface EndpointDetail extends EndpointRow {
@@ -116,6 +122,8 @@ export interface Inspection {
 
 export interface FdbRow extends BridgeStation {
   readonly network: string
+  /** Tunnel end of the node where the station is; null: it is here, or nobody knows. */
+  readonly vtep: string | null
 }
 
 export interface NeighborRow {
@@ -138,10 +146,20 @@ export function ls(node: Node, name: string): Listing {
   const { networks, sandboxes, ...outside } = inspect(node, name)
   return {
     ...outside,
-    networks: networks.map(({ gatewayMac: _, options: __, members, ports: ___, ...row }) => ({
-      ...row,
-      endpoints: members.length,
-    })),
+    networks: networks.map(
+      ({
+        gatewayMac: _,
+        options: __,
+        members,
+        ports: ___,
+        overlay: ____,
+        multicast: _____,
+        ...row
+      }) => ({
+        ...row,
+        endpoints: members.length,
+      }),
+    ),
     sandboxes: sandboxes.map((sandbox) => ({
       ...sandbox,
       endpoints: sandbox.endpoints.map(({ options: _, lost: __, routes: ___, ...row }) => row),
@@ -199,7 +217,9 @@ function networkDetail(
     gatewayMac: macText(network.gatewayMac),
     options: network.options,
     members,
+    multicast: multicast(node, network.name),
     ports: node.network(network.name)?.ports() ?? [],
+    overlay: overlayRow(node, node.network(network.name)),
   }
 }
 
@@ -253,11 +273,14 @@ export function fdb(node: Node, only?: string): FdbRow[] {
   return node
     .networks()
     .filter(({ state }) => only === undefined || state.name === only)
-    .flatMap((network) =>
-      network
-        .fdb()
-        .map((row) => ({ network: network.state.name, ...row, ageMs: Math.round(row.ageMs) })),
-    )
+    .flatMap((network) => {
+      const at = vtepOf(network)
+      const { name } = network.state
+      return network.fdb().map((row) => {
+        const vtep = at(row.port, row.mac)
+        return { network: name, ...row, ageMs: Math.round(row.ageMs), vtep }
+      })
+    })
 }
 
 export function neigh(node: Node): NeighborRow[] {

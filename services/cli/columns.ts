@@ -12,6 +12,7 @@ import type {
 import type { DeviceRow, DropRow } from '../views_counters.ts'
 import type { CacheRow, NameRow, ResolverRow } from '../views_dns.ts'
 import type { CachedFlow, FlowSide } from '../views_flows.ts'
+import type { MemberRow } from '../views_groups.ts'
 import type { BackendRow, PortRow, ServiceRow, UplinkRow } from '../views_outside.ts'
 import { type Column, duration, grouped, scaled } from './table.ts'
 
@@ -46,8 +47,18 @@ export const FDB: readonly Column<FdbRow>[] = [
   { title: 'MAC', cell: ({ mac }) => mac },
   { title: 'VLAN', cell: ({ vid }) => vid || undefined, right: true },
   { title: 'PORT', cell: ({ port }) => port },
+  { title: 'VTEP', cell: ({ vtep }) => vtep },
   { title: 'KIND', cell: (row) => (row.static ? 'static' : 'learned') },
   { title: 'AGE', cell: (row) => (row.static ? undefined : duration(row.ageMs)), right: true },
+]
+
+export const GROUPS: readonly Column<MemberRow>[] = [
+  { title: 'NETWORK', cell: ({ network }) => network },
+  { title: 'VLAN', cell: ({ vid }) => vid || undefined, right: true },
+  { title: 'GROUP', cell: ({ group }) => group },
+  { title: 'PORT', cell: ({ port }) => port },
+  { title: 'WHY', cell: ({ why }) => why },
+  { title: 'ENDS IN', cell: (row) => row.expiresMs && duration(row.expiresMs), right: true },
 ]
 
 export const NEIGHBORS: readonly Column<NeighborRow>[] = [

@@ -1,7 +1,15 @@
-/** Networks that `network_mode` stands for, and that need no entry of their own. */
+/** Networks that `network_mode` stands for, as Compose has it: they need no entry of their own. */
 import { type NetworkConfig, NO_NETWORK_OPTIONS } from './model.ts'
 
-export function impliedNetwork(
+/** The network of a mode: `host`, `none` or `container:NAME`; undefined: it is no mode. */
+export function impliedNetwork(mode: string): NetworkConfig | undefined {
+  const target = /^container:(.+)$/.exec(mode)?.[1]
+  if (mode === 'host') return implied('host', 'host')
+  if (mode === 'none') return implied('none', 'null')
+  return target === undefined ? undefined : implied(mode, 'container', target)
+}
+
+function implied(
   name: string,
   driver: 'host' | 'null' | 'container',
   target?: string,
@@ -15,5 +23,6 @@ export function impliedNetwork(
     subnets: [],
     options: { ...NO_NETWORK_OPTIONS, sandbox: target },
     policy: undefined,
+    overlay: undefined,
   }
 }

@@ -14,6 +14,7 @@ import type { RateSpec } from '../../stack/ip/rate_limit.ts'
 import type { SchedulerName } from '../../stack/ip/schedulers.ts'
 import type { PortConfig } from '../ports.ts'
 import type { DnsConfig } from './dns_model.ts'
+import type { NodeConfig, OverlayConfig } from './overlay_model.ts'
 
 export interface Config {
   readonly name: string
@@ -24,6 +25,8 @@ export interface Config {
   readonly uplink: UplinkConfig | undefined
   readonly services: readonly ServiceConfig[]
   readonly tracking: TrackingConfig
+  /** Undefined: this host is the only one. */
+  readonly node: NodeConfig | undefined
   readonly dns: DnsConfig
 }
 
@@ -121,7 +124,12 @@ export interface HealthcheckConfig {
  */
 export type GatewayMode = 'nat' | 'nat-unprotected' | 'routed' | 'isolated'
 
-export type DriverName = 'bridge' | 'null' | 'host' | 'container'
+export type DriverName = 'bridge' | 'overlay' | 'null' | 'host' | 'container'
+
+/** True if its networks have a bridge, a gateway and addresses. */
+export function isBridged(driver: DriverName): boolean {
+  return driver === 'bridge' || driver === 'overlay'
+}
 
 export interface NetworkConfig {
   readonly name: string
@@ -135,6 +143,10 @@ export interface NetworkConfig {
   readonly options: NetworkOptions
   /** Of all its endpoints, after their own; undefined: none. */
   readonly policy: PolicyConfig | undefined
+  /** Of driver `overlay`; undefined: another driver. */
+  readonly overlay: OverlayConfig | undefined
+  /** Left out: true. False: no router advertisements, as sandboxes are told their router. */
+  readonly advertise?: boolean
 }
 
 export interface SubnetConfig {
@@ -162,6 +174,10 @@ export interface NetworkOptions {
   readonly offload: boolean
   /** True: a sandbox sends from its own MAC address only (access ports). */
   readonly macGuard: boolean
+  /** IGMP and MLD snooping: groups go to who asked for them. */
+  readonly snooping: boolean
+  /** With snooping: ask hosts which groups they want. */
+  readonly querier: boolean
   /** Driver `container`: whose stack its sandboxes share. */
   readonly sandbox: string | undefined
   /** False: addresses are not translated on the way out, whatever the mode. */
@@ -194,6 +210,8 @@ export interface EndpointConfig {
   /** Asked before its network's; undefined: none. */
   readonly policy: PolicyConfig | undefined
   readonly rate: RatesConfig
+  /** Left out: we make the interface. Else somebody else finishes it; see {@link LinkRequest}. */
+  readonly handOver?: string
 }
 
 /** What endpoints may send (egress) and be sent (ingress). The first rule that fits decides. */
@@ -235,7 +253,14 @@ export interface EndpointOptions {
   readonly broadcastPerS: number | undefined
   readonly multicastPerS: number | undefined
   readonly unknownPerS: number | undefined
+  /** Whether every group goes there: where a multicast router was heard, or in any case. */
+  readonly multicastRouter: MulticastRouter
+  /** Undefined: where one station may be behind it. */
+  readonly fastLeave: boolean | undefined
 }
+
+export const MULTICAST_ROUTER = ['auto', 'never', 'always'] as const
+export type MulticastRouter = (typeof MULTICAST_ROUTER)[number]
 
 /** A static route of the router. Exactly one of `via` and `blackhole` is given. */
 export interface RouteConfig {
@@ -257,6 +282,8 @@ export const NO_ENDPOINT_OPTIONS: EndpointOptions = {
   broadcastPerS: undefined,
   multicastPerS: undefined,
   unknownPerS: undefined,
+  multicastRouter: 'auto',
+  fastLeave: undefined,
 }
 
 /** A network that asks for nothing. */
@@ -267,6 +294,8 @@ export const NO_NETWORK_OPTIONS: NetworkOptions = {
   vlanFiltering: false,
   offload: true,
   macGuard: true,
+  snooping: false,
+  querier: true,
   sandbox: undefined,
   masquerade: true,
   gatewayMode4: 'nat',

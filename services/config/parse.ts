@@ -14,6 +14,7 @@ import { isMap, LineCounter, parseDocument } from 'yaml'
 import { check } from './check.ts'
 import { parseDns, parseNetworkDns, parseSandboxDns } from './dns.ts'
 import type { NetworkDns, SandboxDns } from './dns_model.ts'
+import { describe } from './explain.ts'
 import { type Fault, Faults, type Path } from './faults.ts'
 import { impliedNetwork } from './implied.ts'
 import type { Located } from './located.ts'
@@ -28,10 +29,11 @@ import {
 } from './model.ts'
 import { endpointOptions, networkOptions } from './options.ts'
 import { parsePorts, parseUplink } from './outside.ts'
+import { defaultMtuBytes, parseNode, parseOverlay } from './overlay.ts'
+import type { NodeConfig } from './overlay_model.ts'
 import { parsePolicy, parseRates } from './policy.ts'
 import { parseRoutes } from './routes.ts'
 import {
-  describe,
   type EndpointEntry,
   endpointSchema,
   fileKeyFault,
@@ -48,9 +50,6 @@ import { parseTracking } from './tracking.ts'
 
 /** Larger than any configuration that the limits on devices allow. */
 const TEXT_MAX_BYTES = 8 << 20
-/** Names of the networks that `network_mode` stands for. */
-const HOST_NETWORK = 'host'
-const NULL_NETWORK = 'none'
 
 /** One line, as compilers write it: editors and CI systems find the place by it. */
 export function formatFault({ file, line, column, message }: Fault): string {
@@ -106,6 +105,7 @@ interface Root {
   readonly services?: unknown
   readonly conntrack?: unknown
   readonly nat?: unknown
+  readonly node?: unknown
   readonly dns?: unknown
 }
 
@@ -120,6 +120,7 @@ class Reader {
   readonly #networks = new Map<string, NetworkConfig>()
   /** Networks whose entry has faults: referring to them is not one more. */
   readonly #broken = new Set<string>()
+  #node: NodeConfig | undefined = undefined
   readonly #networkDns: NetworkDns[] = []
   readonly #sandboxDns: SandboxDns[] = []
 
@@ -135,6 +136,7 @@ class Reader {
       if (fault !== undefined) this.#faults.atKey([key], fault)
     }
     const name = this.#name()
+    this.#node = parseNode(this.#root.node, this.#faults)
     for (const [key, value] of this.#entries('networks')) this.#network(key, value)
     const sandboxes = [...this.#entries('sandboxes')].map(([key, v]) => this.#sandbox(key, v))
     const services = [...this.#entries('services')].map(([key, v]) => this.#service(key, v))
@@ -148,6 +150,7 @@ class Reader {
       uplink: parseUplink(this.#root.uplink, name, this.#faults),
       services: services.filter((service) => service !== undefined),
       tracking: parseTracking(this.#root, this.#faults),
+      node: this.#node,
       dns: parseDns(
         this.#root.dns,
         { networks: this.#networkDns, sandboxes: this.#sandboxDns },
@@ -195,7 +198,7 @@ class Reader {
     this.#broken.add(name)
     if (entry === undefined) return
     const driver = entry.driver ?? 'bridge'
-    if (driver === 'overlay' || driver === 'macvlan') {
+    if (driver === 'macvlan') {
       const message = `this version has no driver "${driver}"; "bridge" is the one for one host`
       return this.#faults.at([...path, 'driver'], message)
     }
@@ -212,9 +215,15 @@ class Reader {
       ),
       options: networkOptions(
         { values, path: [...path, 'driver_opts'], faults: this.#faults },
-        { ipv6, internal: entry.internal ?? false, container: driver === 'container' },
+        {
+          driver,
+          ipv6,
+          internal: entry.internal ?? false,
+          mtuBytes: defaultMtuBytes(driver, this.#node),
+        },
       ),
       policy: parsePolicy(entry.policy, [...path, 'policy'], this.#notes),
+      overlay: parseOverlay({ entry, driver, path, node: this.#node, notes: this.#notes }),
     }
     const dns = parseNetworkDns(name, entry.dns, [...path, 'dns'], this.#faults)
     if (dns !== undefined) this.#networkDns.push(dns)
@@ -321,12 +330,8 @@ class Reader {
 
   /** `network_mode` as Compose has it, on networks that need no entry of their own. */
   #mode(mode: string, path: Path): EndpointConfig[] {
-    let network: NetworkConfig
-    const target = /^container:(.+)$/.exec(mode)?.[1]
-    if (mode === 'host') network = impliedNetwork(HOST_NETWORK, 'host')
-    else if (mode === 'none') network = impliedNetwork(NULL_NETWORK, 'null')
-    else if (target !== undefined) network = impliedNetwork(mode, 'container', target)
-    else {
+    const network = impliedNetwork(mode)
+    if (network === undefined) {
       const message = `"${mode}" is not a network mode: host, none or container:NAME`
       this.#faults.at(path, message)
       return []

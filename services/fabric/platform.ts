@@ -10,7 +10,11 @@ import { Random } from '../../stack/random.ts'
 import type { DnsHost } from '../dns/host.ts'
 import type { Links } from '../links.ts'
 import { type Driver, SystemDriver, VirtualDriver } from './driver.ts'
+import { ImpairedLinks } from './impaired.ts'
 import { MemoryLinks } from './memory_links.ts'
+import type * as tapTcp from './tap_tcp.ts'
+
+type TapTcp = typeof tapTcp
 
 export interface PlatformOptions {
   /** Default `memory`. `tap` needs root: sandboxes are network namespaces. */
@@ -34,6 +38,9 @@ export interface Platform {
   readonly links: Links
   /** Hosts and cables; undefined on TAPs. */
   readonly memory: MemoryLinks | undefined
+  /** Undefined in memory, as {@link tcp}. */
+  readonly taps: ImpairedLinks | undefined
+  readonly tcp: TapTcp | undefined
   readonly isVirtual: boolean
   /** Where names are asked outside. */
   readonly dns: DnsHost | undefined
@@ -64,6 +71,8 @@ function openMemory(options: PlatformOptions): Platform {
     driver,
     links: memory,
     memory,
+    taps: undefined,
+    tcp: undefined,
     isVirtual,
     dns: dns?.(driver.clock),
     onDevice: (device, added) => (added ? driver.add(device) : driver.remove(device)),
@@ -79,6 +88,7 @@ async function openTaps({ clock, seed = 1, packets }: PlatformOptions): Promise<
     throw new StackError('bad-argument', 'TAPs are on the system clock: kernels do not wait')
   }
   const { Runtime } = await import('../runtime.ts')
+  const tcp = await import('./tap_tcp.ts')
   const { small, large } = packets ?? {}
   const runtime = new Runtime({
     seed,
@@ -86,12 +96,17 @@ async function openTaps({ clock, seed = 1, packets }: PlatformOptions): Promise<
     ...(large === undefined ? {} : { largeCount: large }),
   })
   const driver = new SystemDriver(runtime.clock)
+  const { pool, random } = runtime
+  const own = { pool, clock: runtime.clock, random: new Random(random.bits()) }
+  const links = new ImpairedLinks(runtime.links, own)
   return {
-    pool: runtime.pool,
-    random: runtime.random,
+    pool,
+    random,
     driver,
-    links: runtime.links,
+    links,
     memory: undefined,
+    taps: links,
+    tcp,
     isVirtual: false,
     dns: runtime.dns,
     // The runtime polls its TAPs by itself.
