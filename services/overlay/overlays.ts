@@ -10,6 +10,7 @@
 import { formatAddress } from '../../stack/address.ts'
 import type { Clock } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
+import type { Mac } from '../../stack/eth/mac.ts'
 import type { Router } from '../../stack/ip/router.ts'
 import type { Pool } from '../../stack/packet.ts'
 import type { Random } from '../../stack/random.ts'
@@ -19,9 +20,15 @@ import type { Links } from '../links.ts'
 import type { Log } from '../log.ts'
 import type { NodeState } from '../state.ts'
 import type { OverlayNetwork } from './overlay_network.ts'
-import type { PeerSource } from './peer_source.ts'
+import type { EndpointRecord, PeerSource } from './peer_source.ts'
 import { Reconciler } from './reconcile.ts'
 import { StaticSource } from './static_source.ts'
+
+/** Hears what endpoints of other nodes are called, while they are in force. */
+export interface NameListener {
+  setRemote(network: string, record: EndpointRecord): void
+  removeRemote(network: string, mac: Mac): void
+}
 
 export interface OverlaysOptions {
   readonly pool: Pool
@@ -34,6 +41,8 @@ export interface OverlaysOptions {
 
 export class Overlays {
   readonly fixed: StaticSource = new StaticSource()
+  /** Set once, when the node is built. */
+  names: NameListener | undefined = undefined
   /** What knows of other nodes; the file is the first. */
   #sources: readonly PeerSource[] = [this.fixed]
   readonly #options: OverlaysOptions
