@@ -6,6 +6,7 @@
 import type { Address, Family, Prefix } from '../stack/address.ts'
 import type { Device } from '../stack/device.ts'
 import type { Mac } from '../stack/eth/mac.ts'
+import type { Underlay } from '../stack/udp/underlay.ts'
 import type { Log } from './log.ts'
 
 /**
@@ -116,11 +117,24 @@ export interface HandedOverLinks {
   removeUnclaimed(isOurs: (name: string) => boolean): string[]
 }
 
+/** Where a node's tunnels end. */
+export interface UnderlayRequest {
+  readonly address: Address
+  readonly udpPort: number
+  /** Undefined: whichever interface the host's routes say. */
+  readonly interfaceName: string | undefined
+  /** Largest outer IP packet where nothing smaller is known of a path. */
+  readonly mtuBytes: number
+  readonly log: Log
+}
+
 export interface Links {
   /** `tap` or `memory`, and the engine in use, for people: `tap (io_uring)`. */
   readonly describe: string
   /** Make the sandbox (idempotent; a sandbox without networks has only loopback). */
   prepare(sandbox: { readonly name: string; readonly netns: string }): void
+  /** True if `prepare` made this namespace. Left out: there are none. */
+  made?(netns: string): boolean
   /** Make the interface: configured and up on return. @throws StackError, and leaves nothing. */
   attach(request: LinkRequest): Device | Promise<Device>
   /** Take part in the traffic of an interface. @throws StackError, `unsupported` in memory. */
@@ -136,6 +150,12 @@ export interface Links {
   openHost?(request: HostRequest): Promise<HostSide>
   /** Left out: no interface outlives us. */
   readonly handedOver?: HandedOverLinks
+  /**
+   * A UDP socket of the host's for tunnels; whoever asked closes it, before the links. Left out:
+   * this kind of links has no host, and no overlay networks. @throws StackError: `exists` if the
+   * port is taken.
+   */
+  openUnderlay?(request: UnderlayRequest): Underlay
   /** Remove the sandbox, if `prepare` made it. Idempotent. */
   release(sandbox: { readonly name: string; readonly netns: string }): void
   /** Give everything back that is left. */

@@ -1,11 +1,11 @@
 /**
- * A network of driver `bridge` at work: one bridge, one table of bindings, one leg of the router,
- * and an edge per endpoint.
+ * A network of driver `bridge` or `overlay` at work: one bridge, one table of bindings, one leg of
+ * the router, and an edge per endpoint. An overlay has tunnels to other nodes as well (overlay/).
  *
  * ```text
  *   web1/eth0 ── edge ──┐
  *   web2/eth0 ── edge ──┤ bridge ── port "gateway" ── router interface
- *   db/eth1   ── edge ──┘
+ *   db/eth1   ── edge ──┘   └─── port "tunnel" ── other nodes
  * ```
  *
  * The gateway is a station of its network like any other: it has a MAC that the bridge knows, its
@@ -30,6 +30,7 @@ import type { RouterInterface } from '../stack/ip/router_interface.ts'
 import type { GatewayMode } from './config/model.ts'
 import type { Context } from './context.ts'
 import { Edge } from './edge.ts'
+import { OverlayNetwork } from './overlay/overlay_network.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 
 /** The bridge port that leads to the router; device names have a slash, so none is like it. */
@@ -43,21 +44,23 @@ interface Attached {
 }
 
 export class Network {
-  readonly state: NetworkState
+  #state: NetworkState
   readonly #context: Context
   readonly #bindings: Bindings
   readonly #bridge: Bridge
   readonly #gateway: BridgePort
   readonly #leg: RouterInterface
+  /** Undefined: driver `bridge`. */
+  readonly #overlay: OverlayNetwork | undefined
   /** By sandbox. */
   readonly #attached = new Map<string, Attached>()
 
-  /** Precondition: driver `bridge`: there is a gateway. @throws StackError; leaves nothing. */
+  /** Precondition: it has a bridge, so there is a gateway. @throws StackError; leaves nothing. */
   constructor(context: Context, state: NetworkState) {
     const { pool, clock, random, log } = context
     const { name, options } = state
     const mac = state.gatewayMac!
-    this.state = state
+    this.#state = state
     this.#context = context
     this.#bindings = new Bindings({ seed: random.bits() })
     this.#bridge = new Bridge({
@@ -77,12 +80,19 @@ export class Network {
     try {
       this.#bridge.addStatic(mac, this.#gateway)
       for (const address of gatewayAddresses(state, mac)) this.#bindings.set(address, mac, 0)
+      if (state.overlay !== undefined) this.#overlay = this.#openOverlay()
       this.#leg = this.#openLeg(mac)
       context.nat.setNetwork(this.#leg, natOf(state))
+      this.#overlay?.start()
     } catch (error) {
+      this.#overlay?.close()
       this.#bridge.close()
       throw error
     }
+  }
+
+  get state(): NetworkState {
+    return this.#state
   }
 
   /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
@@ -102,9 +112,11 @@ export class Network {
     })
     let edge: Edge | undefined
     try {
-      const own = { bridge: this.#bridge, bindings: this.#bindings, network: this.state }
+      const remote = this.#overlay?.port
+      const own = { bridge: this.#bridge, bindings: this.#bindings, network: this.state, remote }
       edge = new Edge({ pool, clock, nat, flows, policies, ...own, endpoint, device })
       edge.register()
+      this.#announce(edge)
     } catch (error) {
       edge?.detach()
       links.detach(device)
@@ -130,6 +142,24 @@ export class Network {
     }
     this.#retire(attached.edge)
     this.#giveBack(attached.edge.device)
+  }
+
+  /** What the file says of other nodes has changed. */
+  update(state: NetworkState): void {
+    this.#state = state
+    this.#overlay?.update(state)
+  }
+
+  /** Names, policy or rates of an endpoint have changed. */
+  updateEndpoint(endpoint: EndpointState): void {
+    const edge = this.edge(endpoint.sandbox)
+    edge?.update(endpoint)
+    if (edge !== undefined && edge.lost === undefined) this.#announce(edge)
+  }
+
+  /** Undefined: driver `bridge`. */
+  get overlay(): OverlayNetwork | undefined {
+    return this.#overlay
   }
 
   edges(): Edge[] {
@@ -191,6 +221,7 @@ export class Network {
   close(): void {
     this.#context.nat.setNetwork(this.#leg, undefined)
     this.#context.router.removeInterface(this.#leg)
+    this.#overlay?.close()
     this.#bridge.close()
   }
 
@@ -208,12 +239,27 @@ export class Network {
         name: GATEWAY_PORT,
         port: 0,
         suppress: options.arpProxy,
+        ...(this.#overlay && { remote: this.#overlay.port }),
         reply: (packet) => this.#leg.input(packet),
         next: this.#gateway.input,
       }),
       internal,
       ...(hasIpv6(this.state) && this.state.advertise !== false ? { advertise: {} } : {}),
     })
+  }
+
+  #openOverlay(): OverlayNetwork {
+    const { router } = this.#context
+    const { state } = this
+    const own = { context: this.#context, bridge: this.#bridge, bindings: this.#bindings }
+    const forget = (address: Address): void => router.neighbors.forget(this.#leg.link, address)
+    return new OverlayNetwork({ ...own, state, forget })
+  }
+
+  /** Tell other nodes. A trunk's stations are its own business. */
+  #announce(edge: Edge): void {
+    const local = edge.local()
+    if (local !== undefined) this.#overlay?.announce(local)
   }
 
   #lost(attached: Attached, why: string): void {
@@ -240,6 +286,8 @@ export class Network {
     const { router, captures, onDevice } = this.#context
     edge.detach()
     for (const address of edge.addresses()) router.neighbors.forget(this.#leg.link, address)
+    const local = edge.local()
+    if (local !== undefined) this.#overlay?.withdraw(local)
     captures.remove(edge)
     onDevice(edge.device, false)
   }

@@ -10,6 +10,7 @@ import type { Mac } from '../stack/eth/mac.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
 import type { PolicySpec } from '../stack/ip/policy.ts'
 import type { SchedulerName } from '../stack/ip/schedulers.ts'
+import { DEFAULT_DNS, type DnsConfig } from './config/dns_model.ts'
 import type {
   DriverName,
   EndpointOptions,
@@ -18,6 +19,7 @@ import type {
   RatesConfig,
   TrackingConfig,
 } from './config/model.ts'
+import type { OverlayConfig, UnderlayConfig } from './config/overlay_model.ts'
 import type { LinkRoute } from './links.ts'
 import type { PortConfig } from './ports.ts'
 
@@ -37,6 +39,9 @@ export interface State {
   /** By name. */
   readonly services: ReadonlyMap<string, ServiceState>
   readonly tracking: TrackingConfig
+  /** Undefined: this host is the only one. */
+  readonly node: NodeState | undefined
+  readonly dns: DnsConfig
   /** Keys of endpoints whose device was lost from outside, or {@link UPLINK_KEY}. */
   readonly lost: ReadonlySet<string>
 }
@@ -53,7 +58,14 @@ export const EMPTY: State = {
   ports: new Map(),
   services: new Map(),
   tracking: { timeouts: {}, resetExpired: false, nat: {} },
+  node: undefined,
+  dns: DEFAULT_DNS,
   lost: new Set(),
+}
+
+/** Where this node's tunnels end; see {@link UnderlayConfig}. */
+export interface NodeState extends UnderlayConfig {
+  readonly name: string
 }
 
 export interface NetworkState {
@@ -66,6 +78,8 @@ export interface NetworkState {
   readonly options: NetworkOptions
   /** As in {@link NetworkConfig}. */
   readonly advertise?: boolean
+  /** Undefined: another driver. */
+  readonly overlay: OverlayConfig | undefined
 }
 
 export interface SubnetState {
@@ -150,6 +164,10 @@ export interface ServiceState {
   readonly ingress: readonly Address[]
   readonly scheduler: SchedulerName
   readonly backends: readonly BackendState[]
+  /** Further names. */
+  readonly aliases: readonly string[]
+  /** Which backends its names lead to: those that are up, or all. */
+  readonly answers: 'ready' | 'all'
   readonly healthcheck: HealthcheckConfig | undefined
   /** 0: clients do not stick to their backends. */
   readonly affinityMs: number
@@ -159,6 +177,8 @@ export interface ServicePortState {
   readonly target: number
   readonly published: number | undefined
   readonly protocol: 6 | 17
+  /** For SRV questions. */
+  readonly name?: string | undefined
 }
 
 export interface BackendState {

@@ -8,6 +8,7 @@
  * with it. That is also why they are opened elsewhere; see tun.ts.
  */
 import { existsSync, writeFileSync } from 'node:fs'
+import type { Clock } from '../stack/clock.ts'
 import type { Device, Offload } from '../stack/device.ts'
 import type { Engine } from '../stack/engine.ts'
 import { StackError } from '../stack/errors.ts'
@@ -27,6 +28,9 @@ import {
 } from '../stack/native/netns.ts'
 import { tcpSocket } from '../stack/native/tcp_socket.ts'
 import type { Pool } from '../stack/packet.ts'
+import type { Random } from '../stack/random.ts'
+import { SocketUnderlay } from '../stack/udp/socket_underlay.ts'
+import type { Underlay } from '../stack/udp/underlay.ts'
 import { HandedOver } from './handed_over.ts'
 import { HostGateway } from './host/gateway.ts'
 import {
@@ -36,6 +40,7 @@ import {
   type LinkRequest,
   type Links,
   queueLength,
+  type UnderlayRequest,
 } from './links.ts'
 
 interface Place {
@@ -48,11 +53,21 @@ interface SandboxName {
   readonly netns: string
 }
 
+export interface TapLinksOptions {
+  readonly pool: Pool
+  readonly engine: Engine
+  readonly offload: Offload
+  readonly clock: Clock
+  readonly random: Random
+}
+
 export class TapLinks implements Links {
   readonly describe: string
   readonly #pool: Pool
   readonly #engine: Engine
   readonly #offload: Offload
+  readonly #clock: Clock
+  readonly #random: Random
   /** Where each device's interface is. */
   readonly #attached = new Map<Device, Place>()
   /** Interfaces that are closed and may not be quite gone, as `netns interface`. */
@@ -65,9 +80,11 @@ export class TapLinks implements Links {
   readonly #made = new Set<string>()
 
   /** `offload`: what the kernel was found to do; see probe.ts. */
-  constructor({ pool, engine, offload }: { pool: Pool; engine: Engine; offload: Offload }) {
+  constructor({ pool, engine, offload, clock, random }: TapLinksOptions) {
     this.#pool = pool
     this.#engine = engine
+    this.#clock = clock
+    this.#random = random
     this.#offload = offload
     this.handedOver = new HandedOver({ pool, engine, offload: offload.tso })
     this.describe = `tap (${engine.name})`
@@ -79,6 +96,10 @@ export class TapLinks implements Links {
     addNetns(netns)
     this.#made.add(netns)
     inNetns(netns, () => withNetlink((netlink) => bringUp(netlink, 'lo')))
+  }
+
+  made(netns: string): boolean {
+    return this.#made.has(netns)
   }
 
   async attach(request: LinkRequest): Promise<Device> {
@@ -165,6 +186,17 @@ export class TapLinks implements Links {
 
   openSocket(netns: string, family: 4 | 6): number {
     return netns === '' ? tcpSocket(family) : inNetns(netns, () => tcpSocket(family))
+  }
+
+  openUnderlay({ log, ...request }: UnderlayRequest): Underlay {
+    return new SocketUnderlay({
+      pool: this.#pool,
+      engine: this.#engine,
+      clock: this.#clock,
+      seed: this.#random.bits(),
+      onProblem: (text) => log.warn({}, text),
+      ...request,
+    })
   }
 
   release({ netns }: SandboxName): void {

@@ -18,12 +18,13 @@ import { PORTS_MAX } from '../../stack/counters.ts'
 import { defaultGateway, Subnet } from '../ipam.ts'
 import { UPLINK_KEY } from '../state.ts'
 import { checkOutside } from './check_outside.ts'
+import { checkOverlays } from './check_overlay.ts'
 import { checkPolicies } from './check_policy.ts'
 import { checkSandboxes } from './check_sandboxes.ts'
 import { checkServices } from './check_services.ts'
 import type { Path } from './faults.ts'
 import { addressKey, Holders, type Located } from './located.ts'
-import type { NetworkConfig, SubnetConfig } from './model.ts'
+import { isBridged, type NetworkConfig, type SubnetConfig } from './model.ts'
 
 /** Prefixes that no network may have: what hosts and routers treat in a way of its own. */
 const SPECIAL: readonly (readonly [Prefix, string])[] = [
@@ -48,6 +49,7 @@ export function check(o: Located): void {
   checkOutside(o)
   checkServices(o, held)
   checkPolicies(o)
+  checkOverlays(o, held)
   const endpoints = o.config.sandboxes.flatMap((sandbox) => sandbox.endpoints)
   if (endpoints.length >= PORTS_MAX) {
     const message = `${endpoints.length} interfaces; one node has at most ${PORTS_MAX - 1}`
@@ -67,7 +69,7 @@ function checkNetworks(o: Located): void {
           : `"${network.name}" is reserved for network_mode: ${network.name}`,
       )
     }
-    if (network.driver === 'bridge') checkFamilies(o, network)
+    if (isBridged(network.driver)) checkFamilies(o, network)
     else if (network.subnets.length > 0 || network.ipv6) {
       const at = [...path, network.ipv6 ? 'enable_ipv6' : 'ipam']
       o.faults.atKey(at, `driver "${network.driver}" gives no addresses; leave this out`)
@@ -144,7 +146,7 @@ function reserveOwn(o: Located, network: NetworkConfig, held: Holders): void {
 }
 
 function checkRoutes(o: Located): void {
-  const bridges = o.config.networks.filter((network) => network.driver === 'bridge')
+  const bridges = o.config.networks.filter((network) => isBridged(network.driver))
   const subnets = bridges.flatMap((network) => network.subnets.map((s) => ({ network, ...s })))
   const seen = new Set<string>()
   for (const route of o.config.routes) {

@@ -13,6 +13,8 @@ import type { PortRange } from '../../stack/ip/policy_rules.ts'
 import type { RateSpec } from '../../stack/ip/rate_limit.ts'
 import type { SchedulerName } from '../../stack/ip/schedulers.ts'
 import type { PortConfig } from '../ports.ts'
+import type { DnsConfig } from './dns_model.ts'
+import type { NodeConfig, OverlayConfig } from './overlay_model.ts'
 
 export interface Config {
   readonly name: string
@@ -23,6 +25,9 @@ export interface Config {
   readonly uplink: UplinkConfig | undefined
   readonly services: readonly ServiceConfig[]
   readonly tracking: TrackingConfig
+  /** Undefined: this host is the only one. */
+  readonly node: NodeConfig | undefined
+  readonly dns: DnsConfig
 }
 
 /** How connections are remembered and translated; what is left out has the stack's defaults. */
@@ -75,6 +80,10 @@ export interface ServiceConfig {
   readonly healthcheck: HealthcheckConfig | undefined
   /** How long a client keeps its backend after its last connection; 0: not at all. */
   readonly affinityMs: number
+  /** Further names. */
+  readonly aliases: readonly string[]
+  /** Which backends its names lead to: those that are up, or all. */
+  readonly answers: 'ready' | 'all'
 }
 
 export interface ServicePort {
@@ -83,6 +92,8 @@ export interface ServicePort {
   /** Port of the node itself that leads to it too; undefined: none. */
   readonly published: number | undefined
   readonly protocol: 'tcp' | 'udp'
+  /** For SRV questions. */
+  readonly name?: string | undefined
 }
 
 export interface BackendConfig {
@@ -113,7 +124,12 @@ export interface HealthcheckConfig {
  */
 export type GatewayMode = 'nat' | 'nat-unprotected' | 'routed' | 'isolated'
 
-export type DriverName = 'bridge' | 'null' | 'host' | 'container'
+export type DriverName = 'bridge' | 'overlay' | 'null' | 'host' | 'container'
+
+/** True if its networks have a bridge, a gateway and addresses. */
+export function isBridged(driver: DriverName): boolean {
+  return driver === 'bridge' || driver === 'overlay'
+}
 
 export interface NetworkConfig {
   readonly name: string
@@ -129,6 +145,8 @@ export interface NetworkConfig {
   readonly policy: PolicyConfig | undefined
   /** Left out: true. False: no router advertisements, as sandboxes are told their router. */
   readonly advertise?: boolean
+  /** Of driver `overlay`; undefined: another driver. */
+  readonly overlay: OverlayConfig | undefined
 }
 
 export interface SubnetConfig {

@@ -14,9 +14,9 @@ import type { DriverName } from '../config/model.ts'
 import type { NetworkDriver } from './driver.ts'
 
 export class StackDriver implements NetworkDriver {
-  readonly name: Exclude<DriverName, 'bridge'>
+  readonly name: Exclude<DriverName, 'bridge' | 'overlay'>
 
-  constructor(name: Exclude<DriverName, 'bridge'>) {
+  constructor(name: Exclude<DriverName, 'bridge' | 'overlay'>) {
     this.name = name
   }
 

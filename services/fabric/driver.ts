@@ -13,10 +13,11 @@
  *
  * The event loop has its turn whenever a wait ended, so what a test does next happens at that
  * instant of virtual time, and never depends on how long anything took in real time. A run is
- * then a function of its seed.
+ * then a function of its seed. Programs on streams (tcp.ts) react over some turns of the event
+ * loop: {@link Driver.stir} holds time for {@link QUIET_TURNS} of them.
  */
 import { type Cancel, type Clock, SystemClock, VirtualClock } from '../../stack/clock.ts'
-import { BURST, type Device } from '../../stack/device.ts'
+import { BURST } from '../../stack/device.ts'
 import { StackError } from '../../stack/errors.ts'
 
 /**
@@ -28,13 +29,21 @@ export type Begin<T> = (
   reject: (error: Error) => void,
 ) => Cancel | undefined
 
+/** What has frames of its own accord: a device, or an underlay. */
+export interface Polled {
+  poll(budget: number): number
+  flush(): void
+}
+
 export interface Driver {
   readonly clock: Clock
   /** Poll a device from now on. */
-  add(device: Device): void
-  remove(device: Device): void
+  add(device: Polled): void
+  remove(device: Polled): void
   /** A device that was idle has something to be polled. */
   readonly wake: () => void
+  /** A program was told something: it has some turns of the event loop before time goes on. */
+  stir(): void
   /** A promise that traffic or a timer settles: time passes while it is waited for. */
   until<T>(begin: Begin<T>): Promise<T>
   /** Timers not yet run. */
@@ -82,10 +91,12 @@ class Waits {
 const BREATHS_MAX = 1_000_000
 /** Timers at one instant after which they are taken to be endless. */
 const STEPS_MAX = 1_000_000
+/** Turns of the event loop within which a program reacts to what its streams tell it. */
+const QUIET_TURNS = 8
 /** Instants before the event loop has its turn even if no wait ended. */
 const INSTANTS_PER_TURN = 1000
 
-function breathe(devices: readonly Device[]): number {
+function breathe(devices: readonly Polled[]): number {
   let frames = 0
   for (let i = 0; i < devices.length; i++) frames += devices[i]!.poll(BURST)
   for (let i = 0; i < devices.length; i++) devices[i]!.flush()
@@ -99,24 +110,30 @@ function turn(): Promise<void> {
 export class VirtualDriver implements Driver {
   readonly clock: VirtualClock = new VirtualClock()
   readonly wake: () => void = () => {}
-  readonly #devices: Device[] = []
+  readonly #devices: Polled[] = []
   readonly #waits = new Waits()
   #running = false
   #open = true
   /** Timers run since time last moved. */
   #stepsHere = 0
+  /** Turns that programs are still to have. */
+  #turns = 0
 
-  add(device: Device): void {
+  add(device: Polled): void {
     this.#devices.push(device)
   }
 
-  remove(device: Device): void {
+  remove(device: Polled): void {
     const at = this.#devices.indexOf(device)
     if (at >= 0) this.#devices.splice(at, 1)
   }
 
   get pending(): number {
     return this.clock.pending
+  }
+
+  stir(): void {
+    this.#turns = QUIET_TURNS
   }
 
   until<T>(begin: Begin<T>): Promise<T> {
@@ -169,6 +186,11 @@ export class VirtualDriver implements Driver {
       while (this.#open && this.#waits.count > 0) {
         const { ended } = this.#waits
         this.settle()
+        if (this.#waits.ended === ended && this.#turns > 0) {
+          this.#turns--
+          await turn()
+          continue
+        }
         if (this.#waits.ended === ended && !this.#step(Number.POSITIVE_INFINITY)) {
           throw new StackError('exhausted', 'nothing is left that could end this wait')
         }
@@ -183,8 +205,10 @@ export class VirtualDriver implements Driver {
 
 export class SystemDriver implements Driver {
   readonly clock: SystemClock
+  /** Programs have the event loop all the time. */
+  readonly stir: () => void = () => {}
   readonly wake: () => void = () => this.#schedule()
-  readonly #devices: Device[] = []
+  readonly #devices: Polled[] = []
   readonly #waits = new Waits()
   #scheduled = false
   #open = true
@@ -193,12 +217,12 @@ export class SystemDriver implements Driver {
     this.clock = clock
   }
 
-  add(device: Device): void {
+  add(device: Polled): void {
     this.#devices.push(device)
     this.#schedule()
   }
 
-  remove(device: Device): void {
+  remove(device: Polled): void {
     const at = this.#devices.indexOf(device)
     if (at >= 0) this.#devices.splice(at, 1)
   }
