@@ -51,8 +51,8 @@ export class DockerDaemon implements Served {
 
   constructor(options: DockerDaemonOptions) {
     const { runtime, log, events, limits, statePath } = options
-    const { pool, clock, random, links, onDevice } = runtime
-    const node = { pool, clock, random, links, log, ...limits, ...(onDevice && { onDevice }) }
+    const { pool, clock, random, links, dns, onDevice } = runtime
+    const node = { pool, clock, random, links, log, dns, ...limits, ...(onDevice && { onDevice }) }
     this.#options = options
     this.events = events
     this.controller = new Controller(node)
