@@ -51,6 +51,8 @@ const CONNECTIONS_MAX = 128
 export interface Served {
   readonly controller: Controller
   readonly events: Events
+  /** Who publishes ports while it runs; left out: the controller. */
+  readonly publisher?: Pick<Controller, 'addPort' | 'removePort'>
   /** Left out: it takes none. */
   readonly attachments?: Attachments
   /** Bring the clock up to date, so that ages are true: nothing may have moved for hours. */

@@ -41,6 +41,8 @@ export class DockerDaemon implements Served {
   readonly controller: Controller
   readonly events: Events
   readonly driver: DockerDriver
+  /** Ports that are added live are Docker's until the container stops. */
+  readonly publisher: DockerDriver
   readonly #options: DockerDaemonOptions
   readonly #api: ApiServer
   readonly #plugin: PluginServer
@@ -64,6 +66,7 @@ export class DockerDaemon implements Served {
       log,
       refresh: () => this.refresh(),
     })
+    this.publisher = this.driver
     this.#api = new ApiServer(this)
     this.#plugin = new PluginServer({ driver: this.driver, log, onActivate: () => this.#accept() })
   }
