@@ -8,7 +8,6 @@ import { META_BYTES_MAX } from './messages.ts'
 import { encode, Reader, textOf } from './msgpack.ts'
 
 const TAGS_MAGIC = 0xff
-/** Members that are ours have it. */
 const OWN_TAG = 'tapline'
 
 export type Tags = Readonly<Record<string, string>>
