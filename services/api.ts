@@ -30,6 +30,7 @@ import { chmodSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type ErrorCode, StackError } from '../stack/errors.ts'
 import { ATTACHMENT_HANDLERS } from './api_attachments.ts'
+import { DNS_HANDLERS } from './api_dns.ts'
 import { GOSSIP_HANDLERS } from './api_gossip.ts'
 import { OUTSIDE_HANDLERS } from './api_outside.ts'
 import { OVERLAY_HANDLERS } from './api_overlay.ts'
@@ -98,6 +99,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   ...OVERLAY_HANDLERS,
   ...GOSSIP_HANDLERS,
   ...ATTACHMENT_HANDLERS,
+  ...DNS_HANDLERS,
 }
 
 const STREAMERS: Readonly<Record<string, Streamer>> = {

@@ -37,6 +37,7 @@ import { publishingNetwork } from './config/publishing.ts'
 import { defaultGateway, defaultSubnet, Subnet } from './ipam.ts'
 import type { LinkRoute } from './links.ts'
 import { MacPool, sharedMac } from './mac_pool.ts'
+import { nameServers } from './plan_dns.ts'
 import { routeState, uplinkState } from './plan_outside.ts'
 import { planPolicy, type Subnets } from './plan_policy.ts'
 import { planPorts } from './plan_ports.ts'
@@ -52,7 +53,6 @@ import {
 } from './state.ts'
 
 const FAMILIES: readonly Family[] = [4, 6]
-const DNS_PORT = 53
 
 /**
  * @param held - current state: what is in use and may be kept.
@@ -320,16 +320,4 @@ function planEndpoints(
       ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     }
   })
-}
-
-/** Sandboxes that answer at port 53 themselves. */
-function nameServers({ sandboxes, services }: Config): readonly string[] {
-  const behind = new Set(
-    services
-      .filter(({ ports }) => ports.some(({ target }) => target === DNS_PORT))
-      .flatMap(({ backends }) => backends.map(({ sandbox }) => sandbox)),
-  )
-  const serves = ({ ports }: SandboxConfig): boolean =>
-    ports.some((p) => p.targetPort <= DNS_PORT && DNS_PORT < p.targetPort + p.count)
-  return sandboxes.filter((one) => behind.has(one.name) || serves(one)).map(({ name }) => name)
 }

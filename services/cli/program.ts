@@ -11,6 +11,7 @@ import { addCni } from './cni.ts'
 import { examples, report } from './command.ts'
 import { addConntrack } from './conntrack.ts'
 import { addDemo } from './demo.ts'
+import { addDns } from './dns.ts'
 import { addDocker } from './docker.ts'
 import { addEvents } from './events.ts'
 import { addGossip } from './gossip.ts'
@@ -57,6 +58,7 @@ Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
     addPeers,
     addPorts,
     addServices,
+    addDns,
     addConntrack,
     addEvents,
     addGossip,
