@@ -82,7 +82,7 @@ export function buildNode(options: NodeOptions): Node {
   })
   flows?.guard(policies)
   const own = { pool, clock, random, links, log, router, captures, onDevice }
-  const overlays = new Overlays({ pool, clock, links, log, router })
+  const overlays = new Overlays({ pool, clock, random, links, log, router })
   const parts = { ...own, conntrack, flows, policies, expiryResets, overlays }
   const context: Context = { ...parts, nat: nat!, tally: { lostDevices: 0 } }
   const netnsOf = (sandbox: string): string | undefined => node.state.sandboxes.get(sandbox)?.netns

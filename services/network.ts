@@ -110,7 +110,7 @@ export class Network {
 
   /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
   async attach(endpoint: EndpointState, sandbox: SandboxState): Promise<void> {
-    const { pool, clock, links, captures, onDevice, nat, flows, policies } = this.#context
+    const { pool, clock, links, captures, onDevice, nat, flows, policies, overlays } = this.#context
     const device = await links.attach({
       sandbox: sandbox.name,
       netns: sandbox.netns,
@@ -121,6 +121,7 @@ export class Network {
       addresses: endpoint.addresses,
       routes: endpoint.routes,
       offload: this.state.options.offload,
+      ...(this.#overlay && { segmentsMax: overlays.segmentsMax }),
       ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     })
     let edge: Edge | undefined

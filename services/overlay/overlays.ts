@@ -13,6 +13,8 @@ import { StackError } from '../../stack/errors.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
 import type { Router } from '../../stack/ip/router.ts'
 import type { Pool } from '../../stack/packet.ts'
+import type { Random } from '../../stack/random.ts'
+import { segmentsOf } from '../../stack/udp/sender.ts'
 import { Vtep } from '../../stack/vxlan/vtep.ts'
 import type { Links } from '../links.ts'
 import type { Log } from '../log.ts'
@@ -31,6 +33,7 @@ export interface NameListener {
 export interface OverlaysOptions {
   readonly pool: Pool
   readonly clock: Clock
+  readonly random: Random
   readonly links: Links
   readonly log: Log
   readonly router: Router
@@ -57,6 +60,14 @@ export class Overlays {
     return this.#opened?.node
   }
 
+  /**
+   * Segments of a super-frame that leaves as one message. @throws StackError `not-found`.
+   */
+  get segmentsMax(): number {
+    const { underlay } = this.vtep
+    return segmentsOf(this.#opened!.node.mtuBytes, underlay.address)
+  }
+
   /** @throws StackError `not-found`. */
   get vtep(): Vtep {
     if (this.#opened !== undefined) return this.#opened.vtep
@@ -69,7 +80,7 @@ export class Overlays {
 
   /** Have the node's tunnels end there. @throws StackError `unsupported`, `syscall`. */
   open(node: NodeState): void {
-    const { pool, links, log } = this.#options
+    const { pool, clock, random, links, log } = this.#options
     if (links.openUnderlay === undefined) {
       const message = `links of kind ${links.describe} have no underlay for overlay networks`
       throw new StackError('unsupported', message)
@@ -77,7 +88,7 @@ export class Overlays {
     const { address, udpPort, interfaceName, mtuBytes } = node
     const underlay = links.openUnderlay({ address, udpPort, interfaceName, mtuBytes, log })
     underlay.onPathMtu = (peer, bytes) => this.#onPathMtu(peer, bytes)
-    this.#opened = { node, vtep: new Vtep({ pool, underlay }) }
+    this.#opened = { node, vtep: new Vtep({ pool, underlay, hello: { clock, random } }) }
   }
 
   /** Precondition: no overlay network is left. Idempotent. */
