@@ -73,6 +73,12 @@ const LIST = [
   ['vxlan-no-peer', 'For another node, and no other node takes part in the overlay network.'],
   ['group-no-member', 'To a multicast group that nobody here asked for (IGMP and MLD snooping).'],
   ['group-malformed', 'An IGMP or MLD message that is cut short, broken, or from elsewhere.'],
+  ['seal-plain', 'In the clear, for an overlay network that is encrypted.'],
+  ['seal-unexpected', 'Encrypted, for an overlay network that is not.'],
+  ['seal-malformed', 'Too short for an encrypted datagram, or of no known kind.'],
+  ['seal-unknown-key', 'Encrypted with a key that this node has not, or from too many new senders.'],
+  ['seal-forged', 'Does not open: changed on its way, or made by who has no key.'],
+  ['seal-replayed', 'An encrypted datagram that was seen before, or is too old to tell.'],
 ] as const
 
 export type DropName = (typeof LIST)[number][0]
