@@ -6,7 +6,8 @@
  *   unpublish, delete services -> leave -> delete routes -> close uplink -> delete sandboxes
  *     -> delete networks -> close the underlay
  *     -> open the underlay
- *     -> how connections are tracked -> create and update networks -> open uplink -> add routes
+ *     -> how connections are tracked, names resolved -> create and update networks -> open uplink
+ *     -> add routes
  *     -> create sandboxes and join, one by one
  *     -> create and update services, publish
  * ```
@@ -18,6 +19,7 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import { formatAddress, formatPrefix } from '../stack/address.ts'
+import type { DnsConfig } from './config/dns_model.ts'
 import type { TrackingConfig } from './config/model.ts'
 import { formatPort } from './ports.ts'
 import {
@@ -35,6 +37,7 @@ import {
 
 export type Step =
   | { readonly action: 'update-tracking'; readonly tracking: TrackingConfig }
+  | { readonly action: 'update-dns'; readonly dns: DnsConfig }
   | {
       readonly action: 'create-network' | 'update-network' | 'delete-network'
       readonly network: NetworkState
@@ -130,12 +133,13 @@ function bring(
   { current, desired }: { readonly current: State; readonly desired: State },
   changes: Changes,
 ): Step[] {
-  const { uplink, tracking, node } = desired
+  const { uplink, tracking, node, dns } = desired
   const steps: Step[] = [
     ...(changes.node && node !== undefined ? [{ action: 'open-underlay', node } as const] : []),
     ...(isDeepStrictEqual(current.tracking, tracking)
       ? []
       : [{ action: 'update-tracking', tracking } as const]),
+    ...(isDeepStrictEqual(current.dns, dns) ? [] : [{ action: 'update-dns', dns } as const]),
     ...bringNetworks({ current, desired }, changes),
     ...(changes.uplink && uplink !== undefined ? [{ action: 'open-uplink', uplink } as const] : []),
     ...pick(desired.routes, changes.routes).map((route): Step => ({ action: 'add-route', route })),
@@ -231,6 +235,7 @@ export function reportStep(step: Step): StepReport {
     const { name, address, udpPort } = step.node
     return { action, subject: name, detail: `${formatAddress(address)} port ${udpPort}` }
   }
+  if ('dns' in step) return { action, subject: 'names', detail: step.dns.enabled ? '' : 'off' }
   if ('network' in step) {
     const { name, driver, subnets } = step.network
     const list = subnets.map(({ subnet }) => formatPrefix(subnet))

@@ -39,7 +39,7 @@ import { RateLimit, type RateSpec } from '../stack/ip/rate_limit.ts'
 import type { Output, Packet, Pool } from '../stack/packet.ts'
 import type { RatesConfig } from './config/model.ts'
 import { type CaptureSink, DeviceEnd } from './device_end.ts'
-import type { LocalEndpoint } from './overlay/overlay_network.ts'
+import type { LocalEndpoint } from './overlay/local_endpoint.ts'
 import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState } from './state.ts'
 

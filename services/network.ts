@@ -121,6 +121,7 @@ export class Network {
       addresses: endpoint.addresses,
       routes: endpoint.routes,
       offload: this.state.options.offload,
+      ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     })
     let edge: Edge | undefined
     try {
@@ -192,7 +193,10 @@ export class Network {
     const holder = this.edges().find(({ endpoint }) =>
       endpoint.addresses.some((own) => sameAddress(own.address, address)),
     )
-    return holder?.endpoint.mac
+    if (holder !== undefined) return holder.endpoint.mac
+    const entry = this.#bindings.find(address)
+    if (entry < 0) return undefined
+    return { hi: this.#bindings.macHi(entry), lo: this.#bindings.macLo(entry) >>> 0 }
   }
 
   /** Index of its leg, by which routes name it. */
@@ -262,7 +266,7 @@ export class Network {
         next: this.#gateway.input,
       }),
       internal,
-      ...(hasIpv6(this.state) ? { advertise: {} } : {}),
+      ...(hasIpv6(this.state) && this.state.advertise !== false ? { advertise: {} } : {}),
     })
   }
 

@@ -23,7 +23,6 @@ import {
   overlaps,
   type Prefix,
 } from '../stack/address.ts'
-import { StackError } from '../stack/errors.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import type { PolicySpec } from '../stack/ip/policy.ts'
 import {
@@ -31,16 +30,15 @@ import {
   type EndpointConfig,
   isBridged,
   type NetworkConfig,
-  type RouteConfig,
   type SandboxConfig,
   type SubnetConfig,
-  type UplinkConfig,
 } from './config/model.ts'
 import { publishingNetwork } from './config/publishing.ts'
-import { TABLE_PREFIX } from './host/ruleset.ts'
 import { defaultGateway, defaultSubnet, Subnet } from './ipam.ts'
 import type { LinkRoute } from './links.ts'
 import { MacPool, sharedMac } from './mac_pool.ts'
+import { nameServers } from './plan_dns.ts'
+import { routeState, uplinkState } from './plan_outside.ts'
 import { planPolicy, type Subnets } from './plan_policy.ts'
 import { planPorts } from './plan_ports.ts'
 import { planServices } from './plan_services.ts'
@@ -52,8 +50,6 @@ import {
   type SandboxState,
   type State,
   type SubnetState,
-  UPLINK_KEY,
-  type UplinkState,
 } from './state.ts'
 
 const FAMILIES: readonly Family[] = [4, 6]
@@ -114,8 +110,10 @@ export function plan(config: Config, held: State): State {
   )
   const { tracking } = config
   const node = config.node && { name: config.node.name, ...config.node.underlay }
+  const dns = { ...config.dns, serving: nameServers(config) }
   const lost = new Set<string>()
-  return { networks, sandboxes, endpoints, routes, uplink, ports, services, tracking, node, lost }
+  const rest = { uplink, ports, services, tracking, node, dns, lost }
+  return { networks, sandboxes, endpoints, routes, ...rest }
 }
 
 /** Subnets of every network: as written; else as they are; else from the default pools. */
@@ -185,6 +183,7 @@ class NetworkPool {
         overlay === undefined ? first && this.#macs.derive(first) : sharedMac(overlay.vni),
       options: config.options,
       overlay,
+      ...(config.advertise !== undefined && { advertise: config.advertise }),
     }
   }
 
@@ -273,7 +272,10 @@ function sandboxState(sandbox: SandboxConfig, config: Config): SandboxState {
   const { name, netns } = sandbox
   const network = config.networks.find((n) => n.name === sandbox.endpoints[0]?.network)
   if (network?.driver === 'host') return { name, netns: '', stack: 'host' }
-  if (network?.driver !== 'container') return { name, netns, stack: 'own' }
+  if (network?.driver !== 'container') {
+    const foreign = sandbox.endpoints.some(({ handOver }) => handOver !== undefined)
+    return { name, netns, stack: foreign ? 'foreign' : 'own' }
+  }
   const owner = config.sandboxes.find((other) => other.name === network.options.sandbox)!
   return { name, netns: sandboxState(owner, config).netns, stack: 'shared' }
 }
@@ -315,33 +317,7 @@ function planEndpoints(
       options: endpoint.options,
       policy: policyOf(endpoint),
       rate: endpoint.rate,
+      ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     }
   })
-}
-
-function uplinkState({ name, uplink: config }: Config): UplinkState | undefined {
-  if (config === undefined) return undefined
-  const { mac, interfaceName, host, ...rest } = config
-  return {
-    ...rest,
-    hostTable: host ? `${TABLE_PREFIX}${name}` : undefined,
-    interface: interfaceName,
-    mac: mac ?? new MacPool().derive(config.addresses[0]!.address),
-  }
-}
-
-function routeState(
-  { to, via }: RouteConfig,
-  networks: ReadonlyMap<string, NetworkState>,
-  uplink: UplinkConfig | undefined,
-): RouteState {
-  if (via === undefined) return { to, via, network: undefined }
-  for (const network of networks.values()) {
-    if (network.subnets.some(({ subnet }) => contains(subnet, via))) {
-      return { to, via, network: network.name }
-    }
-  }
-  if (uplink?.addresses.some((own) => contains(own, via))) return { to, via, network: UPLINK_KEY }
-  const message = `route to ${formatPrefix(to)}: ${formatAddress(via)} is not on any network`
-  throw new StackError('bad-config', message)
 }

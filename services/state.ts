@@ -10,6 +10,7 @@ import type { Mac } from '../stack/eth/mac.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
 import type { PolicySpec } from '../stack/ip/policy.ts'
 import type { SchedulerName } from '../stack/ip/schedulers.ts'
+import { DEFAULT_DNS, type DnsConfig } from './config/dns_model.ts'
 import type {
   DriverName,
   EndpointOptions,
@@ -40,6 +41,7 @@ export interface State {
   readonly tracking: TrackingConfig
   /** Undefined: this host is the only one. */
   readonly node: NodeState | undefined
+  readonly dns: DnsConfig
   /** Keys of endpoints whose device was lost from outside, or {@link UPLINK_KEY}. */
   readonly lost: ReadonlySet<string>
 }
@@ -57,6 +59,7 @@ export const EMPTY: State = {
   services: new Map(),
   tracking: { timeouts: {}, resetExpired: false, nat: {} },
   node: undefined,
+  dns: DEFAULT_DNS,
   lost: new Set(),
 }
 
@@ -75,6 +78,8 @@ export interface NetworkState {
   readonly options: NetworkOptions
   /** Undefined: another driver. */
   readonly overlay: OverlayConfig | undefined
+  /** As in {@link NetworkConfig}. */
+  readonly advertise?: boolean
 }
 
 export interface SubnetState {
@@ -86,7 +91,8 @@ export interface SandboxState {
   readonly name: string
   /** As in {@link LinkRequest}; of a shared stack, its owner's; empty: the host's own. */
   readonly netns: string
-  readonly stack: 'own' | 'host' | 'shared'
+  /** `foreign`: somebody else makes and removes it. */
+  readonly stack: 'own' | 'host' | 'shared' | 'foreign'
 }
 
 export interface EndpointState {
@@ -108,6 +114,8 @@ export interface EndpointState {
   /** Its own and its network's; undefined: neither has one. */
   readonly policy: PolicySpec | undefined
   readonly rate: RatesConfig
+  /** As in {@link LinkRequest}. */
+  readonly handOver?: string
 }
 
 export interface RouteState {
@@ -156,6 +164,10 @@ export interface ServiceState {
   readonly ingress: readonly Address[]
   readonly scheduler: SchedulerName
   readonly backends: readonly BackendState[]
+  /** Further names. */
+  readonly aliases: readonly string[]
+  /** Which backends its names lead to: those that are up, or all. */
+  readonly answers: 'ready' | 'all'
   readonly healthcheck: HealthcheckConfig | undefined
   /** 0: clients do not stick to their backends. */
   readonly affinityMs: number
@@ -165,6 +177,8 @@ export interface ServicePortState {
   readonly target: number
   readonly published: number | undefined
   readonly protocol: 6 | 17
+  /** For SRV questions. */
+  readonly name?: string | undefined
 }
 
 export interface BackendState {

@@ -24,6 +24,7 @@ import {
   type UplinkRow,
   uplink,
 } from './views_outside.ts'
+import { type OverlayRow, overlayRow, vtepOf } from './views_overlay.ts'
 
 export interface EndpointRow {
   readonly sandbox: string
@@ -94,6 +95,8 @@ export interface NetworkDetail extends NetworkRow {
   readonly multicast: MulticastDetail | null
   /** Ports of its bridge, the router's among them; empty if the driver has none. */
   readonly ports: readonly BridgePortInfo[]
+  /** Null: not of driver `overlay`. */
+  readonly overlay: OverlayRow | null
 }
 
 export interface EndpointDetail extends EndpointRow {
@@ -119,6 +122,8 @@ export interface Inspection {
 
 export interface FdbRow extends BridgeStation {
   readonly network: string
+  /** Tunnel end of the node where the station is; null: it is here, or nobody knows. */
+  readonly vtep: string | null
 }
 
 export interface NeighborRow {
@@ -142,7 +147,15 @@ export function ls(node: Node, name: string): Listing {
   return {
     ...outside,
     networks: networks.map(
-      ({ gatewayMac: _, options: __, members, ports: ___, multicast: ____, ...row }) => ({
+      ({
+        gatewayMac: _,
+        options: __,
+        members,
+        ports: ___,
+        overlay: ____,
+        multicast: _____,
+        ...row
+      }) => ({
         ...row,
         endpoints: members.length,
       }),
@@ -206,6 +219,7 @@ function networkDetail(
     members,
     multicast: multicast(node, network.name),
     ports: node.network(network.name)?.ports() ?? [],
+    overlay: overlayRow(node, node.network(network.name)),
   }
 }
 
@@ -259,11 +273,14 @@ export function fdb(node: Node, only?: string): FdbRow[] {
   return node
     .networks()
     .filter(({ state }) => only === undefined || state.name === only)
-    .flatMap((network) =>
-      network
-        .fdb()
-        .map((row) => ({ network: network.state.name, ...row, ageMs: Math.round(row.ageMs) })),
-    )
+    .flatMap((network) => {
+      const at = vtepOf(network)
+      const { name } = network.state
+      return network.fdb().map((row) => {
+        const vtep = at(row.port, row.mac)
+        return { network: name, ...row, ageMs: Math.round(row.ageMs), vtep }
+      })
+    })
 }
 
 export function neigh(node: Node): NeighborRow[] {

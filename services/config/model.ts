@@ -13,6 +13,7 @@ import type { PortRange } from '../../stack/ip/policy_rules.ts'
 import type { RateSpec } from '../../stack/ip/rate_limit.ts'
 import type { SchedulerName } from '../../stack/ip/schedulers.ts'
 import type { PortConfig } from '../ports.ts'
+import type { DnsConfig } from './dns_model.ts'
 import type { NodeConfig, OverlayConfig } from './overlay_model.ts'
 
 export interface Config {
@@ -26,6 +27,7 @@ export interface Config {
   readonly tracking: TrackingConfig
   /** Undefined: this host is the only one. */
   readonly node: NodeConfig | undefined
+  readonly dns: DnsConfig
 }
 
 /** How connections are remembered and translated; what is left out has the stack's defaults. */
@@ -78,6 +80,10 @@ export interface ServiceConfig {
   readonly healthcheck: HealthcheckConfig | undefined
   /** How long a client keeps its backend after its last connection; 0: not at all. */
   readonly affinityMs: number
+  /** Further names. */
+  readonly aliases: readonly string[]
+  /** Which backends its names lead to: those that are up, or all. */
+  readonly answers: 'ready' | 'all'
 }
 
 export interface ServicePort {
@@ -86,6 +92,8 @@ export interface ServicePort {
   /** Port of the node itself that leads to it too; undefined: none. */
   readonly published: number | undefined
   readonly protocol: 'tcp' | 'udp'
+  /** For SRV questions. */
+  readonly name?: string | undefined
 }
 
 export interface BackendConfig {
@@ -137,6 +145,8 @@ export interface NetworkConfig {
   readonly policy: PolicyConfig | undefined
   /** Of driver `overlay`; undefined: another driver. */
   readonly overlay: OverlayConfig | undefined
+  /** Left out: true. False: no router advertisements, as sandboxes are told their router. */
+  readonly advertise?: boolean
 }
 
 export interface SubnetConfig {
@@ -200,6 +210,8 @@ export interface EndpointConfig {
   /** Asked before its network's; undefined: none. */
   readonly policy: PolicyConfig | undefined
   readonly rate: RatesConfig
+  /** Left out: we make the interface. Else somebody else finishes it; see {@link LinkRequest}. */
+  readonly handOver?: string
 }
 
 /** What endpoints may send (egress) and be sent (ingress). The first rule that fits decides. */

@@ -5,6 +5,7 @@
 
 import { type Address, type Family, parseAddress } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
+import { describe } from './explain.ts'
 import { type Faults, type Path, unknownKey } from './faults.ts'
 import {
   type DriverName,
@@ -16,7 +17,6 @@ import {
   NO_ENDPOINT_OPTIONS,
   NO_NETWORK_OPTIONS,
 } from './model.ts'
-import { describe } from './schema.ts'
 
 /** The least that IPv4 asks of a link (RFC 791 §3.2). */
 const MTU_MIN_BYTES = 68
@@ -66,6 +66,7 @@ export const OverlayKey = {
   Group: 'tapline.vxlan_group',
   Dscp: 'tapline.vxlan_dscp',
   InnerVlan: 'tapline.vxlan_inner_vlan',
+  Encrypted: 'encrypted',
 } as const
 const OVERLAY_KEYS: readonly string[] = Object.values(OverlayKey)
 const NETWORK_LATER: readonly string[] = [

@@ -12,6 +12,9 @@
  */
 import { isMap, LineCounter, parseDocument } from 'yaml'
 import { check } from './check.ts'
+import { parseDns, parseNetworkDns, parseSandboxDns } from './dns.ts'
+import type { NetworkDns, SandboxDns } from './dns_model.ts'
+import { describe } from './explain.ts'
 import { type Fault, Faults, type Path } from './faults.ts'
 import { impliedNetwork } from './implied.ts'
 import type { Located } from './located.ts'
@@ -26,12 +29,11 @@ import {
 } from './model.ts'
 import { endpointOptions, networkOptions } from './options.ts'
 import { parsePorts, parseUplink } from './outside.ts'
-import { defaultMtuBytes, parseNode, parseOverlay } from './overlay.ts'
+import { defaultMtuBytes, isEncrypted, parseNode, parseOverlay } from './overlay.ts'
 import type { NodeConfig } from './overlay_model.ts'
 import { parsePolicy, parseRates } from './policy.ts'
 import { parseRoutes } from './routes.ts'
 import {
-  describe,
   type EndpointEntry,
   endpointSchema,
   fileKeyFault,
@@ -104,6 +106,7 @@ interface Root {
   readonly conntrack?: unknown
   readonly nat?: unknown
   readonly node?: unknown
+  readonly dns?: unknown
 }
 
 /** Reads the entries of one file. */
@@ -118,6 +121,8 @@ class Reader {
   /** Networks whose entry has faults: referring to them is not one more. */
   readonly #broken = new Set<string>()
   #node: NodeConfig | undefined = undefined
+  readonly #networkDns: NetworkDns[] = []
+  readonly #sandboxDns: SandboxDns[] = []
 
   constructor(root: Root, faults: Faults) {
     this.#root = root
@@ -146,6 +151,11 @@ class Reader {
       services: services.filter((service) => service !== undefined),
       tracking: parseTracking(this.#root, this.#faults),
       node: this.#node,
+      dns: parseDns(
+        this.#root.dns,
+        { networks: this.#networkDns, sandboxes: this.#sandboxDns },
+        this.#faults,
+      ),
     }
     const located: Located = {
       config,
@@ -209,12 +219,14 @@ class Reader {
           driver,
           ipv6,
           internal: entry.internal ?? false,
-          mtuBytes: defaultMtuBytes(driver, this.#node),
+          mtuBytes: defaultMtuBytes(driver, this.#node, isEncrypted(values)),
         },
       ),
       policy: parsePolicy(entry.policy, [...path, 'policy'], this.#notes),
       overlay: parseOverlay({ entry, driver, path, node: this.#node, notes: this.#notes }),
     }
+    const dns = parseNetworkDns(name, entry.dns, [...path, 'dns'], this.#faults)
+    if (dns !== undefined) this.#networkDns.push(dns)
     this.#paths.set(network, path)
     this.#networks.set(name, network)
     if (this.#faults.list.length === before) this.#broken.delete(name)
@@ -247,6 +259,8 @@ class Reader {
         this.#paths.set(port, at),
       ),
     }
+    const dns = parseSandboxDns(name, entry, path, this.#faults)
+    if (dns !== undefined) this.#sandboxDns.push(dns)
     this.#paths.set(sandbox, path)
     return sandbox
   }

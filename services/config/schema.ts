@@ -17,10 +17,10 @@ import {
 } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import { isGroupMac, type Mac, parseMac } from '../../stack/eth/mac.ts'
-import { type Faults, nearest, type Path, unknownKey } from './faults.ts'
+import { LABEL, readAlias } from './alias.ts'
+import { describe, explain } from './explain.ts'
+import { type Faults, type Path, unknownKey } from './faults.ts'
 
-/** A host label of RFC 1123 §2.1: names become parts of DNS names, sockets and devices. */
-const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
 /** IFNAMSIZ less its terminating zero. */
 const INTERFACE_NAME_MAX = 15
 
@@ -92,6 +92,8 @@ function readInterfaceName(written: string): string {
 }
 
 const address = text(parseAddress)
+/** What else something is called. */
+export const aliasName: z.ZodType<string> = text(readAlias)
 const networkPrefix = text(readNetworkPrefix)
 const name = text(readName)
 export const netnsName: z.ZodType<string> = text(readNetns)
@@ -122,8 +124,9 @@ const FILE_KEYS: readonly string[] = [
   'conntrack',
   'nat',
   'node',
+  'dns',
 ]
-const FILE_LATER: readonly string[] = ['dns', 'ports', 'include', 'secrets', 'configs', 'volumes']
+const FILE_LATER: readonly string[] = ['ports', 'include', 'secrets', 'configs', 'volumes']
 
 /** Keys of the file itself; `x-...` is free for anchors, as in Compose. */
 export function fileKeyFault(key: string): string | undefined {
@@ -150,6 +153,7 @@ export const networkSchema: z.ZodType<NetworkEntry> = mapping(
     policy: z.unknown().optional(),
     peers: z.unknown().optional(),
     remote: z.unknown().optional(),
+    dns: z.unknown().optional(),
     ipam: mapping(
       { driver: z.enum(['default']).optional(), config: z.array(subnetSchema).optional() },
       ['options'],
@@ -174,6 +178,7 @@ export interface NetworkEntry {
   policy?: unknown
   peers?: unknown
   remote?: unknown
+  dns?: unknown
   ipam?: { driver?: 'default' | undefined; config?: SubnetEntry[] | undefined } | null | undefined
 }
 
@@ -183,8 +188,12 @@ export const sandboxSchema: z.ZodType<SandboxEntry> = mapping(
     networks: z.unknown().optional(),
     network_mode: z.string().optional(),
     ports: z.unknown().optional(),
+    dns: z.unknown().optional(),
+    dns_search: z.unknown().optional(),
+    dns_opt: z.unknown().optional(),
+    extra_hosts: z.unknown().optional(),
   },
-  ['dns', 'dns_search', 'dns_opt', 'extra_hosts', 'hostname', 'sysctls', 'expose'],
+  ['hostname', 'sysctls', 'expose'],
 )
 
 export interface SandboxEntry {
@@ -192,6 +201,10 @@ export interface SandboxEntry {
   networks?: unknown
   network_mode?: string | undefined
   ports?: unknown
+  dns?: unknown
+  dns_search?: unknown
+  dns_opt?: unknown
+  extra_hosts?: unknown
 }
 
 export const endpointSchema: z.ZodType<EndpointEntry> = mapping(
@@ -199,7 +212,7 @@ export const endpointSchema: z.ZodType<EndpointEntry> = mapping(
     ipv4_address: text(readAddress(4)).optional(),
     ipv6_address: text(readAddress(6)).optional(),
     mac_address: macAddress.optional(),
-    aliases: z.array(name).optional(),
+    aliases: z.array(aliasName).optional(),
     interface_name: text(readInterfaceName).optional(),
     driver_opts: options,
     policy: z.unknown().optional(),
@@ -285,55 +298,4 @@ export function parseList<T>(
     entries.push(entry)
   }
   return entries
-}
-
-function explain(issue: z.core.$ZodIssue): string {
-  const key = String(issue.path.at(-1) ?? '')
-  switch (issue.code) {
-    case 'invalid_type': {
-      if (issue.input === undefined) return `"${key}" is missing`
-      const hint = issue.expected === 'string' ? '; put it in quotes' : ''
-      return `expected ${noun(issue.expected)}, got ${describe(issue.input)}${hint}`
-    }
-    case 'invalid_union': {
-      if (issue.input === undefined) return `"${key}" is missing`
-      const kinds = issue.errors
-        .flat()
-        .flatMap((e) => (e.code === 'invalid_type' ? e.expected : []))
-      return `expected ${kinds.map(noun).join(' or ')}, got ${describe(issue.input)}`
-    }
-    case 'too_small': {
-      if (issue.origin === 'string') return `"${key}" is empty`
-      return `expected at least ${issue.minimum}, got ${describe(issue.input)}`
-    }
-    case 'too_big':
-      return `expected at most ${issue.maximum}, got ${describe(issue.input)}`
-    case 'invalid_value': {
-      if (issue.input === undefined) return `"${key}" is missing`
-      const values = issue.values.map(String)
-      if (issue.input === null && values.includes('null')) {
-        return 'an empty value; write "null" in quotes for the null driver, or leave the key out'
-      }
-      const near = nearest(String(issue.input), values)
-      const hint = near === undefined ? '' : `; did you mean "${near}"?`
-      return `${describe(issue.input)} is not one of ${values.join(', ')}${hint}`
-    }
-    default:
-      return issue.message
-  }
-}
-
-function noun(type: string): string {
-  if (type === 'object' || type === 'record') return 'a mapping'
-  if (type === 'array') return 'a list'
-  if (type === 'boolean') return 'true or false'
-  return `a ${type}`
-}
-
-/** A value as it was written, for a message. */
-export function describe(value: unknown): string {
-  if (value === null || value === undefined) return 'nothing'
-  if (Array.isArray(value)) return 'a list'
-  if (typeof value === 'object') return 'a mapping'
-  return typeof value === 'string' ? `"${value}"` : String(value)
 }

@@ -29,6 +29,7 @@ import type { NetworkGroups } from '../groups.ts'
 import type { NetworkState } from '../state.ts'
 import { Conflicts } from './conflicts.ts'
 import { LastMacs } from './last_macs.ts'
+import type { LocalEndpoint } from './local_endpoint.ts'
 import { Members } from './members.ts'
 import type { EndpointRecord, PeerListener, PeerSource } from './peer_source.ts'
 import { closeSegments, openSegments, type Segment } from './segment.ts'
@@ -46,16 +47,6 @@ export interface OverlayNetworkOptions {
   readonly groups: NetworkGroups | undefined
   /** What the router knows of this address is no more true. */
   readonly forget: (address: Address) => void
-}
-
-/** An endpoint of this node. */
-export interface LocalEndpoint {
-  readonly mac: Mac
-  readonly addresses: readonly Address[]
-  /** VLAN that it is in; undefined: the network's own. */
-  readonly vid: number | undefined
-  readonly name: string
-  readonly aliases: readonly string[]
 }
 
 interface Held {
@@ -172,9 +163,41 @@ export class OverlayNetwork {
     return this.#local.has(formatMac(mac))
   }
 
-  /** Put every record into the tables again: see reconcile.ts. */
-  reapply(vni: number): void {
-    for (const record of this.records(vni)) this.#apply(record, undefined)
+  sources(): readonly PeerSource[] {
+    return this.#context.overlays.sources
+  }
+
+  /** True if tunnels of this node end there. */
+  isOwn(vtep: Address): boolean {
+    return sameAddress(vtep, this.#own)
+  }
+
+  /** True if the address is that of an endpoint of this node, or of the gateway. */
+  isHeldHere(address: Address): boolean {
+    const entry = this.bindings.find(address)
+    return entry >= 0 && !this.#isTunnel(this.bindings.port(entry))
+  }
+
+  /** Take in once more all that sources tell: see reconcile.ts. */
+  reapply(): void {
+    for (const { vni, tunnel } of this.segments) {
+      for (const source of this.sources()) {
+        const told = source.records(vni)
+        const macs = new Set(told.map(({ mac }) => formatMac(mac)))
+        for (const held of [...this.#held.values()]) {
+          const { mac, vni: other } = held.record
+          if (other !== vni || held.source !== source || macs.has(formatMac(mac))) continue
+          this.#remove(source, vni, mac)
+        }
+        for (const vtep of source.vteps(vni)) {
+          this.#attempt(() => {
+            this.#join(source, vni, vtep)
+            if (!this.isOwn(vtep)) tunnel.addMember(vtep)
+          })
+        }
+        for (const record of told) this.#set(source, record)
+      }
+    }
   }
 
   /** Forget what the router knows of an address. */
@@ -268,10 +291,8 @@ export class OverlayNetwork {
   /** True if the address was at another MAC when last seen. */
   #bind({ tunnel }: Segment, address: Address, record: EndpointRecord): boolean {
     const { mac } = record
-    const entry = this.bindings.find(address)
     const holder = [...this.#local.values()].find((local) => has(local, address))
-    const elsewhere = entry >= 0 && !this.#isTunnel(this.bindings.port(entry))
-    if (holder !== undefined || elsewhere) {
+    if (holder !== undefined || this.isHeldHere(address)) {
       if (holder !== undefined) this.conflicts.add(address, holder, record)
       return false
     }

@@ -29,12 +29,13 @@ const Type = {
   NewAddr: 20,
   NewRoute: 24,
 } as const
-const Flag = { Request: 1, Ack: 4, Replace: 0x100, Create: 0x400 } as const
+const Flag = { Request: 1, Ack: 4, Dump: 0x300, Replace: 0x100, Create: 0x400 } as const
 const Attribute = {
   LinkAddress: 1,
   LinkName: 3,
   LinkMtu: 4,
   LinkTxQueueLen: 13,
+  LinkAlias: 20,
   LinkNetnsFd: 28,
   Address: 1,
   Local: 2,
@@ -57,6 +58,8 @@ export interface LinkSettings {
   readonly mac?: Uint8Array
   readonly mtuBytes?: number
   readonly txQueueLen?: number
+  /** A text that stays with the link wherever it goes and whatever its name is. */
+  readonly alias?: string
   readonly up?: boolean
 }
 
@@ -66,6 +69,14 @@ export interface LinkInfo {
   readonly mtuBytes: number
   readonly up: boolean
   readonly mac: Uint8Array
+  /** Empty: it has none. */
+  readonly alias: string
+}
+
+/** 0 or a negative errno, and what was told before it. */
+interface Answer {
+  readonly code: number
+  readonly body: Uint8Array | undefined
 }
 
 /** A message under construction: a growing cursor over a fixed buffer. */
@@ -134,6 +145,16 @@ export class Netlink {
     return body === undefined ? undefined : parseLink(body)
   }
 
+  /** Every link of the namespace. */
+  links(): LinkInfo[] {
+    const message = new Message(Type.GetLink, Flag.Dump)
+    putLinkBody(message, 0, 0, 0)
+    const found: LinkInfo[] = []
+    const { code } = this.#exchange(message, (body) => found.push(parseLink(body)))
+    fail(code, 'list links')
+    return found
+  }
+
   /** Change a link; only what is given. */
   setLink(index: number, settings: LinkSettings): void {
     const message = new Message(Type.NewLink, 0)
@@ -145,6 +166,7 @@ export class Netlink {
     if (settings.txQueueLen !== undefined) {
       message.attribute32(Attribute.LinkTxQueueLen, settings.txQueueLen)
     }
+    if (settings.alias !== undefined) message.attribute(Attribute.LinkAlias, text(settings.alias))
     fail(this.#exchange(message).code, `configure link ${settings.name ?? index}`)
   }
 
@@ -222,14 +244,15 @@ export class Netlink {
   }
 
   /** Send, and wait for the acknowledgement: 0 or a negative errno, and the answer if any. */
-  #exchange(message: Message): { code: number; body: Uint8Array | undefined } {
+  #exchange(message: Message, each?: (body: Uint8Array) => void): Answer {
     const sequence = ++this.#sequence
     const request = message.seal(sequence)
     check(send(this.#fd, request, request.length, 0), 'send to netlink')
-    return this.#receive(sequence)
+    return this.#receive(sequence, each)
   }
 
-  #receive(sequence: number): { code: number; body: Uint8Array | undefined } {
+  /** @param each - told of every part of a list, which ends without an acknowledgement. */
+  #receive(sequence: number, each?: (body: Uint8Array) => void): Answer {
     let body: Uint8Array | undefined
     for (;;) {
       const bytes = check(recv(this.#fd, this.#reply, REPLY_BYTES, 0), 'receive from netlink')
@@ -240,7 +263,9 @@ export class Netlink {
         if (length < HEADER_BYTES || at + length > bytes) break
         if (view.getUint32(at + 8, true) === sequence) {
           if (type === Type.Error) return { code: view.getInt32(at + HEADER_BYTES, true), body }
+          if (type === Type.Done && each !== undefined) return { code: 0, body }
           if (type !== Type.Done) body = this.#reply.slice(at + HEADER_BYTES, at + length)
+          if (type !== Type.Done) each?.(body!)
         }
         at += (length + 3) & ~3
       }
@@ -271,15 +296,19 @@ function parseLink(body: Uint8Array): LinkInfo {
     attributes.set(view.getUint16(at + 2, true), body.subarray(at + 4, at + length))
     at += (length + 3) & ~3
   }
-  const name = attributes.get(Attribute.LinkName) ?? new Uint8Array()
   const mtu = attributes.get(Attribute.LinkMtu) ?? new Uint8Array(4)
   return {
     index: view.getInt32(4, true),
-    name: new TextDecoder().decode(name).replace(/\0.*$/, ''),
+    name: string(attributes.get(Attribute.LinkName)),
     mtuBytes: new DataView(mtu.buffer, mtu.byteOffset).getUint32(0, true),
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
     mac: attributes.get(Attribute.LinkAddress) ?? new Uint8Array(6),
+    alias: string(attributes.get(Attribute.LinkAlias)),
   }
+}
+
+function string(value: Uint8Array = new Uint8Array()): string {
+  return new TextDecoder().decode(value).replace(/\0.*$/, '')
 }
 
 function domain(address: Address): number {

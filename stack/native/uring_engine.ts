@@ -8,14 +8,15 @@
  * One system call a turn does all of it: it submits the writes that the last turn made, runs the
  * reads that have become ready, and returns with the completions of both.
  *
- * There are two groups of buffers, one a slot class. A group's ring is kept short and refilled
- * last-in first-out from the pool, so that a busy node works in few, warm slots. When a ring runs
- * dry its channels end with ENOBUFS; they are armed again as soon as the pool has packets.
+ * There are two groups of buffers, one a slot class. A group's ring is filled last-in first-out
+ * from the pool, and only so far that what a turn may read stays in the second-level cache until
+ * it is written: few buffers while super-frames come, many while frames are small. When a ring
+ * runs dry its channels end with ENOBUFS; they are armed again as soon as the pool has packets.
  *
  * A removed channel lives on until the kernel has confirmed that its read is over: until then
  * completions of it may still come.
  */
-import type { Channel, Engine } from '../engine.ts'
+import type { Channel, DatagramChannel, Engine } from '../engine.ts'
 import { StackError } from '../errors.ts'
 import {
   HEADROOM_BYTES,
@@ -32,15 +33,17 @@ import { BufferRing, CqeFlag, Op, SqeFlag, Uring } from './uring.ts'
 const SQ_ENTRIES = 1024
 /** Completions that may wait: all buffers of both rings and all writes. */
 const CQ_ENTRIES = 4096
-/**
- * Frames that the kernel may deliver between two turns, by class: 1 MB and 0.5 MB, so that what
- * was just read is still in the second-level cache when it is written. Longer rings are slower.
- */
-const LARGE_BUFFERS = 16
+/** Buffers that a ring may hold, by class. */
+const LARGE_BUFFERS = 128
 const SMALL_BUFFERS = 256
+/** Octets that the kernel may deliver between two turns, as far as recent frames tell. */
+const TURN_BYTES = 0x10_0000
+/** Buffers that a ring holds whatever their size; one frame counts by 1 / 2 ** this of the mean. */
+const BUFFERS_MIN = 16
+const MEAN_SHIFT = 5
 
 /** What a completion belongs to: the high word of user data, over the channel's number. */
-const Kind = { Read: 1 << 16, Write: 2 << 16, Cancel: 3 << 16 } as const
+const Kind = { Read: 1 << 16, Write: 2 << 16, Cancel: 3 << 16, Poll: 4 << 16 } as const
 const KIND_MASK = 0xff_0000
 const SIGNAL_BYTES = 8
 const CHANNEL_MASK = 0xffff
@@ -53,6 +56,8 @@ interface Group {
   readonly ring: BufferRing
   readonly frameBytes: number
   lent: number
+  /** Size of recent frames: a running mean. */
+  meanBytes: number
 }
 
 interface Slot {
@@ -62,6 +67,14 @@ interface Slot {
   open: boolean
   /** A multishot read is with the kernel. */
   armed: boolean
+}
+
+/** A socket: asked of the kernel only while it is empty, so that a busy one costs no wake-ups. */
+interface SocketSlot {
+  readonly channel: DatagramChannel
+  open: boolean
+  /** The question whether it is readable is with the kernel. */
+  asked: boolean
 }
 
 export class UringEngine implements Engine {
@@ -79,8 +92,9 @@ export class UringEngine implements Engine {
   readonly #signal = mapMemory(SIGNAL_BYTES)
   /** Writes with the kernel. */
   #writing = 0
+  readonly #sockets: (SocketSlot | undefined)[] = []
   /** Inside {@link poll}: writes wait for its end; outside they go at once. */
-  #turning = false
+  turning = false
 
   /** @throws StackError `unsupported` where the kernel lacks what this engine needs. */
   constructor(pool: Pool) {
@@ -88,7 +102,7 @@ export class UringEngine implements Engine {
     this.#pool = pool
     this.#uring = new Uring(SQ_ENTRIES, CQ_ENTRIES)
     try {
-      if (!this.#uring.supports([Op.AsyncCancel, Op.Write, Op.ReadMultishot])) {
+      if (!this.#uring.supports([Op.PollAdd, Op.AsyncCancel, Op.Write, Op.ReadMultishot])) {
         throw new StackError('unsupported', 'this io_uring has no multishot read')
       }
       this.#groups = [this.#group(1, SMALL_BUFFERS, false), this.#group(2, LARGE_BUFFERS, true)]
@@ -102,7 +116,8 @@ export class UringEngine implements Engine {
   #group(id: number, entries: number, large: boolean): Group {
     const ring = new BufferRing(entries)
     this.#uring.registerBufferRing(ring.address, entries, id)
-    return { id, ring, frameBytes: large ? LARGE_FRAME_BYTES : SMALL_FRAME_BYTES, lent: 0 }
+    const frameBytes = large ? LARGE_FRAME_BYTES : SMALL_FRAME_BYTES
+    return { id, ring, frameBytes, lent: 0, meanBytes: frameBytes }
   }
 
   add(channel: Channel): number {
@@ -137,7 +152,7 @@ export class UringEngine implements Engine {
     const address = this.#pool.address + at
     this.#uring.submit(Op.Write, fd, 0, address, bytes, packet.index, Kind.Write | id, 0)
     this.#writing++
-    if (!this.#turning) this.flush()
+    if (!this.turning) this.flush()
   }
 
   poll(budget: number): number {
@@ -146,14 +161,63 @@ export class UringEngine implements Engine {
     if (uring.due) uring.enter(0)
     const ready = uring.ready()
     const count = Math.min(ready, budget)
-    this.#turning = true
+    this.turning = true
     for (let i = 0; i < count; i++) this.#complete()
-    this.#turning = false
+    const more = this.#receive(budget)
+    this.turning = false
+    for (let id = 0; id < this.#sockets.length; id++) this.#sockets[id]?.channel.flush()
     this.#refill(this.#groups[0])
     this.#refill(this.#groups[1])
     if (this.#starved.length > 0) this.#rearm()
-    const left = count + uring.pending
+    const left = count + more + uring.pending
     return left > 0 || uring.rest() ? left : 1
+  }
+
+  addDatagrams(channel: DatagramChannel): number {
+    let id = this.#sockets.indexOf(undefined)
+    if (id < 0) id = this.#sockets.length
+    this.#sockets[id] = { channel, open: true, asked: false }
+    this.#ask(id)
+    this.flush()
+    return id
+  }
+
+  removeDatagrams(id: number): void {
+    const slot = this.#sockets[id]
+    if (slot === undefined || !slot.open) return
+    slot.open = false
+    if (slot.asked) {
+      this.#makeRoom()
+      const target = (Kind.Poll | id) * TWO_32
+      this.#uring.submit(Op.AsyncCancel, -1, 0, target, 0, 0, Kind.Cancel, 0)
+    } else this.#sockets[id] = undefined
+    this.flush()
+  }
+
+  /** Have every socket receive that is not known to be empty. How many may have more. */
+  #receive(budget: number): number {
+    let more = 0
+    for (let id = 0; id < this.#sockets.length; id++) {
+      const slot = this.#sockets[id]
+      if (slot === undefined || slot.asked || !slot.open) continue
+      if (slot.channel.receive(budget)) more++
+      else if (slot.open) this.#ask(id)
+    }
+    return more
+  }
+
+  #ask(id: number): void {
+    const slot = this.#sockets[id]!
+    this.#makeRoom()
+    this.#uring.submitPoll(slot.channel.fd, 0, Kind.Poll | id)
+    slot.asked = true
+  }
+
+  /** A socket is readable, or its question was taken back. */
+  #answered(id: number): void {
+    const slot = this.#sockets[id]!
+    slot.asked = false
+    if (!slot.open) this.#sockets[id] = undefined
   }
 
   flush(): void {
@@ -172,6 +236,7 @@ export class UringEngine implements Engine {
   close(): void {
     this.#watch?.stop()
     for (let id = 0; id < this.#slots.length; id++) this.remove(id)
+    for (let id = 0; id < this.#sockets.length; id++) this.removeDatagrams(id)
     for (let turns = 0; turns < CLOSE_TURNS && this.#busy(); turns++) {
       this.#uring.enter(1)
       while (this.#uring.ready() > 0) this.#complete()
@@ -184,7 +249,8 @@ export class UringEngine implements Engine {
   }
 
   #busy(): boolean {
-    return this.#writing > 0 || this.#slots.some((slot) => slot !== undefined)
+    const isThere = (slot: Slot | SocketSlot | undefined): boolean => slot !== undefined
+    return this.#writing > 0 || this.#slots.some(isThere) || this.#sockets.some(isThere)
   }
 
   #complete(): void {
@@ -197,6 +263,7 @@ export class UringEngine implements Engine {
     const kind = high & KIND_MASK
     if (kind === Kind.Read) this.#completeRead(high & CHANNEL_MASK, result, flags)
     else if (kind === Kind.Write) this.#completeWrite(high & CHANNEL_MASK, low, result)
+    else if (kind === Kind.Poll) this.#answered(high & CHANNEL_MASK)
   }
 
   #completeRead(id: number, result: number, flags: number): void {
@@ -205,6 +272,7 @@ export class UringEngine implements Engine {
       const packet = this.#pool.packets[flags >>> 16]!
       this.#lent[packet.index] = 0
       slot.group.lent--
+      slot.group.meanBytes += (result - slot.group.meanBytes) >> MEAN_SHIFT
       if (result > 0 && slot.open) {
         packet.head = packet.slot + HEADROOM_BYTES - VNET_BYTES
         slot.channel.received(packet, result)
@@ -254,7 +322,8 @@ export class UringEngine implements Engine {
   }
 
   #refill(group: Group): void {
-    const missing = group.ring.entries - group.lent
+    const wanted = Math.max(BUFFERS_MIN, Math.trunc(TURN_BYTES / Math.max(group.meanBytes, 1)))
+    const missing = Math.min(wanted, group.ring.entries) - group.lent
     if (missing <= 0) return
     for (let i = 0; i < missing; i++) {
       const packet = this.#pool.alloc(group.frameBytes)

@@ -13,9 +13,9 @@
  * numbers that were seen. Joined datagrams stay joined, so that what comes out can become one
  * super-frame; one that is refused is left out.
  *
- * Sealed datagrams go out one by one and say nothing of the flow inside; their outer source port is
- * one a peer. A cipher allocates (see seal.ts), so this path makes garbage, a few hundred octets and
- * a copy of the frame for each; it is bounded by what is in flight, which is one datagram.
+ * Sealed datagrams go out one by one and say nothing of the flow inside; their outer source port
+ * is one a peer. A cipher allocates (see seal.ts), so this path makes garbage: a few hundred octets
+ * and a copy of the frame for each datagram, of which one is in work at a time.
  */
 import type { Address } from '../address.ts'
 import { copy } from '../bytes.ts'
@@ -115,6 +115,16 @@ export class SealedUnderlay implements Underlay {
 
   pathMtuBytes(peer: number): number {
     return this.#under.pathMtuBytes(peer)
+  }
+
+  setOpenChecksums(peer: number, on: boolean): void {
+    this.#under.setOpenChecksums(peer, on)
+  }
+
+  /** Not of what is sealed: the header that would tell of it is not sent. */
+  leavesOpen(peer: number, packet: Packet, frame: number): boolean {
+    const vni = vxlan.vni(this.#pool.mem, frame - vxlan.HEADER_BYTES)
+    return !this.#encrypted.has(vni) && this.#under.leavesOpen(peer, packet, frame)
   }
 
   addPeer(peer: UnderlayPeer): number {

@@ -114,6 +114,7 @@ export class Model {
   uplink: State['uplink']
   tracking: State['tracking']
   node: State['node']
+  dns: State['dns']
 
   constructor(state: State) {
     this.ports = new Map(state.ports)
@@ -121,6 +122,7 @@ export class Model {
     this.uplink = state.uplink
     this.tracking = state.tracking
     this.node = state.node
+    this.dns = state.dns
     this.networks = new Map(state.networks)
     this.sandboxes = new Map(state.sandboxes)
     this.endpoints = new Map(state.endpoints)
@@ -145,6 +147,9 @@ export class Model {
         return
       case 'update-network':
         this.networks.set(step.network.name, step.network)
+        return
+      case 'update-dns':
+        this.dns = step.dns
         return
       case 'open-uplink':
         refuse(this.uplink !== undefined, 'there is an uplink')

@@ -16,7 +16,7 @@ import { SealedUnderlay } from '../../stack/vxlan/sealed_underlay.ts'
 import type { Tunnel } from '../../stack/vxlan/tunnel.ts'
 import { Vtep } from '../../stack/vxlan/vtep.ts'
 import { join } from '../ip/group_lab.ts'
-import { frame, HOST_MAC, isTransportIntact, pattern, pseudo, tcp } from '../ip/lab.ts'
+import { frame, HOST_MAC, pattern, pseudo, tcp } from '../ip/lab.ts'
 
 const SECRET = 4097
 const OPEN = 4098
@@ -174,12 +174,12 @@ describe('on the wire', () => {
     const cipher = createCipheriv('aes-256-gcm', key, unhex('cafebabefacedbaddecaf888'))
     cipher.setAAD(unhex('feedfacedeadbeeffeedfacedeadbeefabaddad2'))
     const plain =
-      'd9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b5' +
-      '25b16aedf5aa0de657ba637b39'
+      'd9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a72' +
+      '1c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39'
     const sealed = Buffer.concat([cipher.update(unhex(plain)), cipher.final()])
     expect(sealed.toString('hex')).toBe(
-      '522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838' +
-        'c5f61e6393ba7a0abcc9f662',
+      '522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa' +
+        '8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662',
     )
     expect(cipher.getAuthTag().toString('hex')).toBe('76fc6ece0f4e1768cddf8853bb2d551b')
   })
@@ -207,11 +207,10 @@ describe('on the wire', () => {
     world.send(SECRET, whole, 0, facts)
     expect(world.wire.length).toBe(1)
     expect(world.wire[0]!.length).toBe(4 * (1300 + 54 + 8 + SEAL_BYTES) - (4 * 1300 - 5000))
-    expect(world.got.length).toBe(4)
     const data = world.got.map((text) => text.slice(2 * 54)).join('')
     expect(data).toBe(hex(pattern(5000)))
-    for (const text of world.got)
-      expect(isTransportIntact(Buffer.from(text.slice(28), 'hex'))).toBe(true)
+    // Joined to one super-frame again.
+    expect(world.got.length).toBe(1)
   })
 
   it('networks beside it stay plain, also joined with it', () => {
