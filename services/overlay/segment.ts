@@ -65,6 +65,7 @@ export function closeSegments(
   for (const { tunnel, port, groups } of segments) {
     bridge.removePort(port)
     context.overlays.vtep.remove(tunnel)
+    context.overlays.decrypt(tunnel.vni)
     groups?.close()
   }
 }
@@ -89,6 +90,7 @@ function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment
     ...(groups && { groups }),
   })
   try {
+    if (overlay.encrypted) overlays.encrypt(vni)
     if (overlay.group !== undefined) tunnel.setGroup(overlay.group)
     const port = bridge.addPort({
       name,
@@ -112,6 +114,7 @@ function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment
     return { vni, vid, tunnel, port, groups }
   } catch (error) {
     vtep.remove(tunnel)
+    overlays.decrypt(vni)
     groups?.close()
     throw error
   }

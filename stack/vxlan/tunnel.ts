@@ -37,6 +37,9 @@ import { mayLeave, type SharedGateway } from './gateway.ts'
 import * as vxlan from './header.ts'
 import { type Remote, Remotes } from './remotes.ts'
 
+/** What nodes want that are new is not known yet. */
+const NEW_NODE = { role: GroupRole.Reports, fastLeave: false, everyMs: NEW_MS } as const
+
 export interface TunnelOptions {
   /** Of the network, for traces. */
   readonly name: string
@@ -128,9 +131,7 @@ export class Tunnel {
   /** The node there takes part from now on. Idempotent. @throws StackError `exhausted`. */
   addMember(vtep: Address): void {
     if (!this.#remotes.join(vtep)) return
-    const { number } = this.#remotes.members.at(-1)!
-    const role = GroupRole.Reports
-    this.#groups?.addPort(number, { role, fastLeave: false, everyMs: NEW_MS })
+    this.#groups?.addPort(this.#remotes.members.at(-1)!.number, NEW_NODE)
     this.#pool.notes.changed()
   }
 
@@ -303,12 +304,9 @@ export class Tunnel {
   }
 
   #explainFlood(audience: number, groups: GroupFilter | undefined): void {
-    const { members } = this.#remotes
-    if (groups === undefined) {
-      return this.#say(`nobody alone has the destination: to ${members.length} nodes`)
-    }
-    const count = members.filter(({ number }) => groups.wants(audience, number)).length
-    this.#say(`a group: to ${count} of ${members.length} nodes, which asked for it`)
+    const wants = ({ number }: Remote): boolean => groups?.wants(audience, number) !== false
+    const { length } = this.#remotes.members.filter(wants)
+    this.#say(`nobody alone has the destination: to ${length} nodes`)
   }
 
   #send(packet: Packet, number: number): void {
