@@ -15,9 +15,8 @@ function inNetwork(...keys: string[]): string[] {
   const opts = keys.some((key) => key.startsWith('driver_opts'))
     ? ''
     : `\n    driver_opts: { ${VNI}: "7" }`
-  return faults(
-    `name: t\n${NODE}\nnetworks: { n: {\n${lines.replace(/$/gm, ',')}\n    driver: overlay${opts && `,${opts}`} } }`,
-  )
+  const driver = `    driver: overlay${opts && `,${opts}`} } }`
+  return faults(`name: t\n${NODE}\nnetworks: { n: {\n${lines.replace(/$/gm, ',')}\n${driver}`)
 }
 
 describe('node', () => {
