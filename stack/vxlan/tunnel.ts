@@ -35,7 +35,7 @@ import type { Underlay } from '../udp/underlay.ts'
 import * as ecn from './ecn.ts'
 import { mayLeave, type SharedGateway } from './gateway.ts'
 import * as vxlan from './header.ts'
-import { type Remote, Remotes } from './remotes.ts'
+import { type Remote, Remotes, type TunnelPeer, type TunnelStation } from './remotes.ts'
 
 /** What nodes want that are new is not known yet. */
 const NEW_NODE = { role: GroupRole.Reports, fastLeave: false, everyMs: NEW_MS } as const
@@ -64,22 +64,6 @@ export interface TunnelOptions {
   readonly innerVlan?: boolean
   /** Knows which node wants which group; its ports are peers. Undefined: all get all. */
   readonly groups?: GroupFilter
-}
-
-/** For listings. */
-export interface TunnelStation {
-  readonly mac: Mac
-  readonly vtep: Address
-  /** Told by the control plane; else learned. */
-  readonly static: boolean
-  readonly ageMs: number
-}
-
-export interface TunnelPeer {
-  readonly vtep: Address
-  readonly member: boolean
-  readonly stations: number
-  readonly pathMtuBytes: number
 }
 
 export class Tunnel {
