@@ -15,6 +15,7 @@ import { addDns } from './dns.ts'
 import { addDocker } from './docker.ts'
 import { addEvents } from './events.ts'
 import { addGossip } from './gossip.ts'
+import { addLab } from './lab.ts'
 import { addPeers } from './overlay.ts'
 import { addPorts } from './ports.ts'
 import { addServices } from './services.ts'
@@ -62,6 +63,7 @@ Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
     addEvents,
     addGossip,
     addDemo,
+    addLab,
     addBench,
   ]) {
     add(program)

@@ -78,7 +78,7 @@ function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment
   const own: Address = vtep.underlay.address
   const groups = o.groups?.forTunnel(vid ?? 0, TUNNEL_PEERS_MAX)
   const tunnel = vtep.open({
-    name: `${state.name} ${name}`,
+    name: vid === undefined || vni === overlay.vni ? state.name : `${state.name}.${vid}`,
     clock,
     seed: random.bits(),
     vni,

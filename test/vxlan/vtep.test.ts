@@ -141,7 +141,7 @@ test('a node is heard while it is a member or has a station, no longer', () => {
   expect(it.underlay(1).peer(0)).toBeUndefined()
 })
 
-test("a gateway's routed packets cross as the node's; its ARP, and others' gateways, do not", () => {
+test("a gateway's routed packets cross as the node's; its ARP and others' gateways do not", () => {
   const it = ends(2)
   const gateway = { mac: GATEWAY, nodeMac: NODE }
   const [a, b] = [it.open(1, [2], { gateway }), it.open(2, [1], { gateway })]
