@@ -30,12 +30,11 @@ import { isMacAt, type Mac } from '../eth/mac.ts'
 import { NOT_HEARD } from '../flow_notes.ts'
 import { NEW_MS } from '../ip/group_state.ts'
 import { type Output, type Packet, type Pool, pull, push } from '../packet.ts'
-import * as udp from '../udp/header.ts'
 import type { Underlay } from '../udp/underlay.ts'
 import * as ecn from './ecn.ts'
 import { mayLeave, type SharedGateway } from './gateway.ts'
 import * as vxlan from './header.ts'
-import { type Remote, Remotes } from './remotes.ts'
+import { type Remote, Remotes, tellOpen } from './remotes.ts'
 
 export interface TunnelOptions {
   /** Of the network, for traces. */
@@ -318,11 +317,7 @@ export class Tunnel {
     const inner = ecn.innerTos(mem, packet.head, packet.len)
     push(packet, vxlan.HEADER_BYTES)
     vxlan.putHeader(mem, packet.head, this.vni)
-    const frame = packet.head + vxlan.HEADER_BYTES
-    if (this.#underlay.leavesOpen(number, packet, frame)) {
-      const kind = packet.csumOffset === udp.CHECKSUM ? vxlan.Remote.Udp : 0
-      vxlan.putRemoteChecksum(mem, packet.head, kind | ((packet.csumStart - frame) >> 1))
-    }
+    tellOpen(mem, packet, this.#underlay, number)
     this.#underlay.send(packet, number, vxlan.HEADER_BYTES, ecn.outerTos(inner, this.#dscp))
   }
 
