@@ -7,7 +7,9 @@ import { StackError } from '../errors.ts'
 import { BRIDGE_PORTS_MAX } from '../eth/fdb.ts'
 import type { Mac } from '../eth/mac.ts'
 import type { Output, Packet } from '../packet.ts'
+import * as udp from '../udp/header.ts'
 import type { Underlay } from '../udp/underlay.ts'
+import * as vxlan from './header.ts'
 
 /** Numbers of peers are below it: the FDB counts by them. */
 export const TUNNEL_PEERS_MAX: number = BRIDGE_PORTS_MAX
@@ -137,4 +139,12 @@ export class Remotes {
     const text = `${formatAddress(address)}: more than ${TUNNEL_PEERS_MAX} tunnel ends`
     throw new StackError('exhausted', text)
   }
+}
+
+/** If the underlay leaves a packet's checksum open for this peer, its VXLAN header says where. */
+export function tellOpen(mem: Uint8Array, packet: Packet, underlay: Underlay, peer: number): void {
+  const frame = packet.head + vxlan.HEADER_BYTES
+  if (!underlay.leavesOpen(peer, packet, frame)) return
+  const kind = packet.csumOffset === udp.CHECKSUM ? vxlan.Remote.Udp : 0
+  vxlan.putRemoteChecksum(mem, packet.head, kind | ((packet.csumStart - frame) >> 1))
 }

@@ -30,12 +30,11 @@ import { isMacAt, type Mac } from '../eth/mac.ts'
 import { NOT_HEARD } from '../flow_notes.ts'
 import { NEW_MS } from '../ip/group_state.ts'
 import { type Output, type Packet, type Pool, pull, push } from '../packet.ts'
-import * as udp from '../udp/header.ts'
 import type { Underlay } from '../udp/underlay.ts'
 import * as ecn from './ecn.ts'
 import { mayLeave, type SharedGateway } from './gateway.ts'
 import * as vxlan from './header.ts'
-import { type Remote, Remotes, type TunnelPeer, type TunnelStation } from './remotes.ts'
+import { type Remote, Remotes, type TunnelPeer, type TunnelStation, tellOpen } from './remotes.ts'
 
 /** What nodes want that are new is not known yet. */
 const NEW_NODE = { role: GroupRole.Reports, fastLeave: false, everyMs: NEW_MS } as const
@@ -300,11 +299,7 @@ export class Tunnel {
     const inner = ecn.innerTos(mem, packet.head, packet.len)
     push(packet, vxlan.HEADER_BYTES)
     vxlan.putHeader(mem, packet.head, this.vni)
-    const frame = packet.head + vxlan.HEADER_BYTES
-    if (this.#underlay.leavesOpen(number, packet, frame)) {
-      const kind = packet.csumOffset === udp.CHECKSUM ? vxlan.Remote.Udp : 0
-      vxlan.putRemoteChecksum(mem, packet.head, kind | ((packet.csumStart - frame) >> 1))
-    }
+    tellOpen(mem, packet, this.#underlay, number)
     this.#underlay.send(packet, number, vxlan.HEADER_BYTES, ecn.outerTos(inner, this.#dscp))
   }
 
