@@ -5,6 +5,7 @@
 import { type Address, formatAddress, sameAddress } from '../address.ts'
 import { StackError } from '../errors.ts'
 import { BRIDGE_PORTS_MAX } from '../eth/fdb.ts'
+import type { Mac } from '../eth/mac.ts'
 import type { Output, Packet } from '../packet.ts'
 import type { Underlay } from '../udp/underlay.ts'
 
@@ -26,6 +27,22 @@ export class Remote {
     this.address = address
     this.output = (packet) => output(packet, number)
   }
+}
+
+/** For listings. */
+export interface TunnelStation {
+  readonly mac: Mac
+  readonly vtep: Address
+  /** Told by the control plane; else learned. */
+  readonly static: boolean
+  readonly ageMs: number
+}
+
+export interface TunnelPeer {
+  readonly vtep: Address
+  readonly member: boolean
+  readonly stations: number
+  readonly pathMtuBytes: number
 }
 
 export interface RemotesOptions {

@@ -35,7 +35,10 @@ import type { Underlay } from '../udp/underlay.ts'
 import * as ecn from './ecn.ts'
 import { mayLeave, type SharedGateway } from './gateway.ts'
 import * as vxlan from './header.ts'
-import { type Remote, Remotes } from './remotes.ts'
+import { type Remote, Remotes, type TunnelPeer, type TunnelStation } from './remotes.ts'
+
+/** What nodes want that are new is not known yet. */
+const NEW_NODE = { role: GroupRole.Reports, fastLeave: false, everyMs: NEW_MS } as const
 
 export interface TunnelOptions {
   /** Of the network, for traces. */
@@ -61,22 +64,6 @@ export interface TunnelOptions {
   readonly innerVlan?: boolean
   /** Knows which node wants which group; its ports are peers. Undefined: all get all. */
   readonly groups?: GroupFilter
-}
-
-/** For listings. */
-export interface TunnelStation {
-  readonly mac: Mac
-  readonly vtep: Address
-  /** Told by the control plane; else learned. */
-  readonly static: boolean
-  readonly ageMs: number
-}
-
-export interface TunnelPeer {
-  readonly vtep: Address
-  readonly member: boolean
-  readonly stations: number
-  readonly pathMtuBytes: number
 }
 
 export class Tunnel {
@@ -128,9 +115,7 @@ export class Tunnel {
   /** The node there takes part from now on. Idempotent. @throws StackError `exhausted`. */
   addMember(vtep: Address): void {
     if (!this.#remotes.join(vtep)) return
-    const { number } = this.#remotes.members.at(-1)!
-    const role = GroupRole.Reports
-    this.#groups?.addPort(number, { role, fastLeave: false, everyMs: NEW_MS })
+    this.#groups?.addPort(this.#remotes.members.at(-1)!.number, NEW_NODE)
     this.#pool.notes.changed()
   }
 
@@ -303,12 +288,9 @@ export class Tunnel {
   }
 
   #explainFlood(audience: number, groups: GroupFilter | undefined): void {
-    const { members } = this.#remotes
-    if (groups === undefined) {
-      return this.#say(`nobody alone has the destination: to ${members.length} nodes`)
-    }
-    const count = members.filter(({ number }) => groups.wants(audience, number)).length
-    this.#say(`a group: to ${count} of ${members.length} nodes, which asked for it`)
+    const wants = ({ number }: Remote): boolean => groups?.wants(audience, number) !== false
+    const { length } = this.#remotes.members.filter(wants)
+    this.#say(`nobody alone has the destination: to ${length} nodes`)
   }
 
   #send(packet: Packet, number: number): void {

@@ -15,9 +15,9 @@ function inNetwork(...keys: string[]): string[] {
   const opts = keys.some((key) => key.startsWith('driver_opts'))
     ? ''
     : `\n    driver_opts: { ${VNI}: "7" }`
-  return faults(
-    `name: t\n${NODE}\nnetworks: { n: {\n${lines.replace(/$/gm, ',')}\n    driver: overlay${opts && `,${opts}`} } }`,
-  )
+  const list = lines.replace(/$/gm, ',')
+  const rest = `    driver: overlay${opts && `,${opts}`} } }`
+  return faults(`name: t\n${NODE}\nnetworks: { n: {\n${list}\n${rest}`)
 }
 
 describe('node', () => {
