@@ -67,9 +67,12 @@ export function formatGossip({ spreads, stressed, seed, commit, chart }: GossipR
     formatNumber(bytes / 1000),
   ])
   const { differences } = stressed
+  const sizes = spreads.map(({ nodes }) => nodes).join(',')
+  const large = `${stressed.nodes}:${stressed.endpoints}`
   return [
     '# Gossip, in virtual time\n',
-    `Seed ${seed}, commit ${commit}. Repeat with \`npm run bench:gossip -- --seed ${seed}\`.`,
+    `Seed ${seed}, commit ${commit}. Repeat with`,
+    `\`npm run bench:gossip -- --seed ${seed} --nodes ${sizes} --stress ${large}\`.`,
     'Messages take 0.5 to 1.5 ms. Times are virtual: they do not depend on the machine.\n',
     `![Curves by number of nodes](${chart})\n`,
     '## By nodes\n',

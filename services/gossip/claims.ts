@@ -26,8 +26,8 @@ import type { EndpointRecord, PeerListener } from '../overlay/peer_source.ts'
 import { decodeEndpoint, type EndpointValue, macOfKey } from './endpoint_value.ts'
 import type { TableRecord } from './table_record.ts'
 
-/** How long an endpoint may be in two places before that is a mistake. */
-export const CONTEST_MS = 3000
+/** How long an endpoint may be in two places before that is a mistake: a slow move. */
+export const CONTEST_MS = 10_000
 
 /** A record in force, understood. */
 interface Claim {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { CONTEST_MS } from '../../../services/gossip/claims.ts'
 import { KEEP_DEAD_MS } from '../../../services/gossip/nodes.ts'
 import { TOMBSTONE_MS } from '../../../services/gossip/replica.ts'
 import { NOTICE_MS } from './instant_cluster.ts'
@@ -289,7 +290,7 @@ describe('claims of one address', () => {
     a.source.announce(endpoint(a, 1))
     await lab.run(2000)
     b.source.announce(endpoint(b, 1))
-    await lab.run(10_000)
+    await lab.run(CONTEST_MS + 5000)
     for (const node of [b, c]) {
       expect(told(node).list).toEqual([`${mac(1)} c1 10.1.0.1 @ 10.200.0.1`])
     }
