@@ -35,12 +35,23 @@ export interface LinkRequest {
 
 /** An interface that is there already, and stays as it is. */
 export interface BorrowRequest {
+  /** With a VLAN, as `eth0.10`, unless there is an interface of that very name. */
   readonly interfaceName: string
   /** As in {@link LinkRequest}; left out: the namespace that the process is in. */
   readonly netns: string | undefined
   readonly deviceName: string
-  /** The station that we are on it, beside its own. */
+  /** The stations that we are on it, beside its own. */
+  readonly stations: readonly Mac[]
+  /** Hear also what is for no station of ours; see packet_socket.ts. */
+  readonly everything: boolean
+}
+
+export interface Borrowed {
+  readonly device: Device
+  /** The interface's own MAC. */
   readonly mac: Mac
+  /** Exchange the stations that we are. @throws StackError. */
+  readonly setStations: (stations: readonly Mac[]) => void
 }
 
 /** What a TAP on the host needs to be the host's way to the router. */
@@ -96,7 +107,7 @@ export interface Links {
   /** Make the interface: configured and up on return. @throws StackError, and leaves nothing. */
   attach(request: LinkRequest): Device | Promise<Device>
   /** Take part in the traffic of an interface. @throws StackError, `unsupported` in memory. */
-  borrow(request: BorrowRequest): Device
+  borrow(request: BorrowRequest): Borrowed
   /** Remove one interface, or give a borrowed one back: closes the device too. */
   detach(device: Device): void
   /**

@@ -12,10 +12,10 @@ import type { Device, Offload } from '../stack/device.ts'
 import type { Engine } from '../stack/engine.ts'
 import { StackError } from '../stack/errors.ts'
 import { packetDevice } from '../stack/eth/af_packet.ts'
-import { putMac } from '../stack/eth/mac.ts'
+import { mac as macAt, putMac } from '../stack/eth/mac.ts'
 import { tapDevice } from '../stack/eth/tap.ts'
 import type { VnetDevice } from '../stack/eth/vnet_device.ts'
-import { Netlink, withNetlink } from '../stack/native/netlink.ts'
+import { type LinkInfo, Netlink, withNetlink } from '../stack/native/netlink.ts'
 import {
   addNetns,
   anonymousNetns,
@@ -27,8 +27,9 @@ import {
 } from '../stack/native/netns.ts'
 import { tcpSocket } from '../stack/native/tcp_socket.ts'
 import type { Pool } from '../stack/packet.ts'
+import { splitVlan } from './config/parent.ts'
 import { HostGateway } from './host/gateway.ts'
-import type { BorrowRequest, HostRequest, HostSide, LinkRequest, Links } from './links.ts'
+import type { Borrowed, BorrowRequest, HostRequest, HostSide, LinkRequest, Links } from './links.ts'
 
 /**
  * Frames that the kernel queues towards us. TCP fills a receiver's window (some 6 MB) before it
@@ -125,26 +126,24 @@ export class TapLinks implements Links {
     }
   }
 
-  borrow({ interfaceName, netns, deviceName, mac }: BorrowRequest): Device {
-    const open = (): VnetDevice => {
-      const link = withNetlink((netlink) => netlink.link(interfaceName))
-      const where = netns === undefined ? '' : ` in ${netns}`
-      if (link === undefined) {
-        throw new StackError('not-found', `no interface ${interfaceName}${where}`)
-      }
-      if (!link.up) throw new StackError('bad-argument', `${interfaceName}${where} is down`)
-      return packetDevice({
+  borrow({ interfaceName, netns, deviceName, ...hearing }: BorrowRequest): Borrowed {
+    const open = (): Borrowed => {
+      const { link, vid } = findParent(interfaceName, netns)
+      const mac = macAt(link.mac, 0)
+      const { device, setStations } = packetDevice({
+        ...hearing,
         pool: this.#pool,
         engine: this.#engine,
         interfaceIndex: link.index,
-        mac,
+        interfaceMac: mac,
+        vid,
         name: deviceName,
         mtuBytes: link.mtuBytes,
       })
+      device.start()
+      return { device, mac, setStations }
     }
-    const device = netns === undefined ? open() : inNetns(netns, open)
-    device.start()
-    return device
+    return netns === undefined ? open() : inNetns(netns, open)
   }
 
   detach(device: Device): void {
@@ -184,6 +183,24 @@ function remove({ interfaceName }: Place): void {
     const link = netlink.link(interfaceName)
     if (link !== undefined) netlink.deleteLink(link.index)
   })
+}
+
+/**
+ * The interface of that name; else, of `eth0.10`, the interface `eth0` and VLAN 10.
+ * @throws StackError `not-found`, `bad-argument` if it is down.
+ */
+function findParent(name: string, netns: string | undefined): { link: LinkInfo; vid: number } {
+  const { base, vid } = splitVlan(name)
+  const where = netns === undefined ? '' : ` in ${netns}`
+  const found = withNetlink((netlink) => {
+    const whole = netlink.link(name)
+    if (whole !== undefined) return { link: whole, vid: 0 }
+    const link = vid === 0 ? undefined : netlink.link(base)
+    return link && { link, vid }
+  })
+  if (found === undefined) throw new StackError('not-found', `no interface ${base}${where}`)
+  if (!found.link.up) throw new StackError('bad-argument', `${found.link.name}${where} is down`)
+  return found
 }
 
 function bringUp(netlink: Netlink, name: string): void {

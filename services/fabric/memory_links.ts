@@ -12,7 +12,7 @@ import { StackError } from '../../stack/errors.ts'
 import { Cable } from '../../stack/eth/memory.ts'
 import type { Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
-import type { BorrowRequest, LinkRequest, Links } from '../links.ts'
+import type { Borrowed, BorrowRequest, LinkRequest, Links } from '../links.ts'
 import type { Driver } from './driver.ts'
 import { Host } from './host.ts'
 
@@ -74,7 +74,7 @@ export class MemoryLinks implements Links {
     return cable.a
   }
 
-  borrow({ interfaceName }: BorrowRequest): Device {
+  borrow({ interfaceName }: BorrowRequest): Borrowed {
     throw new StackError('unsupported', `no interface ${interfaceName} in memory`)
   }
 

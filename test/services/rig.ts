@@ -4,7 +4,7 @@
  */
 import { expect } from 'vitest'
 import { Controller } from '../../services/controller.ts'
-import type { LinkRequest, Links } from '../../services/links.ts'
+import type { Borrowed, LinkRequest, Links } from '../../services/links.ts'
 import type { Log } from '../../services/log.ts'
 import { VirtualClock } from '../../stack/clock.ts'
 import type { Device } from '../../stack/device.ts'
@@ -56,7 +56,7 @@ export class Rig implements Links {
     return steps.map(({ action, subject }) => `${action} ${subject}`)
   }
 
-  borrow(): Device {
+  borrow(): Borrowed {
     throw new Error('no interface to borrow')
   }
 
