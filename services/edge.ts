@@ -9,7 +9,7 @@
  *
  * Captures, rates and segmenter are the device's end (device_end.ts). Replies of the proxy leave by
  * the lower way, behind the policy. Policy and rates are there only where the endpoint has them,
- * and are exchanged while it stays.
+ * and are exchanged while it stays. A driver may wire its edges in another way: {@link Wiring}.
  *
  * A device that is lost from outside takes its edge off the bridge at once, and keeps the edge
  * itself: the endpoint goes on to be listed, as lost, until it leaves or is joined again.
@@ -28,6 +28,7 @@ import type { Bridge } from '../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortOptions } from '../stack/eth/bridge_port.ts'
 import { DST } from '../stack/eth/frame.ts'
 import { type Mac, putMac } from '../stack/eth/mac.ts'
+import { refuseEcho } from '../stack/eth/reflection.ts'
 import type { StormLimits } from '../stack/eth/storm.ts'
 import { DEFAULT_PVID, type PortVlanOptions } from '../stack/eth/vlan.ts'
 import type { FlowCache } from '../stack/ip/flow_cache.ts'
@@ -41,6 +42,18 @@ import { type CaptureSink, DeviceEnd } from './device_end.ts'
 import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState } from './state.ts'
 
+/** How edges meet their bridge, where a driver does it in a way of its own. */
+export interface Wiring {
+  /** No frame passes from one endpoint to another by the bridge. */
+  readonly isolated: boolean
+  /** What is for a station that nobody knows is flooded to endpoints. */
+  readonly takesUnknown: boolean
+  /** Where frames of endpoints go, and may come back from; undefined: into the bridge. */
+  readonly enter: Output | undefined
+}
+
+export const BRIDGED: Wiring = { isolated: false, takesUnknown: true, enter: undefined }
+
 export interface EdgeOptions {
   readonly pool: Pool
   readonly bridge: Bridge
@@ -53,6 +66,7 @@ export interface EdgeOptions {
   readonly flows: FlowCache | undefined
   readonly policies: PolicyFlows
   readonly clock: Clock
+  readonly wiring: Wiring
 }
 
 export class Edge {
@@ -67,6 +81,8 @@ export class Edge {
   readonly #port: BridgePort
   readonly #end: DeviceEnd
   readonly #options: EdgeOptions
+  /** Into the bridge, or where the driver leads. */
+  readonly #enter: Output
   /** Where frames go that the endpoint may send. */
   readonly #next: Output
   #policy: Policy | undefined
@@ -84,6 +100,7 @@ export class Edge {
     this.#end = new DeviceEnd(pool, device, o.flows)
     const egress = this.#end.transmit
     this.#port = o.bridge.addPort(portOptions(o, egress))
+    this.#enter = o.wiring.enter ?? this.#port.input
     const guarded = arpProxy({
       pool,
       bindings: o.bindings,
@@ -91,7 +108,7 @@ export class Edge {
       port: device.port,
       suppress: o.network.options.arpProxy,
       reply: egress,
-      next: this.#port.input,
+      next: this.#enter,
     })
     this.#next = led(o, guarded)
     this.#judge(endpoint.policy)
@@ -124,7 +141,7 @@ export class Edge {
     for (const { address } of this.endpoint.addresses) {
       const packet = announce(this.#pool, address, this.#mac)
       if (packet === undefined) return this.#pool.counters.dropped(0, DropReason.PoolEmpty)
-      this.#port.input(packet)
+      this.#enter(packet)
     }
   }
 
@@ -146,13 +163,14 @@ export class Edge {
 
   /** Flows that the policy does not allow end; without one, all that it knew is forgotten. */
   #judge(spec: PolicySpec | undefined): void {
-    const { pool, policies } = this.#options
+    const { pool, policies, wiring } = this.#options
     const { port, name } = this.device
     if (spec !== undefined && this.#policy !== undefined) return this.#policy.set(spec)
     this.#policy?.close()
     this.#policy = spec && new Policy({ pool, flows: policies, port, name, spec })
     this.#end.connect(this.#policy?.egress(this.#next) ?? this.#next)
-    this.#port.output = this.#policy?.ingress(this.#end.transmit) ?? this.#end.transmit
+    const inside = this.#policy?.ingress(this.#end.transmit) ?? this.#end.transmit
+    this.#port.output = wiring.enter ? refuseEcho(pool, this.#mac, inside) : inside
   }
 
   #limit({ ingress, egress }: RatesConfig): void {
@@ -191,7 +209,7 @@ function led({ pool, nat, network }: EdgeOptions, next: Output): Output {
 }
 
 function portOptions(
-  { network, endpoint, device }: EdgeOptions,
+  { network, endpoint, device, wiring }: EdgeOptions,
   output: Output,
 ): BridgePortOptions {
   const { options } = endpoint
@@ -200,7 +218,8 @@ function portOptions(
     name: device.name,
     port: device.port,
     output,
-    isolated: network.options.isolated || options.isolated,
+    isolated: wiring.isolated || network.options.isolated || options.isolated,
+    takesUnknown: wiring.takesUnknown,
     ...stormOptions(options),
     ...(network.options.vlanFiltering ? { vlan: vlanOptions(options) } : {}),
     // Behind a trunk are stations of their own.

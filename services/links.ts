@@ -13,6 +13,24 @@ export interface LinkRoute {
   readonly via: Address
 }
 
+/** A route of the machine that an interface is of; see netlink.ts. */
+export interface InsideRoute {
+  readonly destination: Prefix
+  /** Left out: the destination is on the link. */
+  readonly via?: Address
+  /** What the machine itself speaks from; left out: it chooses. */
+  readonly source?: Address
+}
+
+/** What an interface has that may be exchanged while it stays. */
+export interface Inside {
+  readonly addresses: readonly Prefix[]
+  readonly routes: readonly InsideRoute[]
+}
+
+/** The network namespace that the thread is in: the process's own. */
+export const OWN_NETNS = '/proc/thread-self/ns/net'
+
 /** One interface of one sandbox, as it must look from inside. */
 export interface LinkRequest {
   readonly sandbox: string
@@ -108,6 +126,13 @@ export interface Links {
   attach(request: LinkRequest): Device | Promise<Device>
   /** Take part in the traffic of an interface. @throws StackError, `unsupported` in memory. */
   borrow(request: BorrowRequest): Borrowed
+  /**
+   * Exchange addresses and routes of an interface that `attach` made. Left out: they stay as they
+   * are. @throws StackError.
+   */
+  readdress?(device: Device, inside: Inside): void
+  /** Addresses of an interface that is there already; none if it is not. */
+  addressesOf?(place: Pick<BorrowRequest, 'interfaceName' | 'netns'>): Address[]
   /** Remove one interface, or give a borrowed one back: closes the device too. */
   detach(device: Device): void
   /**

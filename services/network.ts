@@ -1,6 +1,6 @@
 /**
- * A network of driver `bridge` at work: one bridge, one table of bindings, one leg of the router,
- * and an edge per endpoint.
+ * A network at work: one bridge, one table of bindings, one leg of the router, and an edge per
+ * endpoint. A network whose gateway is elsewhere, such as of driver `macvlan`, has no leg.
  *
  * ```text
  *   web1/eth0 ── edge ──┐
@@ -29,11 +29,21 @@ import type { Inbound, Masquerade, NatNetwork } from '../stack/ip/nat_legs.ts'
 import type { RouterInterface } from '../stack/ip/router_interface.ts'
 import type { GatewayMode } from './config/model.ts'
 import type { Context } from './context.ts'
-import { Edge } from './edge.ts'
+import { BRIDGED, Edge, type Wiring } from './edge.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 
 /** The bridge port that leads to the router; device names have a slash, so none is like it. */
 const GATEWAY_PORT = 'gateway'
+
+/** The way to an interface outside, for listings, captures and counters. */
+export interface ParentPort {
+  readonly interfaceName: string
+  readonly mode: string
+  /** Undefined while it is lost. */
+  readonly device: Device | undefined
+  /** Why it was lost; undefined: it works. */
+  readonly lost: string | undefined
+}
 
 /** An edge, and what is still to be done for it. */
 interface Attached {
@@ -44,23 +54,28 @@ interface Attached {
 
 export class Network {
   readonly state: NetworkState
+  readonly bridge: Bridge
+  /** The interface outside that the network is on; undefined: it is on none. */
+  parent: ParentPort | undefined = undefined
   readonly #context: Context
+  readonly #wiring: Wiring
   readonly #bindings: Bindings
-  readonly #bridge: Bridge
-  readonly #gateway: BridgePort
-  readonly #leg: RouterInterface
+  /** Undefined: the network has no gateway of ours. */
+  readonly #gateway: BridgePort | undefined
+  readonly #leg: RouterInterface | undefined
   /** By sandbox. */
   readonly #attached = new Map<string, Attached>()
 
-  /** Precondition: driver `bridge`: there is a gateway. @throws StackError; leaves nothing. */
-  constructor(context: Context, state: NetworkState) {
+  /** @throws StackError; leaves nothing. */
+  constructor(context: Context, state: NetworkState, wiring: Wiring = BRIDGED) {
     const { pool, clock, random, log } = context
     const { name, options } = state
-    const mac = state.gatewayMac!
+    const mac = state.gatewayMac
     this.state = state
     this.#context = context
+    this.#wiring = wiring
     this.#bindings = new Bindings({ seed: random.bits() })
-    this.#bridge = new Bridge({
+    this.bridge = new Bridge({
       name,
       pool,
       clock,
@@ -68,19 +83,20 @@ export class Network {
       vlanFiltering: options.vlanFiltering,
       log: (event) => log.warn(event, `bridge ${name}: ${event.kind}`),
     })
-    this.#gateway = this.#bridge.addPort({
+    if (mac === undefined) return
+    this.#gateway = this.bridge.addPort({
       name: GATEWAY_PORT,
       port: 0,
-      output: (packet) => this.#leg.input(packet),
+      output: (packet) => this.#leg!.input(packet),
       ...(options.vlanFiltering ? { vlan: { pvid: DEFAULT_PVID } } : {}),
     })
     try {
-      this.#bridge.addStatic(mac, this.#gateway)
-      for (const address of gatewayAddresses(state, mac)) this.#bindings.set(address, mac, 0)
-      this.#leg = this.#openLeg(mac)
+      this.bridge.addStatic(mac, this.#gateway)
+      for (const address of gatewayAddresses(state)) this.#bindings.set(address, mac, 0)
+      this.#leg = this.#openLeg(mac, this.#gateway)
       context.nat.setNetwork(this.#leg, natOf(state))
     } catch (error) {
-      this.#bridge.close()
+      this.bridge.close()
       throw error
     }
   }
@@ -101,7 +117,8 @@ export class Network {
     })
     let edge: Edge | undefined
     try {
-      const own = { bridge: this.#bridge, bindings: this.#bindings, network: this.state }
+      const { bridge } = this
+      const own = { bridge, bindings: this.#bindings, network: this.state, wiring: this.#wiring }
       edge = new Edge({ pool, clock, nat, flows, policies, ...own, endpoint, device })
       edge.register()
     } catch (error) {
@@ -141,9 +158,7 @@ export class Network {
 
   /** Who has an address here: its MAC. For traces; not for the data path. */
   macOf(address: Address): Mac | undefined {
-    if (
-      gatewayAddresses(this.state, this.state.gatewayMac!).some((own) => sameAddress(own, address))
-    ) {
+    if (gatewayAddresses(this.state).some((own) => sameAddress(own, address))) {
       return this.state.gatewayMac
     }
     const holder = this.edges().find(({ endpoint }) =>
@@ -152,22 +167,23 @@ export class Network {
     return holder?.endpoint.mac
   }
 
-  /** Index of its leg, by which routes name it. */
-  get link(): number {
-    return this.#leg.index
+  /** Index of its leg, by which routes name it; undefined: it has none. */
+  get link(): number | undefined {
+    return this.#leg?.index
   }
 
   /**
    * One more address of the gateway, such as the virtual one of a service: it answers for it.
-   * @throws StackError `exists`, `exhausted`; leaves nothing.
+   * Precondition: it has a gateway. @throws StackError `exists`, `exhausted`; leaves nothing.
    */
   addAddress(address: Address): void {
     const { router } = this.#context
-    router.addAddress(this.#leg, address)
+    const leg = this.#leg!
+    router.addAddress(leg, address)
     try {
-      this.#bindings.set(address, this.#leg.mac, 0)
+      this.#bindings.set(address, leg.mac, 0)
     } catch (error) {
-      router.removeAddress(this.#leg, address)
+      router.removeAddress(leg, address)
       throw error
     }
   }
@@ -175,25 +191,27 @@ export class Network {
   /** Take it back. Idempotent. */
   removeAddress(address: Address): void {
     this.#bindings.delete(address)
-    this.#context.router.removeAddress(this.#leg, address)
+    this.#context.router.removeAddress(this.#leg!, address)
   }
 
   fdb(): BridgeStation[] {
-    return this.#bridge.fdb()
+    return this.bridge.fdb()
   }
 
   ports(): BridgePortInfo[] {
-    return this.#bridge.ports()
+    return this.bridge.ports()
   }
 
   /** Precondition: no endpoint is attached. */
   close(): void {
-    this.#context.nat.setNetwork(this.#leg, undefined)
-    this.#context.router.removeInterface(this.#leg)
-    this.#bridge.close()
+    if (this.#leg !== undefined) {
+      this.#context.nat.setNetwork(this.#leg, undefined)
+      this.#context.router.removeInterface(this.#leg)
+    }
+    this.bridge.close()
   }
 
-  #openLeg(mac: Mac): RouterInterface {
+  #openLeg(mac: Mac, gateway: BridgePort): RouterInterface {
     const { name, subnets, internal, options } = this.state
     const { router, pool } = this.#context
     return router.addInterface({
@@ -207,8 +225,8 @@ export class Network {
         name: GATEWAY_PORT,
         port: 0,
         suppress: options.arpProxy,
-        reply: (packet) => this.#leg.input(packet),
-        next: this.#gateway.input,
+        reply: (packet) => this.#leg!.input(packet),
+        next: gateway.input,
       }),
       internal,
       ...(hasIpv6(this.state) ? { advertise: {} } : {}),
@@ -238,7 +256,10 @@ export class Network {
   #retire(edge: Edge): void {
     const { router, captures, onDevice } = this.#context
     edge.detach()
-    for (const address of edge.addresses()) router.neighbors.forget(this.#leg.link, address)
+    const link = this.#leg?.link
+    if (link !== undefined) {
+      for (const address of edge.addresses()) router.neighbors.forget(link, address)
+    }
     captures.remove(edge)
     onDevice(edge.device, false)
   }
@@ -270,8 +291,10 @@ function hasIpv6({ subnets }: NetworkState): boolean {
   return subnets.some(({ subnet }) => subnet.address.family === 6)
 }
 
-/** With the link-local address that the router gives its leg. */
-function gatewayAddresses(state: NetworkState, mac: Mac): Address[] {
-  const own = state.subnets.map(({ gateway }) => gateway)
-  return hasIpv6(state) ? [...own, linkLocal(mac)] : own
+/** Of ours, with the link-local address that the router gives its leg. */
+function gatewayAddresses(state: NetworkState): Address[] {
+  const { gatewayMac, subnets } = state
+  if (gatewayMac === undefined) return []
+  const own = subnets.map(({ gateway }) => gateway)
+  return hasIpv6(state) ? [...own, linkLocal(gatewayMac)] : own
 }

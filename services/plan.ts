@@ -26,6 +26,7 @@ import {
 import { StackError } from '../stack/errors.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import type { PolicySpec } from '../stack/ip/policy.ts'
+import { hasInterfaces } from './config/drivers.ts'
 import type {
   Config,
   EndpointConfig,
@@ -119,8 +120,8 @@ export function plan(config: Config, held: State): State {
 /** Subnets of every network: as written; else as they are; else from the default pools. */
 function planSubnets(config: Config, held: State): Map<string, readonly SubnetConfig[]> {
   const taken = config.networks.flatMap((n) => n.subnets.map((s) => s.subnet))
-  const bridges = config.networks.filter((network) => network.driver === 'bridge')
-  const open = bridges.flatMap((network) =>
+  const addressed = config.networks.filter(({ driver }) => hasInterfaces(driver))
+  const open = addressed.flatMap((network) =>
     FAMILIES.filter(
       (family) =>
         (family === 4 ? network.ipv4 : network.ipv6) &&
@@ -173,7 +174,8 @@ class NetworkPool {
       driver: config.driver,
       internal: config.internal,
       subnets: this.#gateways,
-      gatewayMac: first && this.#macs.derive(first),
+      // Of a network outside, the gateway is a machine there.
+      gatewayMac: config.driver === 'macvlan' ? undefined : first && this.#macs.derive(first),
       options: config.options,
     }
   }
@@ -327,7 +329,8 @@ function routeState(
 ): RouteState {
   if (via === undefined) return { to, via, network: undefined }
   for (const network of networks.values()) {
-    if (network.subnets.some(({ subnet }) => contains(subnet, via))) {
+    const routed = network.gatewayMac !== undefined
+    if (routed && network.subnets.some(({ subnet }) => contains(subnet, via))) {
       return { to, via, network: network.name }
     }
   }

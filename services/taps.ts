@@ -8,6 +8,9 @@
  * with it. That is also why they are opened elsewhere; see tun.ts.
  */
 import { existsSync, writeFileSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
+import { isDeepStrictEqual } from 'node:util'
+import { type Address, parseAddress } from '../stack/address.ts'
 import type { Device, Offload } from '../stack/device.ts'
 import type { Engine } from '../stack/engine.ts'
 import { StackError } from '../stack/errors.ts'
@@ -29,7 +32,16 @@ import { tcpSocket } from '../stack/native/tcp_socket.ts'
 import type { Pool } from '../stack/packet.ts'
 import { splitVlan } from './config/parent.ts'
 import { HostGateway } from './host/gateway.ts'
-import type { Borrowed, BorrowRequest, HostRequest, HostSide, LinkRequest, Links } from './links.ts'
+import {
+  type Borrowed,
+  type BorrowRequest,
+  type HostRequest,
+  type HostSide,
+  type Inside,
+  type LinkRequest,
+  type Links,
+  OWN_NETNS,
+} from './links.ts'
 
 /**
  * Frames that the kernel queues towards us. TCP fills a receiver's window (some 6 MB) before it
@@ -43,6 +55,8 @@ interface Place {
   readonly interfaceName: string
 }
 
+interface Attached extends Place, Inside {}
+
 interface SandboxName {
   readonly name: string
   readonly netns: string
@@ -53,8 +67,8 @@ export class TapLinks implements Links {
   readonly #pool: Pool
   readonly #engine: Engine
   readonly #offload: Offload
-  /** Where each device's interface is. */
-  readonly #attached = new Map<Device, Place>()
+  /** Where each device's interface is, and what it has. */
+  readonly #attached = new Map<Device, Attached>()
   /** Interfaces that are closed and may not be quite gone, as `netns interface`. */
   readonly #closed = new Set<string>()
   /** Where TAPs are born, and how many were. */
@@ -94,8 +108,8 @@ export class TapLinks implements Links {
     } finally {
       netns.close()
     }
-    const { interfaceName } = request
-    this.#attached.set(tap, { netns: request.netns, interfaceName })
+    const { interfaceName, addresses, routes } = request
+    this.#attached.set(tap, { netns: request.netns, interfaceName, addresses, routes })
     return tap
   }
 
@@ -124,6 +138,19 @@ export class TapLinks implements Links {
     } finally {
       netlink.close()
     }
+  }
+
+  readdress(device: Device, inside: Inside): void {
+    const before = this.#attached.get(device)
+    if (before === undefined) throw new StackError('not-found', `no interface ${device.name}`)
+    const { netns, interfaceName } = before
+    inNetns(netns, () => withNetlink((netlink) => exchange(netlink, before, inside)))
+    this.#attached.set(device, { netns, interfaceName, ...inside })
+  }
+
+  addressesOf({ interfaceName, netns }: Pick<BorrowRequest, 'interfaceName' | 'netns'>): Address[] {
+    const list = inNetns(netns ?? OWN_NETNS, () => networkInterfaces()[interfaceName])
+    return (list ?? []).filter(({ scopeid }) => !scopeid).map((own) => parseAddress(own.address))
   }
 
   borrow({ interfaceName, netns, deviceName, ...hearing }: BorrowRequest): Borrowed {
@@ -225,6 +252,22 @@ function configure(netlink: Netlink, request: LinkRequest, superFrames: boolean)
   netlink.setLink(index, { up: true })
   for (const address of addresses) netlink.addAddress(index, address)
   for (const route of routes) netlink.addRoute(index, route)
+}
+
+/** What only `before` has goes, and what only `after` has comes. */
+function exchange(netlink: Netlink, before: Attached, after: Inside): void {
+  const link = netlink.link(before.interfaceName)
+  if (link === undefined) throw new StackError('not-found', `no interface ${before.interfaceName}`)
+  const { index } = link
+  const only = <T>(own: readonly T[], other: readonly T[]): T[] =>
+    own.filter((one) => !other.some((same) => isDeepStrictEqual(one, same)))
+  for (const route of only(before.routes, after.routes)) netlink.deleteRoute(index, route)
+  for (const address of only(before.addresses, after.addresses)) {
+    netlink.deleteAddress(index, address)
+  }
+  for (const address of only(after.addresses, before.addresses)) netlink.addAddress(index, address)
+  // Routes of an address that went may have gone with it.
+  for (const route of after.routes) netlink.addRoute(index, route)
 }
 
 /** An interface without IPv6 addresses keeps silent, instead of soliciting routers. */

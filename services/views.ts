@@ -11,6 +11,7 @@ import type { BridgeStation } from '../stack/eth/bridge.ts'
 import type { BridgePortInfo } from '../stack/eth/bridge_port.ts'
 import { formatMac, type Mac } from '../stack/eth/mac.ts'
 import type { EndpointOptions, NetworkOptions } from './config/model.ts'
+import type { ParentPort } from './network.ts'
 import type { Node } from './node.ts'
 import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
@@ -91,6 +92,16 @@ export interface NetworkDetail extends NetworkRow {
   readonly members: readonly EndpointDetail[]
   /** Ports of its bridge, the router's among them; empty if the driver has none. */
   readonly ports: readonly BridgePortInfo[]
+  /** The interface outside that it is on; null: it is on none. */
+  readonly parent: ParentRow | null
+}
+
+export interface ParentRow {
+  readonly interface: string
+  readonly mode: string
+  readonly state: 'up' | 'lost'
+  /** Why it is lost. */
+  readonly lost: string | null
 }
 
 export interface EndpointDetail extends EndpointRow {
@@ -138,10 +149,12 @@ export function ls(node: Node, name: string): Listing {
   const { networks, sandboxes, ...outside } = inspect(node, name)
   return {
     ...outside,
-    networks: networks.map(({ gatewayMac: _, options: __, members, ports: ___, ...row }) => ({
-      ...row,
-      endpoints: members.length,
-    })),
+    networks: networks.map(
+      ({ gatewayMac: _, options: __, members, ports: ___, parent: ____, ...row }) => ({
+        ...row,
+        endpoints: members.length,
+      }),
+    ),
     sandboxes: sandboxes.map((sandbox) => ({
       ...sandbox,
       endpoints: sandbox.endpoints.map(({ options: _, lost: __, routes: ___, ...row }) => row),
@@ -200,7 +213,15 @@ function networkDetail(
     options: network.options,
     members,
     ports: node.network(network.name)?.ports() ?? [],
+    parent: parentRow(node.network(network.name)?.parent),
   }
+}
+
+function parentRow(parent: ParentPort | undefined): ParentRow | null {
+  if (parent === undefined) return null
+  const { interfaceName, mode, lost } = parent
+  const state = lost === undefined ? 'up' : 'lost'
+  return { interface: interfaceName, mode, state, lost: lost ?? null }
 }
 
 function endpointDetail(node: Node, endpoint: EndpointState): EndpointDetail {

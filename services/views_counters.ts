@@ -106,6 +106,10 @@ function liveDevices(
   const rows = edges.map(({ device, endpoint: { network, sandbox } }) => {
     return { device, network, sandbox }
   })
+  for (const { state, parent } of node.networks()) {
+    if (parent?.device === undefined) continue
+    rows.push({ device: parent.device, network: state.name, sandbox: '' })
+  }
   const { uplink: open } = node
   if (open === undefined || open.lost !== undefined) return rows
   return [...rows, { device: open.device, network: UPLINK, sandbox: '' }]

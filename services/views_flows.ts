@@ -37,7 +37,9 @@ export interface CachedFlow {
 /** Flows of the cache, the latest first; of one device only. @throws StackError `not-found`. */
 export function flows(node: Node, device?: string): CachedFlow[] {
   const { edges, uplink } = { edges: node.edges(), uplink: node.uplink }
-  const devices = [...edges.map((edge) => edge.device), ...(uplink ? [uplink.device] : [])]
+  const parents = node.networks().flatMap(({ parent }) => parent?.device ?? [])
+  const outside = uplink === undefined ? parents : [...parents, uplink.device]
+  const devices = [...edges.map((edge) => edge.device), ...outside]
   const names = new Map(devices.map(({ port, name }) => [port, name]))
   if (device !== undefined && ![...names.values()].includes(device)) {
     throw new StackError('not-found', `no device "${device}"`)

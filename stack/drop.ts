@@ -64,6 +64,7 @@ const LIST = [
   ['no-backend', 'To a virtual address whose service has no backend that may take it.'],
   ['policy-denied', 'A rule of the network or endpoint denies it.'],
   ['rate-limited', 'Over the rate limit of the endpoint.'],
+  ['reflected', 'A frame of an own station that came back from the parent interface.'],
 ] as const
 
 export type DropName = (typeof LIST)[number][0]

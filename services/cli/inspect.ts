@@ -1,6 +1,12 @@
 /** `tapline inspect [NAME]`: everything about a network, a sandbox or a device, as a tree. */
 import type { Command } from 'commander'
-import type { EndpointDetail, Inspection, NetworkDetail, SandboxDetail } from '../views.ts'
+import type {
+  EndpointDetail,
+  Inspection,
+  NetworkDetail,
+  ParentRow,
+  SandboxDetail,
+} from '../views.ts'
 import type { PortRow, ServiceRow, UplinkRow } from '../views_outside.ts'
 import { type DaemonOptions, examples, openClient, readingCommand } from './command.ts'
 import { print, printable, printJson, style } from './output.ts'
@@ -37,6 +43,7 @@ function networkBlock(network: NetworkDetail): string[] {
     style('bold', `network ${printable(network.name)}`),
     ...fields(2, {
       driver: network.driver,
+      parent: network.parent && parentText(network.parent),
       internal: network.internal,
       subnets: network.subnets.join(' '),
       gateways: network.gateways.join(' '),
@@ -53,6 +60,10 @@ function networkBlock(network: NetworkDetail): string[] {
       return `  port ${printable(name)}: ${state}, ${learned} learned, ${learnRefused} refused`
     }),
   ]
+}
+
+function parentText({ interface: name, mode, state, lost }: ParentRow): string {
+  return `${name}, mode ${mode}, ${lost === null ? state : `${state} (${lost})`}`
 }
 
 function sandboxBlock(sandbox: SandboxDetail, ports: readonly PortRow[]): string[] {

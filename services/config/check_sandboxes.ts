@@ -5,6 +5,7 @@
 import { type Address, contains, formatAddress, formatPrefix } from '../../stack/address.ts'
 import { formatMac } from '../../stack/eth/mac.ts'
 import { Subnet } from '../ipam.ts'
+import { hasInterfaces } from './drivers.ts'
 import { nearest } from './faults.ts'
 import { addressKey, type Holders, type Located } from './located.ts'
 import type { EndpointConfig, NetworkConfig, SandboxConfig } from './model.ts'
@@ -33,7 +34,7 @@ function checkDrivers(
   if (sandbox.endpoints.length < 2) return
   for (const endpoint of sandbox.endpoints) {
     const driver = networks.get(endpoint.network)?.driver ?? 'bridge'
-    if (driver === 'bridge') continue
+    if (hasInterfaces(driver)) continue
     const message = `a network of driver "${driver}" must be the only network of a sandbox`
     o.faults.atKey(o.path(endpoint), message)
   }
@@ -74,7 +75,7 @@ function checkEndpoint(o: EndpointCheck): void {
   const { sandbox, endpoint, network } = o
   const path = o.path(endpoint)
   if (network.driver === 'container') return checkTarget(o)
-  if (network.driver !== 'bridge') {
+  if (!hasInterfaces(network.driver)) {
     if (endpoint.address4 ?? endpoint.address6 ?? endpoint.mac) {
       o.faults.at(path, `driver "${network.driver}" gives a sandbox no interface to address`)
     }

@@ -113,7 +113,7 @@ export interface HealthcheckConfig {
  */
 export type GatewayMode = 'nat' | 'nat-unprotected' | 'routed' | 'isolated'
 
-export type DriverName = 'bridge' | 'null' | 'host' | 'container'
+export type DriverName = 'bridge' | 'macvlan' | 'null' | 'host' | 'container'
 
 export interface NetworkConfig {
   readonly name: string
@@ -165,6 +165,22 @@ export interface NetworkOptions {
   readonly egress6: Address | undefined
   /** Where ports are published that name no address. */
   readonly binding4: Address | undefined
+  /** Driver `macvlan` only. */
+  readonly macvlan: MacvlanOptions | undefined
+}
+
+/** How endpoints of one parent reach each other, by Docker's names; see drivers/macvlan.ts. */
+export const MACVLAN_MODES = ['bridge', 'private', 'vepa', 'passthru'] as const
+export type MacvlanMode = (typeof MACVLAN_MODES)[number]
+
+export interface MacvlanOptions {
+  /** An interface that is there, with a VLAN as `eth0.10`; undefined: the network ends here. */
+  readonly parent: string | undefined
+  /** Where the parent is; undefined: the process's own namespace. */
+  readonly netns: string | undefined
+  readonly mode: MacvlanMode
+  /** The host and its endpoints reach each other. */
+  readonly hostAccess: boolean
 }
 
 export interface SandboxConfig {
@@ -266,4 +282,5 @@ export const NO_NETWORK_OPTIONS: NetworkOptions = {
   egress4: undefined,
   egress6: undefined,
   binding4: undefined,
+  macvlan: undefined,
 }

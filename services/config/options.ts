@@ -34,7 +34,8 @@ const EGRESS4 = 'com.docker.network.host_ipv4'
 const EGRESS6 = 'com.docker.network.host_ipv6'
 const BINDING4 = 'com.docker.network.bridge.host_binding_ipv4'
 const MODES: readonly GatewayMode[] = ['nat', 'nat-unprotected', 'routed', 'isolated']
-const NETWORK_KEYS: readonly string[] = [
+/** Of networks of any driver. */
+export const NETWORK_KEYS: readonly string[] = [
   MTU,
   ICC,
   'tapline.arp_proxy',
@@ -67,16 +68,20 @@ const ENDPOINT_KEYS: readonly string[] = [
 ]
 
 /** Where options are read from, and where their faults are told. */
-interface Source {
+export interface Source {
   readonly values: Record<string, unknown>
   readonly path: Path
   readonly faults: Faults
 }
 
-export function networkOptions(
-  o: Source,
-  network: { readonly ipv6: boolean; readonly internal: boolean; readonly container: boolean },
-): NetworkOptions {
+/** What of a network its options depend on. */
+export interface NetworkFacts {
+  readonly ipv6: boolean
+  readonly internal: boolean
+  readonly container: boolean
+}
+
+export function networkOptions(o: Source, network: NetworkFacts): NetworkOptions {
   unknown(o, NETWORK_KEYS, NETWORK_LATER)
   const least = network.ipv6 ? MTU6_MIN_BYTES : MTU_MIN_BYTES
   const vlanFiltering = flag(o, 'tapline.vlan_filtering', NO_NETWORK_OPTIONS.vlanFiltering)
@@ -96,6 +101,7 @@ export function networkOptions(
     egress4: address(o, EGRESS4, 4),
     egress6: address(o, EGRESS6, 6),
     binding4: address(o, BINDING4, 4),
+    macvlan: undefined,
   }
 }
 
@@ -168,7 +174,7 @@ function address(o: Source, key: string, family: Family): Address | undefined {
   return undefined
 }
 
-function flag(o: Source, key: string, otherwise: boolean): boolean {
+export function flag(o: Source, key: string, otherwise: boolean): boolean {
   const value = o.values[key]
   if (value === undefined) return otherwise
   const written = String(value).toLowerCase()

@@ -14,6 +14,7 @@ import { isMap, LineCounter, parseDocument } from 'yaml'
 import { check } from './check.ts'
 import { type Fault, Faults, type Path } from './faults.ts'
 import type { Located } from './located.ts'
+import { macvlanOptions } from './macvlan_options.ts'
 import {
   type Config,
   type EndpointConfig,
@@ -185,12 +186,11 @@ class Reader {
     this.#broken.add(name)
     if (entry === undefined) return
     const driver = entry.driver ?? 'bridge'
-    if (driver === 'overlay' || driver === 'macvlan') {
+    if (driver === 'overlay') {
       const message = `this version has no driver "${driver}"; "bridge" is the one for one host`
       return this.#faults.at([...path, 'driver'], message)
     }
     const ipv6 = entry.enable_ipv6 ?? false
-    const values = entry.driver_opts ?? {}
     const network: NetworkConfig = {
       name,
       driver,
@@ -200,8 +200,8 @@ class Reader {
       subnets: (entry.ipam?.config ?? []).map((subnet, i) =>
         this.#subnet(subnet, [...path, 'ipam', 'config', i]),
       ),
-      options: networkOptions(
-        { values, path: [...path, 'driver_opts'], faults: this.#faults },
+      options: (driver === 'macvlan' ? macvlanOptions : networkOptions)(
+        { values: entry.driver_opts ?? {}, path: [...path, 'driver_opts'], faults: this.#faults },
         { ipv6, internal: entry.internal ?? false, container: driver === 'container' },
       ),
       policy: parsePolicy(entry.policy, [...path, 'policy'], this.#notes),

@@ -76,10 +76,16 @@ function readName(written: string): string {
   return nameFault(written) === undefined ? written : refuse(nameFault(written)!)
 }
 
+/** Why it cannot be a namespace; undefined: it can. */
+export function netnsFault(written: string): string | undefined {
+  if (/^pid:[1-9]\d*$/.test(written) || /^\/[^\0]+$/.test(written)) return undefined
+  if (/^[^/\0:\s]{1,255}$/.test(written) && written !== '.' && written !== '..') return undefined
+  return `"${written}" is not a namespace: a name such as "web1", "pid:1234", or a path`
+}
+
 function readNetns(written: string): string {
-  if (/^pid:[1-9]\d*$/.test(written) || /^\/[^\0]+$/.test(written)) return written
-  if (/^[^/\0:\s]{1,255}$/.test(written) && written !== '.' && written !== '..') return written
-  return refuse(`"${written}" is not a namespace: a name such as "web1", "pid:1234", or a path`)
+  const fault = netnsFault(written)
+  return fault === undefined ? written : refuse(fault)
 }
 
 function readInterfaceName(written: string): string {

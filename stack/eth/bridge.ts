@@ -283,11 +283,12 @@ export class Bridge {
   #flood(from: Port, packet: Packet, vid: number): void {
     if (packet.traced) this.#explainFlood(from, packet, vid)
     packet.recorded = false
+    const group = eth.isGroup(this.#pool.mem, packet.head + eth.DST)
     const ports = this.#ports
     let last: Port | undefined
     for (let i = 0; i < ports.length; i++) {
       const to = ports[i]!
-      if (from.refuses(to, vid) >= 0) continue
+      if (!from.floods(to, vid, group)) continue
       if (last !== undefined) this.#copyTo(last, packet, vid)
       last = to
     }
@@ -337,9 +338,9 @@ export class Bridge {
 
   #explainFlood(from: Port, packet: Packet, vid: number): void {
     const group = eth.isGroup(this.#pool.mem, packet.head + eth.DST)
-    const to = this.#ports.filter((port) => from.refuses(port, vid) < 0).map(({ name }) => name)
+    const to = this.#ports.filter((port) => from.floods(port, vid, group)).map(({ name }) => name)
     const why = group ? 'a group address' : 'an unknown destination'
-    this.#say(`${why}: flooded to ${to.length === 0 ? 'nobody' : to.join(', ')}`)
+    this.#say(`${why}: flooded to ${to.join(', ') || 'nobody'}`)
   }
 
   #say(text: string): void {

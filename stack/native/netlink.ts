@@ -27,7 +27,9 @@ const Type = {
   DelLink: 17,
   GetLink: 18,
   NewAddr: 20,
+  DelAddr: 21,
   NewRoute: 24,
+  DelRoute: 25,
 } as const
 const Flag = { Request: 1, Ack: 4, Replace: 0x100, Create: 0x400 } as const
 const Attribute = {
@@ -42,6 +44,7 @@ const Attribute = {
   RouteOutput: 4,
   RouteGateway: 5,
   RoutePriority: 6,
+  RouteSource: 7,
 } as const
 const AF_INET = 2
 const AF_INET6 = 10
@@ -49,7 +52,18 @@ const IFF_UP = 1
 /** The address is ours by decree: no duplicate address detection, usable at once. */
 const IFA_F_NODAD = 0x02
 
+const ENOENT = 2
+const ESRCH = 3
 const ENODEV = 19
+const EADDRNOTAVAIL = 99
+
+/** A unicast route by one link; without `via`, the destination is on it. */
+export interface UnicastRoute {
+  readonly destination: Prefix
+  readonly via?: Address
+  /** What the machine itself speaks from; left out: the kernel chooses. */
+  readonly source?: Address
+}
 
 export interface LinkSettings {
   readonly name?: string
@@ -178,24 +192,28 @@ export class Netlink {
     fail(this.#exchange(message).code, 'add an address')
   }
 
+  /** Take an address away. Harmless if it is not there. */
+  deleteAddress(index: number, { address, bits }: Prefix): void {
+    const message = new Message(Type.DelAddr, 0)
+    message.u8(domain(address)).u8(bits).u8(0).u8(0).u32(index)
+    message.attribute(Attribute.Local, toBytes(address))
+    const { code } = this.#exchange(message)
+    if (code !== -EADDRNOTAVAIL && code !== -ENODEV) fail(code, 'delete an address')
+  }
+
   /** Add a unicast route, or replace it. */
-  addRoute(index: number, route: { readonly destination: Prefix; readonly via?: Address }): void {
-    const { destination, via } = route
+  addRoute(index: number, route: UnicastRoute): void {
     const message = new Message(Type.NewRoute, Flag.Create | Flag.Replace)
-    const [mainTable, protocolStatic, scopeLink, unicast] = [254, 4, 253, 1]
-    message.u8(domain(destination.address)).u8(destination.bits).u8(0).u8(0)
-    message
-      .u8(mainTable)
-      .u8(protocolStatic)
-      .u8(via === undefined ? scopeLink : 0)
-      .u8(unicast)
-    message.u32(0)
-    if (destination.bits > 0) {
-      message.attribute(Attribute.RouteDestination, toBytes(destination.address))
-    }
-    if (via !== undefined) message.attribute(Attribute.RouteGateway, toBytes(via))
-    message.attribute32(Attribute.RouteOutput, index)
+    putRoute(message, index, route)
     fail(this.#exchange(message).code, 'add a route')
+  }
+
+  /** Take a unicast route away. Harmless if it is not there. */
+  deleteRoute(index: number, route: UnicastRoute): void {
+    const message = new Message(Type.DelRoute, 0)
+    putRoute(message, index, route)
+    const { code } = this.#exchange(message)
+    if (![-ESRCH, -ENOENT, -ENODEV].includes(code)) fail(code, 'delete a route')
   }
 
   /**
@@ -260,6 +278,23 @@ export function withNetlink<T>(work: (netlink: Netlink) => T): T {
 
 function putLinkBody(message: Message, index: number, flags: number, change: number): void {
   message.u8(0).u8(0).u16(0).u32(index).u32(flags).u32(change)
+}
+
+function putRoute(message: Message, index: number, route: UnicastRoute): void {
+  const { destination, via, source } = route
+  const [mainTable, protocolStatic, scopeLink, unicast] = [254, 4, 253, 1]
+  message.u8(domain(destination.address)).u8(destination.bits).u8(0).u8(0)
+  message.u8(mainTable).u8(protocolStatic)
+  message
+    .u8(via === undefined ? scopeLink : 0)
+    .u8(unicast)
+    .u32(0)
+  if (destination.bits > 0) {
+    message.attribute(Attribute.RouteDestination, toBytes(destination.address))
+  }
+  if (via !== undefined) message.attribute(Attribute.RouteGateway, toBytes(via))
+  if (source !== undefined) message.attribute(Attribute.RouteSource, toBytes(source))
+  message.attribute32(Attribute.RouteOutput, index)
 }
 
 function parseLink(body: Uint8Array): LinkInfo {

@@ -265,7 +265,6 @@ describe('keys', () => {
 describe('networks', () => {
   it.each([
     ['driver: overlay', 'this version has no driver "overlay"'],
-    ['driver: macvlan', 'this version has no driver "macvlan"'],
     ['driver: brigde', '"brigde" is not one of .*; did you mean "bridge"?'],
     ['driver: null', 'write "null" in quotes'],
     ['driver: container', 'driver container needs "tapline.sandbox"'],
