@@ -178,7 +178,8 @@ describe('macvlan in a file', () => {
     ],
     ['parnt: eth0', 5, 'unknown key "parnt"'],
   ])('%s', (options, line, message) => {
-    const text = `name: lab\nnetworks:\n  lan:\n    driver: macvlan\n    driver_opts: { ${options} }\n`
+    const head = 'name: lab\nnetworks:\n  lan:\n    driver: macvlan\n'
+    const text = `${head}    driver_opts: { ${options} }\n`
     expect(faults(text)).toEqual([expect.stringContaining(`${line}: `)])
     expect(faults(text)[0]).toContain(message)
   })
