@@ -19,6 +19,8 @@ import type { Random } from '../stack/random.ts'
 import { Balancer } from './balancer/balancer.ts'
 import { Captures } from './captures.ts'
 import type { Context } from './context.ts'
+import type { DnsHost } from './dns/host.ts'
+import { NameService } from './dns/service.ts'
 import { makeDrivers } from './drivers/registry.ts'
 import type { Links } from './links.ts'
 import type { Log } from './log.ts'
@@ -39,6 +41,8 @@ export interface NodeOptions extends NodeLimits {
   readonly random: Random
   readonly links: Links
   readonly log: Log
+  /** Where names are asked outside, and heard inside sandboxes; left out: nowhere. */
+  readonly dns?: DnsHost | undefined
   /** Told of every device that is to be polled, and when it is no more. */
   readonly onDevice?: (device: Device, added: boolean) => void
 }
@@ -81,7 +85,12 @@ export function buildNode(options: NodeOptions): Node {
   const context: Context = { ...parts, nat: nat!, tally: { lostDevices: 0 } }
   const netnsOf = (sandbox: string): string | undefined => node.state.sandboxes.get(sandbox)?.netns
   const services = new ServiceSet((service) => new Balancer({ context, netnsOf }, service))
-  const node = new Node(context, makeDrivers(context), services)
+  const names = new NameService({
+    context,
+    host: options.dns,
+    isReady: (service, sandbox, address) => services.isReady(service, sandbox, address),
+  })
+  const node = new Node(context, { drivers: makeDrivers(context), services, names })
   return node
 }
 

@@ -24,6 +24,7 @@ import type { NodeLimits } from './build_node.ts'
 import type { Config } from './config/model.ts'
 import { readConfigText, toConfig } from './config_file.ts'
 import { type ApplyReport, Controller } from './controller.ts'
+import type { DnsHost } from './dns/host.ts'
 import type { Events } from './events.ts'
 import type { Links } from './links.ts'
 import type { Log } from './log.ts'
@@ -39,6 +40,8 @@ export interface DaemonRuntime {
   readonly clock: SystemClock
   readonly random: Random
   readonly links: Links
+  /** Where names are asked outside; left out: nowhere. */
+  readonly dns?: DnsHost
   /** Told of every device, where something must poll it; engines find theirs themselves. */
   readonly onDevice?: (device: Device, added: boolean) => void
   close(): void
@@ -69,7 +72,7 @@ export class Daemon implements Served {
 
   constructor(options: DaemonOptions) {
     const { runtime, log, events, limits } = options
-    const { pool, clock, random, links, onDevice } = runtime
+    const { pool, clock, random, links, dns, onDevice } = runtime
     this.#options = options
     this.events = events
     this.controller = new Controller({
@@ -78,6 +81,7 @@ export class Daemon implements Served {
       random,
       links,
       log,
+      dns,
       ...limits,
       ...(onDevice && { onDevice }),
     })

@@ -5,7 +5,7 @@
  * ```text
  *   unpublish, delete services -> leave -> delete routes -> close uplink -> delete sandboxes
  *     -> delete networks
- *     -> how connections are tracked -> create networks -> open uplink -> add routes
+ *     -> how connections are tracked, names resolved -> create networks -> open uplink -> add routes
  *     -> create sandboxes and join, one by one
  *     -> create and update services, publish
  * ```
@@ -17,6 +17,7 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import { formatAddress, formatPrefix } from '../stack/address.ts'
+import type { DnsConfig } from './config/dns_model.ts'
 import type { TrackingConfig } from './config/model.ts'
 import { formatPort } from './ports.ts'
 import {
@@ -33,6 +34,7 @@ import {
 
 export type Step =
   | { readonly action: 'update-tracking'; readonly tracking: TrackingConfig }
+  | { readonly action: 'update-dns'; readonly dns: DnsConfig }
   | { readonly action: 'create-network' | 'delete-network'; readonly network: NetworkState }
   | { readonly action: 'create-sandbox' | 'delete-sandbox'; readonly sandbox: SandboxState }
   | { readonly action: 'join' | 'leave' | 'update'; readonly endpoint: EndpointState }
@@ -116,11 +118,12 @@ function bring(
   changes: Changes,
 ): Step[] {
   const { uplink } = desired
-  const { tracking } = desired
+  const { tracking, dns } = desired
   const steps: Step[] = [
     ...(isDeepStrictEqual(current.tracking, tracking)
       ? []
       : [{ action: 'update-tracking', tracking } as const]),
+    ...(isDeepStrictEqual(current.dns, dns) ? [] : [{ action: 'update-dns', dns } as const]),
     ...pick(desired.networks, changes.networks).map(
       (network): Step => ({ action: 'create-network', network }),
     ),
@@ -193,6 +196,7 @@ export interface StepReport {
 export function reportStep(step: Step): StepReport {
   const { action } = step
   if ('tracking' in step) return { action, subject: 'connections', detail: '' }
+  if ('dns' in step) return { action, subject: 'names', detail: step.dns.enabled ? '' : 'off' }
   if ('network' in step) {
     const { name, driver, subnets } = step.network
     const list = subnets.map(({ subnet }) => formatPrefix(subnet))

@@ -14,6 +14,7 @@ import type { TrackingConfig } from './config/model.ts'
 import type { Context } from './context.ts'
 import type { CaptureSink } from './device_end.ts'
 import type { Step } from './diff.ts'
+import type { NameService } from './dns/service.ts'
 import type { NetworkDriver } from './drivers/driver.ts'
 import type { Drivers } from './drivers/registry.ts'
 import type { Edge } from './edge.ts'
@@ -38,6 +39,7 @@ export class Node {
   readonly context: Context
   readonly startedMs: number
   readonly services: ServiceSet
+  readonly names: NameService
   readonly flowEvents: FlowEvents
   readonly #drivers: Drivers
   readonly #networks = new Map<string, NetworkState>()
@@ -48,11 +50,15 @@ export class Node {
   #tracking: TrackingConfig = EMPTY.tracking
   #uplink: Uplink | undefined
 
-  constructor(context: Context, drivers: Drivers, services: ServiceSet) {
+  constructor(
+    context: Context,
+    { drivers, services, names }: Pick<Node, 'services' | 'names'> & { readonly drivers: Drivers },
+  ) {
     this.context = context
     this.startedMs = context.clock.nowMs
     this.#drivers = drivers
     this.services = services
+    this.names = names
     this.flowEvents = new FlowEvents(context.conntrack)
   }
 
@@ -71,6 +77,7 @@ export class Node {
       ports: new Map(this.#ports),
       services: this.services.states,
       tracking: this.#tracking,
+      dns: this.names.config,
       lost: new Set(lost),
     }
   }
@@ -80,6 +87,8 @@ export class Node {
     switch (step.action) {
       case 'update-tracking':
         return this.#updateTracking(step.tracking)
+      case 'update-dns':
+        return this.names.configure(step.dns)
       case 'create-network':
         return this.#createNetwork(step.network)
       case 'delete-network':
@@ -93,10 +102,7 @@ export class Node {
       case 'leave':
         return this.#leave(step.endpoint)
       case 'update':
-        this.#endpoints.set(endpointKey(step.endpoint), step.endpoint)
-        return this.network(step.endpoint.network)
-          ?.edge(step.endpoint.sandbox)
-          ?.update(step.endpoint)
+        return this.#update(step.endpoint)
       case 'add-route':
         return this.#addRoute(step.route)
       case 'delete-route':
@@ -113,7 +119,8 @@ export class Node {
       case 'create-service':
         return this.#createService(step.service)
       case 'update-service':
-        return this.services.update(step.service)
+        this.services.update(step.service)
+        return this.names.setService(step.service)
       case 'delete-service':
         return this.#deleteService(step.service)
     }
@@ -154,6 +161,7 @@ export class Node {
   /** Precondition: every step was taken back. Idempotent. */
   close(): void {
     const { router, nat, conntrack, policies } = this.context
+    this.names.close()
     router.close()
     nat.close()
     policies.close()
@@ -169,22 +177,27 @@ export class Node {
   }
 
   #createNetwork(network: NetworkState): void {
-    this.#drivers[network.driver].createNetwork(network)
+    const driver = this.#drivers[network.driver]
+    driver.createNetwork(network)
     this.#networks.set(network.name, network)
+    this.names.addNetwork(network, driver.network(network.name))
   }
 
   #deleteNetwork(network: NetworkState): void {
     this.#networks.delete(network.name)
+    this.names.removeNetwork(network)
     this.#drivers[network.driver].deleteNetwork(network)
   }
 
   #createSandbox(sandbox: SandboxState): void {
     if (sandbox.stack === 'own') this.context.links.prepare(sandbox)
     this.#sandboxes.set(sandbox.name, sandbox)
+    this.names.addSandbox(sandbox)
   }
 
   #deleteSandbox(sandbox: SandboxState): void {
     this.#sandboxes.delete(sandbox.name)
+    this.names.removeSandbox(sandbox)
     if (sandbox.stack === 'own') this.context.links.release(sandbox)
   }
 
@@ -204,11 +217,19 @@ export class Node {
       throw error
     }
     this.#endpoints.set(endpointKey(endpoint), endpoint)
+    this.names.join(endpoint)
+  }
+
+  #update(endpoint: EndpointState): void {
+    this.#endpoints.set(endpointKey(endpoint), endpoint)
+    this.network(endpoint.network)?.edge(endpoint.sandbox)?.update(endpoint)
+    this.names.update(endpoint)
   }
 
   #leave(endpoint: EndpointState): void {
     const driver = this.#driverOf(endpoint)
     this.#endpoints.delete(endpointKey(endpoint))
+    this.names.leave(endpoint)
     driver.leave(endpoint)
     driver.deleteEndpoint(endpoint)
   }
@@ -246,10 +267,13 @@ export class Node {
       throw error
     }
     this.#ports.set(port.key, port)
+    this.names.publish(port)
   }
 
-  #unpublish({ key, mappings }: PortState): void {
+  #unpublish(port: PortState): void {
+    const { key, mappings } = port
     this.#ports.delete(key)
+    this.names.unpublish(port)
     for (const mapping of mappings) this.context.nat.unpublish(mapping)
     this.#uplink?.unpublish(mappings)
   }
@@ -263,9 +287,11 @@ export class Node {
       this.services.delete(service, network)
       throw error
     }
+    this.names.setService(service)
   }
 
   #deleteService(service: ServiceState): void {
+    this.names.removeService(service)
     this.services.delete(service, this.network(service.network))
     this.#uplink?.unpublishService(service)
   }

@@ -57,6 +57,7 @@ import {
 } from './state.ts'
 
 const FAMILIES: readonly Family[] = [4, 6]
+const DNS_PORT = 53
 
 /**
  * @param held - current state: what is in use and may be kept.
@@ -113,8 +114,9 @@ export function plan(config: Config, held: State): State {
     pools.get(network)!.vips(service),
   )
   const { tracking } = config
+  const dns = { ...config.dns, serving: nameServers(config) }
   const lost = new Set<string>()
-  return { networks, sandboxes, endpoints, routes, uplink, ports, services, tracking, lost }
+  return { networks, sandboxes, endpoints, routes, uplink, ports, services, tracking, dns, lost }
 }
 
 /** Subnets of every network: as written; else as they are; else from the default pools. */
@@ -309,6 +311,18 @@ function planEndpoints(
       rate: endpoint.rate,
     }
   })
+}
+
+/** Sandboxes that answer at port 53 themselves. */
+function nameServers({ sandboxes, services }: Config): readonly string[] {
+  const behind = new Set(
+    services
+      .filter(({ ports }) => ports.some(({ target }) => target === DNS_PORT))
+      .flatMap(({ backends }) => backends.map(({ sandbox }) => sandbox)),
+  )
+  const serves = ({ ports }: SandboxConfig): boolean =>
+    ports.some((p) => p.targetPort <= DNS_PORT && DNS_PORT < p.targetPort + p.count)
+  return sandboxes.filter((one) => behind.has(one.name) || serves(one)).map(({ name }) => name)
 }
 
 function uplinkState({ name, uplink: config }: Config): UplinkState | undefined {

@@ -27,6 +27,8 @@ export interface PortConfig {
   /** First port of the sandbox. */
   readonly targetPort: number
   readonly protocol: PortProtocol
+  /** What SRV questions call it. */
+  readonly name?: string
 }
 
 /** Where automatic ports come from: the dynamic range of RFC 6335 §6, as Docker has it. */
@@ -63,16 +65,18 @@ export function longPort(entry: {
   readonly published?: number | string | undefined
   readonly host_ip?: string | undefined
   readonly protocol?: string | undefined
+  readonly name?: string | undefined
 }): PortConfig {
-  const { target, published, host_ip: host, protocol = 'tcp' } = entry
+  const { target, published, host_ip: host, protocol = 'tcp', name } = entry
   const written = `${published ?? ''}:${target}`
-  return checked({
+  const port = checked({
     written,
     address: host === undefined ? undefined : bind(host, written),
     own: published === undefined ? undefined : range(String(published), written),
     container: range(String(target), written),
     protocol: protocolOf(protocol, written),
   })
+  return name === undefined ? port : { ...port, name }
 }
 
 interface Range {

@@ -18,6 +18,7 @@ import { mapSlab } from '../stack/native/slab.ts'
 import { UringEngine } from '../stack/native/uring_engine.ts'
 import { Pool, poolBytes } from '../stack/packet.ts'
 import { Random } from '../stack/random.ts'
+import { KernelDnsHost } from './dns/kernel_host.ts'
 import { TapLinks } from './taps.ts'
 
 export type EngineChoice = 'auto' | 'io_uring' | 'poll'
@@ -46,6 +47,7 @@ export class Runtime {
   readonly random: Random
   readonly engine: Engine
   readonly links: TapLinks
+  readonly dns: KernelDnsHost
   /** The engine in use, and why it is not the other one: for logs. */
   readonly describe: string
   #open = true
@@ -62,6 +64,7 @@ export class Runtime {
     this.engine = engine
     this.describe = `${engine.name}${why}, offloads ${describeOffload(offload)}`
     this.links = new TapLinks({ pool: this.pool, engine, offload })
+    this.dns = new KernelDnsHost(this.clock)
     engine.watch(() => this.#turn())
   }
 

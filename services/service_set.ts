@@ -24,6 +24,8 @@ export interface BalancerRow {
 export interface RunningBalancer {
   update(service: ServiceState): void
   stats(): readonly BalancerRow[]
+  /** May this address of a backend be given new clients? */
+  isReady(sandbox: string, address: Address): boolean
   close(): void
 }
 
@@ -32,8 +34,8 @@ export type OpenBalancer = (service: ServiceState) => RunningBalancer
 
 interface Running {
   state: ServiceState
-  /** Undefined: its mode is `dnsrr`, and names do all of it. */
-  readonly balancer: RunningBalancer | undefined
+  /** Undefined: its mode is `dnsrr` and nothing checks it, so names do all of it. */
+  balancer: RunningBalancer | undefined
 }
 
 export class ServiceSet {
@@ -53,10 +55,15 @@ export class ServiceSet {
     return this.#running.get(name)?.balancer?.stats() ?? []
   }
 
+  /** True also of what nobody checks. */
+  isReady(name: string, sandbox: string, address: Address): boolean {
+    return this.#running.get(name)?.balancer?.isReady(sandbox, address) ?? true
+  }
+
   /** @throws StackError; leaves nothing. */
   create(state: ServiceState, network: Network | undefined): void {
     if (network === undefined) throw new StackError('not-found', `no network ${state.network}`)
-    if (state.mode === 'dnsrr') {
+    if (state.mode === 'dnsrr' && state.healthcheck === undefined) {
       this.#running.set(state.name, { state, balancer: undefined })
       return
     }
@@ -76,8 +83,18 @@ export class ServiceSet {
   /** Precondition: it is there. */
   update(state: ServiceState): void {
     const running = this.#running.get(state.name)!
-    running.balancer?.update(state)
+    if (state.mode === 'dnsrr') this.#check(running, state)
+    else running.balancer?.update(state)
     running.state = state
+  }
+
+  /** Without a virtual address there is a balancer only while backends are checked. */
+  #check(running: Running, state: ServiceState): void {
+    if (state.healthcheck === undefined) {
+      running.balancer?.close()
+      running.balancer = undefined
+    } else if (running.balancer === undefined) running.balancer = this.#open(state)
+    else running.balancer.update(state)
   }
 
   /** Its connections end. Harmless if it is not there. */

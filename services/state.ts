@@ -10,6 +10,7 @@ import type { Mac } from '../stack/eth/mac.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
 import type { PolicySpec } from '../stack/ip/policy.ts'
 import type { SchedulerName } from '../stack/ip/schedulers.ts'
+import { DEFAULT_DNS, type DnsConfig } from './config/dns_model.ts'
 import type {
   DriverName,
   EndpointOptions,
@@ -37,6 +38,7 @@ export interface State {
   /** By name. */
   readonly services: ReadonlyMap<string, ServiceState>
   readonly tracking: TrackingConfig
+  readonly dns: DnsConfig
   /** Keys of endpoints whose device was lost from outside, or {@link UPLINK_KEY}. */
   readonly lost: ReadonlySet<string>
 }
@@ -53,6 +55,7 @@ export const EMPTY: State = {
   ports: new Map(),
   services: new Map(),
   tracking: { timeouts: {}, resetExpired: false, nat: {} },
+  dns: DEFAULT_DNS,
   lost: new Set(),
 }
 
@@ -145,6 +148,10 @@ export interface ServiceState {
   readonly ingress: readonly Address[]
   readonly scheduler: SchedulerName
   readonly backends: readonly BackendState[]
+  /** Further names. */
+  readonly aliases: readonly string[]
+  /** Which backends its names lead to: those that are up, or all. */
+  readonly answers: 'ready' | 'all'
   readonly healthcheck: HealthcheckConfig | undefined
   /** 0: clients do not stick to their backends. */
   readonly affinityMs: number
@@ -154,6 +161,8 @@ export interface ServicePortState {
   readonly target: number
   readonly published: number | undefined
   readonly protocol: 6 | 17
+  /** For SRV questions. */
+  readonly name?: string | undefined
 }
 
 export interface BackendState {

@@ -93,6 +93,10 @@ export class TapLinks implements Links {
     inNetns(netns, () => withNetlink((netlink) => bringUp(netlink, 'lo')))
   }
 
+  made(netns: string): boolean {
+    return this.#made.has(netns)
+  }
+
   async attach(request: LinkRequest): Promise<Device> {
     const netns = new Netns(request.netns)
     let tap: VnetDevice | undefined

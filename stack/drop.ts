@@ -64,6 +64,16 @@ const LIST = [
   ['no-backend', 'To a virtual address whose service has no backend that may take it.'],
   ['policy-denied', 'A rule of the network or endpoint denies it.'],
   ['rate-limited', 'Over the rate limit of the endpoint.'],
+  ['vxlan-malformed', 'Not a VXLAN header with a VNI, or too short for one.'],
+  ['vxlan-unknown-vni', 'For an overlay network that this node has no part in.'],
+  ['vxlan-unknown-vtep', 'From a tunnel end that has no part in the overlay network it sends to.'],
+  ['vxlan-inner-vlan', 'A VLAN tag inside a tunnel that does not carry tags.'],
+  ['vxlan-gateway', "A gateway's own frame at a tunnel; every node has that gateway itself."],
+  ['vxlan-ecn', 'Marked by a congested underlay, and the packet inside cannot say so.'],
+  ['vxlan-no-peer', 'For another node, and no other node takes part in the overlay network.'],
+  ['dns-malformed', 'To the name service, but no query that it could even refuse.'],
+  ['group-no-member', 'To a multicast group that nobody here asked for (IGMP and MLD snooping).'],
+  ['group-malformed', 'An IGMP or MLD message that is cut short, broken, or from elsewhere.'],
   ['reflected', 'A frame of an own station that came back from the parent interface.'],
 ] as const
 

@@ -28,8 +28,8 @@ export interface Ageing {
   refresh(entry: number, port: number): boolean
 }
 
-/** Stations at most: source and destination in the bridge on the way in, and in that out. */
-const STATIONS_MAX = 4
+/** Stations at most: source and destination in both bridges on its way, and one in a tunnel. */
+const STATIONS_MAX = 5
 /** `ports` of a station that is a destination. */
 export const NOT_HEARD = -1
 /** Ways past a policy: into the node, and out of it. */

@@ -35,7 +35,8 @@ const HEADER_LINES_MAX = 80
 const LONG: Readonly<Record<string, string>> = {}
 
 /** Header modules: pure accessors of one protocol header. */
-const HEADERS = /^stack\/(eth\/frame|arp\/message|ip\/(ipv6|icmp|tcp)|udp\/header)\.ts$/
+const HEADERS =
+  /^stack\/(eth\/frame|arp\/message|ip\/(ipv6|icmp|tcp)|udp\/header|vxlan\/header)\.ts$/
 
 const UNFINISHED = /\b(TODO|FIXME|XXX)\b|\.only\(|\.todo\(/
 

@@ -12,7 +12,7 @@
  * sandboxes checked once a family. While it is updated, only connections of backends that go end;
  * a backend whose weight becomes 0 keeps its own.
  */
-import { formatAddress } from '../../stack/address.ts'
+import { type Address, formatAddress } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import { BACKENDS_MAX } from '../../stack/ip/nat_marks.ts'
 import type { VirtualService } from '../../stack/ip/nat_rules.ts'
@@ -72,6 +72,7 @@ export class Balancer implements RunningBalancer {
     const fresh: [string, VirtualService][] = []
     const families = new Set(this.#groups.keys())
     try {
+      for (const family of checkedFamilies(service)) this.#group(family, service)
       for (const [key, front] of wanted) {
         if (this.#virtual.has(key)) continue
         const balance = this.#group(front.address.family, service).backends
@@ -118,6 +119,11 @@ export class Balancer implements RunningBalancer {
         checks: rows.flatMap(({ family, detail }) => (detail ? [`IPv${family}: ${detail}`] : [])),
       }
     })
+  }
+
+  isReady(sandbox: string, { family }: Address): boolean {
+    const row = this.#groups.get(family)?.row(sandbox)
+    return row === undefined || row.status !== 'down'
   }
 
   totals(): BalancerTotals {
@@ -174,6 +180,12 @@ export class Balancer implements RunningBalancer {
     this.#groups.set(family, group)
     return group
   }
+}
+
+/** Without a virtual address, backends are checked for their names' sake. */
+function checkedFamilies({ mode, backends }: ServiceState): Set<4 | 6> {
+  if (mode === 'vip') return new Set()
+  return new Set(backends.flatMap(({ addresses }) => addresses.map(({ family }) => family)))
 }
 
 type Front = Omit<VirtualService, 'balance'>

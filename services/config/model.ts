@@ -13,6 +13,7 @@ import type { PortRange } from '../../stack/ip/policy_rules.ts'
 import type { RateSpec } from '../../stack/ip/rate_limit.ts'
 import type { SchedulerName } from '../../stack/ip/schedulers.ts'
 import type { PortConfig } from '../ports.ts'
+import type { DnsConfig } from './dns_model.ts'
 
 export interface Config {
   readonly name: string
@@ -23,6 +24,7 @@ export interface Config {
   readonly uplink: UplinkConfig | undefined
   readonly services: readonly ServiceConfig[]
   readonly tracking: TrackingConfig
+  readonly dns: DnsConfig
 }
 
 /** How connections are remembered and translated; what is left out has the stack's defaults. */
@@ -75,6 +77,10 @@ export interface ServiceConfig {
   readonly healthcheck: HealthcheckConfig | undefined
   /** How long a client keeps its backend after its last connection; 0: not at all. */
   readonly affinityMs: number
+  /** Further names. */
+  readonly aliases: readonly string[]
+  /** Which backends its names lead to: those that are up, or all. */
+  readonly answers: 'ready' | 'all'
 }
 
 export interface ServicePort {
@@ -83,6 +89,8 @@ export interface ServicePort {
   /** Port of the node itself that leads to it too; undefined: none. */
   readonly published: number | undefined
   readonly protocol: 'tcp' | 'udp'
+  /** For SRV questions. */
+  readonly name?: string | undefined
 }
 
 export interface BackendConfig {

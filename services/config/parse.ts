@@ -12,6 +12,8 @@
  */
 import { isMap, LineCounter, parseDocument } from 'yaml'
 import { check } from './check.ts'
+import { parseDns, parseNetworkDns, parseSandboxDns } from './dns.ts'
+import type { NetworkDns, SandboxDns } from './dns_model.ts'
 import { type Fault, Faults, type Path } from './faults.ts'
 import type { Located } from './located.ts'
 import { macvlanOptions } from './macvlan_options.ts'
@@ -105,6 +107,7 @@ interface Root {
   readonly services?: unknown
   readonly conntrack?: unknown
   readonly nat?: unknown
+  readonly dns?: unknown
 }
 
 /** Reads the entries of one file. */
@@ -118,6 +121,8 @@ class Reader {
   readonly #networks = new Map<string, NetworkConfig>()
   /** Networks whose entry has faults: referring to them is not one more. */
   readonly #broken = new Set<string>()
+  readonly #networkDns: NetworkDns[] = []
+  readonly #sandboxDns: SandboxDns[] = []
 
   constructor(root: Root, faults: Faults) {
     this.#root = root
@@ -144,6 +149,11 @@ class Reader {
       uplink: parseUplink(this.#root.uplink, name, this.#faults),
       services: services.filter((service) => service !== undefined),
       tracking: parseTracking(this.#root, this.#faults),
+      dns: parseDns(
+        this.#root.dns,
+        { networks: this.#networkDns, sandboxes: this.#sandboxDns },
+        this.#faults,
+      ),
     }
     const located: Located = {
       config,
@@ -206,6 +216,8 @@ class Reader {
       ),
       policy: parsePolicy(entry.policy, [...path, 'policy'], this.#notes),
     }
+    const dns = parseNetworkDns(name, entry.dns, [...path, 'dns'], this.#faults)
+    if (dns !== undefined) this.#networkDns.push(dns)
     this.#paths.set(network, path)
     this.#networks.set(name, network)
     if (this.#faults.list.length === before) this.#broken.delete(name)
@@ -238,6 +250,8 @@ class Reader {
         this.#paths.set(port, at),
       ),
     }
+    const dns = parseSandboxDns(name, entry, path, this.#faults)
+    if (dns !== undefined) this.#sandboxDns.push(dns)
     this.#paths.set(sandbox, path)
     return sandbox
   }

@@ -23,6 +23,8 @@ import { type Faults, nearest, type Path, unknownKey } from './faults.ts'
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
 /** IFNAMSIZ less its terminating zero. */
 const INTERFACE_NAME_MAX = 15
+/** So that a network's name still fits behind it. */
+const ALIAS_MAX = 180
 
 export function nameFault(name: string): string | undefined {
   if (LABEL.test(name)) return undefined
@@ -97,7 +99,16 @@ function readInterfaceName(written: string): string {
   )
 }
 
+/** A name of several labels, the first of which may be an asterisk: `*.web`. */
+function readAlias(written: string): string {
+  const labels = written.replace(/^\*\./, '').split('.')
+  const fits = written.length <= ALIAS_MAX && labels.every((label) => LABEL.test(label))
+  return fits ? written : refuse(`"${written}" is not an alias, such as "web", "*.web", "db.lan"`)
+}
+
 const address = text(parseAddress)
+/** What else something is called. */
+export const aliasName: z.ZodType<string> = text(readAlias)
 const networkPrefix = text(readNetworkPrefix)
 const name = text(readName)
 export const netnsName: z.ZodType<string> = text(readNetns)
@@ -127,16 +138,9 @@ const FILE_KEYS: readonly string[] = [
   'uplink',
   'conntrack',
   'nat',
-]
-const FILE_LATER: readonly string[] = [
-  'node',
   'dns',
-  'ports',
-  'include',
-  'secrets',
-  'configs',
-  'volumes',
 ]
+const FILE_LATER: readonly string[] = ['node', 'ports', 'include', 'secrets', 'configs', 'volumes']
 
 /** Keys of the file itself; `x-...` is free for anchors, as in Compose. */
 export function fileKeyFault(key: string): string | undefined {
@@ -161,6 +165,7 @@ export const networkSchema: z.ZodType<NetworkEntry> = mapping(
     internal: z.boolean().optional(),
     driver_opts: options,
     policy: z.unknown().optional(),
+    dns: z.unknown().optional(),
     ipam: mapping(
       { driver: z.enum(['default']).optional(), config: z.array(subnetSchema).optional() },
       ['options'],
@@ -183,6 +188,7 @@ export interface NetworkEntry {
   internal?: boolean | undefined
   driver_opts?: Record<string, unknown> | null | undefined
   policy?: unknown
+  dns?: unknown
   ipam?: { driver?: 'default' | undefined; config?: SubnetEntry[] | undefined } | null | undefined
 }
 
@@ -192,8 +198,12 @@ export const sandboxSchema: z.ZodType<SandboxEntry> = mapping(
     networks: z.unknown().optional(),
     network_mode: z.string().optional(),
     ports: z.unknown().optional(),
+    dns: z.unknown().optional(),
+    dns_search: z.unknown().optional(),
+    dns_opt: z.unknown().optional(),
+    extra_hosts: z.unknown().optional(),
   },
-  ['dns', 'dns_search', 'dns_opt', 'extra_hosts', 'hostname', 'sysctls', 'expose'],
+  ['hostname', 'sysctls', 'expose'],
 )
 
 export interface SandboxEntry {
@@ -201,6 +211,10 @@ export interface SandboxEntry {
   networks?: unknown
   network_mode?: string | undefined
   ports?: unknown
+  dns?: unknown
+  dns_search?: unknown
+  dns_opt?: unknown
+  extra_hosts?: unknown
 }
 
 export const endpointSchema: z.ZodType<EndpointEntry> = mapping(
@@ -208,7 +222,7 @@ export const endpointSchema: z.ZodType<EndpointEntry> = mapping(
     ipv4_address: text(readAddress(4)).optional(),
     ipv6_address: text(readAddress(6)).optional(),
     mac_address: macAddress.optional(),
-    aliases: z.array(name).optional(),
+    aliases: z.array(aliasName).optional(),
     interface_name: text(readInterfaceName).optional(),
     driver_opts: options,
     policy: z.unknown().optional(),

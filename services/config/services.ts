@@ -17,7 +17,7 @@ import {
   type ServicePort,
 } from './model.ts'
 import { parsePort } from './outside.ts'
-import { describe, mapping, parseEntry, parseList, text } from './schema.ts'
+import { aliasName, describe, mapping, parseEntry, parseList, text } from './schema.ts'
 
 /** As much as tells backends apart; the tables of schedulers grow with it. */
 const WEIGHT_MAX = 256
@@ -77,8 +77,10 @@ const serviceSchema: z.ZodType<ServiceEntry> = mapping(
     healthcheck: z.unknown().optional(),
     affinity: z.enum(['none', 'client_ip']).optional(),
     affinity_timeout: duration(1000).optional(),
+    aliases: z.array(aliasName).optional(),
+    dns_answers: z.enum(['ready', 'all']).optional(),
   },
-  ['labels', 'deploy', 'aliases'],
+  ['labels', 'deploy'],
 )
 
 interface ServiceEntry {
@@ -91,6 +93,8 @@ interface ServiceEntry {
   healthcheck?: unknown
   affinity?: 'none' | 'client_ip' | undefined
   affinity_timeout?: number | undefined
+  aliases?: string[] | undefined
+  dns_answers?: 'ready' | 'all' | undefined
 }
 
 const backendSchema: z.ZodType<{ weight?: number | undefined }> = mapping({
@@ -125,6 +129,8 @@ export function parseService(
     backends: parseBackends(entry.backends, [...path, 'backends'], o),
     healthcheck: parseHealthcheck(entry.healthcheck, ports, [...path, 'healthcheck'], o.faults),
     affinityMs: entry.affinity === 'client_ip' ? (entry.affinity_timeout ?? AFFINITY_MS) : 0,
+    aliases: entry.aliases ?? [],
+    answers: entry.dns_answers ?? 'ready',
   }
   const none = entry.ports === undefined || entry.ports === null
   if (mode === 'vip' && (none || (Array.isArray(entry.ports) && entry.ports.length === 0))) {
@@ -146,12 +152,12 @@ function parseServicePorts(value: unknown, path: Path, o: Note): ServicePort[] {
 }
 
 function servicePort(read: PortConfig, path: Path, faults: Faults): ServicePort | undefined {
-  const { address: host, port: published, count, targetPort: target, protocol } = read
+  const { address: host, port: published, count, targetPort: target, protocol, name } = read
   if (protocol === 'sctp') faults.at(path, 'a service balances tcp and udp; sctp it cannot')
   else if (count > 1) faults.at(path, 'a service has single ports; write one entry a port')
   else if (host !== undefined) {
     faults.at(path, 'a service is published on every address of the node; leave the address out')
-  } else return { target, published, protocol }
+  } else return { target, published, protocol, ...(name !== undefined && { name }) }
   return undefined
 }
 

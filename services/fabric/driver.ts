@@ -13,7 +13,8 @@
  *
  * The event loop has its turn whenever a wait ended, so what a test does next happens at that
  * instant of virtual time, and never depends on how long anything took in real time. A run is
- * then a function of its seed.
+ * then a function of its seed. Programs on streams (tcp.ts) react over some turns of the event
+ * loop: {@link Driver.stir} holds time for {@link QUIET_TURNS} of them.
  */
 import { type Cancel, type Clock, SystemClock, VirtualClock } from '../../stack/clock.ts'
 import { BURST, type Device } from '../../stack/device.ts'
@@ -35,6 +36,8 @@ export interface Driver {
   remove(device: Device): void
   /** A device that was idle has something to be polled. */
   readonly wake: () => void
+  /** A program was told something: it has some turns of the event loop before time goes on. */
+  stir(): void
   /** A promise that traffic or a timer settles: time passes while it is waited for. */
   until<T>(begin: Begin<T>): Promise<T>
   /** Timers not yet run. */
@@ -82,6 +85,8 @@ class Waits {
 const BREATHS_MAX = 1_000_000
 /** Timers at one instant after which they are taken to be endless. */
 const STEPS_MAX = 1_000_000
+/** Turns of the event loop within which a program reacts to what its streams tell it. */
+const QUIET_TURNS = 8
 /** Instants before the event loop has its turn even if no wait ended. */
 const INSTANTS_PER_TURN = 1000
 
@@ -105,6 +110,8 @@ export class VirtualDriver implements Driver {
   #open = true
   /** Timers run since time last moved. */
   #stepsHere = 0
+  /** Turns that programs are still to have. */
+  #turns = 0
 
   add(device: Device): void {
     this.#devices.push(device)
@@ -117,6 +124,10 @@ export class VirtualDriver implements Driver {
 
   get pending(): number {
     return this.clock.pending
+  }
+
+  stir(): void {
+    this.#turns = QUIET_TURNS
   }
 
   until<T>(begin: Begin<T>): Promise<T> {
@@ -169,6 +180,11 @@ export class VirtualDriver implements Driver {
       while (this.#open && this.#waits.count > 0) {
         const { ended } = this.#waits
         this.settle()
+        if (this.#waits.ended === ended && this.#turns > 0) {
+          this.#turns--
+          await turn()
+          continue
+        }
         if (this.#waits.ended === ended && !this.#step(Number.POSITIVE_INFINITY)) {
           throw new StackError('exhausted', 'nothing is left that could end this wait')
         }
@@ -183,6 +199,8 @@ export class VirtualDriver implements Driver {
 
 export class SystemDriver implements Driver {
   readonly clock: SystemClock
+  /** Programs have the event loop all the time. */
+  readonly stir: () => void = () => {}
   readonly wake: () => void = () => this.#schedule()
   readonly #devices: Device[] = []
   readonly #waits = new Waits()

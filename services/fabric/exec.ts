@@ -47,6 +47,75 @@ export function execIn(
   })
 }
 
+/** A program that runs inside a sandbox. */
+export interface SandboxProcess {
+  readonly pid: number
+  /** What it has written so far. */
+  readonly stdout: string
+  readonly stderr: string
+  /** Resolves when its standard output has this text. @throws StackError if it ends before. */
+  says(text: string): Promise<void>
+  /** End it, by force after a second, and wait for its end. Idempotent. */
+  stop(): Promise<void>
+}
+
+const STOP_MS = 1000
+
+/** @throws StackError `syscall` if it cannot be started. */
+export function startIn(netns: string, argv: readonly string[]): SandboxProcess {
+  const child = spawn('nsenter', [`--net=/var/run/netns/${netns}`, '--', ...argv])
+  if (child.pid === undefined) throw new StackError('syscall', `cannot run ${argv[0]}`)
+  const { pid } = child
+  const ended = new Promise<void>((resolve) => {
+    child.on('close', () => resolve())
+    child.on('error', () => resolve())
+  })
+  const said = { stdout: '', stderr: '' }
+  const listeners = new Set<() => void>()
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].on('data', (chunk: Buffer) => {
+      said[name] = (said[name] + String(chunk)).slice(-OUTPUT_CHARS)
+      for (const listener of [...listeners]) listener()
+    })
+  }
+  const says = (text: string): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const look = (): void => {
+        if (!said.stdout.includes(text)) return
+        listeners.delete(look)
+        resolve()
+      }
+      listeners.add(look)
+      void ended.then(() => {
+        if (!listeners.delete(look)) return
+        reject(
+          new StackError('syscall', `${argv[0]} ended before it said "${text}": ${said.stderr}`),
+        )
+      })
+      look()
+    })
+  const stop = async (): Promise<void> => {
+    child.kill('SIGTERM')
+    const force = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
+    await ended
+    clearTimeout(force)
+  }
+  return {
+    pid,
+    get stdout() {
+      return said.stdout
+    },
+    get stderr() {
+      return said.stderr
+    },
+    says,
+    stop,
+  }
+}
+
+/** Of each output that is kept: the last of it. */
+const OUTPUT_CHARS = 1 << 20
+
 /** One echo request by the system's `ping`. @throws StackError `not-found` with what it printed. */
 export async function pingIn(netns: string, to: string, options: PingOptions): Promise<PingReply> {
   const { bytes = 56, ttl = 64, dontFragment = false, timeoutMs = 5000 } = options

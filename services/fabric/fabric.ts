@@ -5,17 +5,20 @@
  * ```text
  *   fabric.network, sandbox, route ──► desired ──► controller ──► node
  *                                                     │
- *   in memory:  virtual clock, cables, hosts ◄────────┤   sandbox.ping, sandbox.udp
- *   on TAPs:    system clock, TAPs, namespaces ◄──────┘   sandbox.exec
+ *   in memory:  virtual clock, cables, hosts ◄────────┤   sandbox.ping, udp, connect, fetch
+ *   on TAPs:    system clock, TAPs, namespaces ◄──────┘   sandbox.exec, sandbox.start
  * ```
  *
  * Each change is applied before its promise resolves; one that cannot be had changes nothing.
  * Closing takes everything away and then closes the books: every packet back in the pool, and in
  * memory no timer left. What is still there is an error, because it is a leak.
  */
+import { parsePrefix } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
+import { parseMac } from '../../stack/eth/mac.ts'
 import { Controller } from '../controller.ts'
 import type { Log } from '../log.ts'
+import type { EndpointDetail } from '../views.ts'
 import { Capture } from './capture.ts'
 import {
   type Desired,
@@ -30,7 +33,8 @@ import {
 } from './desired.ts'
 import { sleep } from './driver.ts'
 import type { Host } from './host.ts'
-import { FabricLink } from './link.ts'
+import { FabricLink, type LinkLanes } from './link.ts'
+import { namesOf } from './names.ts'
 import { openPlatform, type Platform, type PlatformOptions } from './platform.ts'
 import { Sandbox, type SandboxHome } from './sandbox.ts'
 
@@ -46,9 +50,14 @@ export type {
   RateOptions,
   SandboxOptions,
 } from './desired.ts'
+export type { ExecOptions, ExecResult, SandboxProcess } from './exec.ts'
+export type { FabricAgent, FetchOptions, HttpReply } from './http.ts'
 export type { FabricLink } from './link.ts'
 export type { PingError, PingOptions, PingReply } from './ping.ts'
 export type { Sandbox } from './sandbox.ts'
+export type { FabricStream } from './tcp.ts'
+export type { TcpError } from './tcp_error.ts'
+export type { TcpListener } from './tcp_ports.ts'
 export type { Message, SendOptions, SocketError, UdpSocket } from './udp.ts'
 
 export interface FabricOptions extends PlatformOptions {
@@ -87,11 +96,11 @@ export class Fabric implements AsyncDisposable {
 
   /** Use {@link createFabric}. */
   constructor({ name = 'fabric', log = SILENT }: FabricOptions, platform: Platform) {
-    const { pool, random, driver, links, onDevice } = platform
+    const { pool, random, driver, links, dns, onDevice } = platform
     const { clock } = driver
     this.#platform = platform
     this.#desired = { name, networks: {}, sandboxes: {}, routes: [] }
-    this.controller = new Controller({ pool, clock, random, links, log, onDevice })
+    this.controller = new Controller({ pool, clock, random, links, log, dns, onDevice })
   }
 
   /** Milliseconds since some fixed point, by the fabric's clock. */
@@ -145,23 +154,20 @@ export class Fabric implements AsyncDisposable {
     await this.#change((desired) => desired)
   }
 
-  /** The cable of a sandbox in a network: for faults. In memory only. @throws StackError. */
+  /** The way between a sandbox and a network: for faults. @throws StackError. */
   link(sandbox: string, network: string): FabricLink {
-    return new FabricLink(this.#memory('links'), this.#deviceOf(sandbox, network))
+    return new FabricLink(this.#deviceOf(sandbox, network), (device) => this.#lanes(device))
   }
 
   /**
    * Nothing passes between two sandboxes, or two groups of them, whichever way it goes; all else
-   * does. In memory only. Returns what heals it.
+   * does. Returns what heals it.
    */
   partition(some: string | readonly string[], others: string | readonly string[]): () => void {
     const pairs = [some].flat().flatMap((a) => [others].flat().map((b) => [a, b] as const))
-    const hosts = pairs.map(([a, b]) => [this.#hostOf(a), this.#hostOf(b)] as const)
+    const parts = pairs.flatMap(([a, b]) => [this.#deafness(a, b), this.#deafness(b, a)])
     const set = (deaf: boolean): void => {
-      for (const [a, b] of hosts) {
-        a.setDeaf(b, deaf)
-        b.setDeaf(a, deaf)
-      }
+      for (const part of parts) part(deaf)
     }
     set(true)
     return () => set(false)
@@ -180,6 +186,20 @@ export class Fabric implements AsyncDisposable {
   }
 
   /**
+   * Let time pass until something of the test's own has happened, such as the promise of a client
+   * that works on a stream or an agent of a sandbox's.
+   */
+  run<T>(work: Promise<T> | (() => Promise<T>)): Promise<T> {
+    const { driver } = this.#platform
+    return driver.until((resolve, reject) => {
+      const promise = typeof work === 'function' ? work() : work
+      void promise.then(resolve, reject).finally(() => driver.stir())
+      driver.stir()
+      return undefined
+    })
+  }
+
+  /**
    * Take everything away. Idempotent.
    * @throws AggregateError if something could not be; StackError if something was not given back.
    */
@@ -193,13 +213,12 @@ export class Fabric implements AsyncDisposable {
   }
 
   readonly #home: SandboxHome = {
+    driver: () => this.#platform.driver,
     host: (netns) => this.#platform.memory && this.#hostIn(netns),
+    tcp: () => this.#platform.tcp!,
     addressesOf: (sandbox) =>
-      new Map(
-        this.controller
-          .inspect(sandbox)
-          .sandboxes[0]?.endpoints.map((e) => [e.network, e.addresses]),
-      ),
+      new Map(this.#endpointsOf(sandbox).map((e) => [e.network, e.addresses])),
+    namesOf: (sandbox) => namesOf(this.controller, sandbox),
     join: (sandbox, network, options) =>
       this.#edit(sandbox, (networks) => ({ ...networks, [network]: endpointEntry(options) })),
     leave: (sandbox, network) => this.#edit(sandbox, (networks) => without(networks, network)),
@@ -245,9 +264,42 @@ export class Fabric implements AsyncDisposable {
     return host
   }
 
-  #hostOf(name: string): Host {
-    this.#memory('partitions')
-    return this.#hostIn(this.get(name).netns)
+  #lanes(device: string): LinkLanes {
+    const { memory, taps } = this.#platform
+    if (memory !== undefined) {
+      const { a: down, b: up } = memory.cable(device)
+      return { up, down, cut: () => memory.cut(device) }
+    }
+    const found = taps!.device(device)
+    if (found === undefined) throw new StackError('not-found', `no link ${device}`)
+    const cut = (): never => {
+      throw new StackError('unsupported', 'TAPs are not cut: remove their namespace')
+    }
+    return { up: found.up, down: found.down, cut }
+  }
+
+  /** Makes `listener` deaf to `speaker`, or hear it again. */
+  #deafness(listener: string, speaker: string): (deaf: boolean) => void {
+    const [here, there] = [this.get(listener), this.get(speaker)]
+    const { memory, taps } = this.#platform
+    if (memory !== undefined) {
+      const [ear, mouth] = [this.#hostIn(here.netns), this.#hostIn(there.netns)]
+      return (deaf) => ear.setDeaf(mouth, deaf)
+    }
+    const devices = this.#endpointsOf(listener).map(({ device }) => taps!.device(device ?? ''))
+    const stations = this.#endpointsOf(speaker).map(({ mac, addresses }) => ({
+      mac: parseMac(mac!),
+      addresses: addresses.map((written) => parsePrefix(written).address),
+    }))
+    return (deaf) => {
+      for (const device of devices) {
+        for (const station of stations) device?.setDeaf(station, deaf)
+      }
+    }
+  }
+
+  #endpointsOf(sandbox: string): readonly EndpointDetail[] {
+    return this.controller.inspect(sandbox).sandboxes[0]?.endpoints ?? []
   }
 
   #deviceOf(sandbox: string, network: string): string {
@@ -261,6 +313,7 @@ export class Fabric implements AsyncDisposable {
     await this.#last
     const { pool, driver, memory } = this.#platform
     try {
+      await Promise.all([...this.#sandboxes.values()].map((sandbox) => sandbox.stopAll()))
       await this.controller.close()
     } finally {
       this.#platform.close()

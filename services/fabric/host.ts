@@ -1,17 +1,17 @@
 /**
  * A host in memory: what a sandbox is when there is no kernel behind it. A small IPv4 and IPv6 end
- * system with ARP, neighbor discovery, echo, UDP sockets, path MTU discovery, fragmentation and
- * reassembly: enough to see a network as its sandboxes see it.
+ * system with ARP, neighbor discovery, echo, UDP sockets, TCP streams, path MTU discovery,
+ * fragmentation and reassembly: enough to see a network as its sandboxes see it.
  *
  * ```text
  *   device ─► for us? ─► ARP, ND ─► neighbors
  *                    └─► IP ─► whole? ─► ICMP ─► pings, errors to sockets, echo replies
- *                                  └───► UDP ─► sockets
+ *                                  └───► UDP, TCP ─► sockets, streams
  *   sockets, pings ─► route ─► fragments ─► neighbors ─► device
  * ```
  *
- * It does not forward, has no TCP (a segment is answered "protocol unreachable"), does no duplicate
- * address detection and takes no address from router advertisements: its addresses are given.
+ * It does not forward, does no duplicate address detection and takes no address from router
+ * advertisements: its addresses are given.
  */
 import { type Address, formatAddress, formatPrefix, parseAddress } from '../../stack/address.ts'
 import { linkLocal } from '../../stack/arp/nd_emit.ts'
@@ -36,6 +36,8 @@ import { answerEcho, complain } from './host_icmp.ts'
 import { type HostInterface, HostRoutes, isFor } from './host_routes.ts'
 import type { IpHost, Plan } from './ip_host.ts'
 import { Pinger, type PingOptions, type PingReply } from './ping.ts'
+import type { TcpStream } from './tcp.ts'
+import { type ListenOptions, type TcpListener, TcpPorts } from './tcp_ports.ts'
 import type { UdpSocket } from './udp.ts'
 import { UdpPorts } from './udp_ports.ts'
 import {
@@ -66,6 +68,7 @@ export class Host implements IpHost {
   readonly #reassembly: Reassembly
   readonly #pinger: Pinger
   readonly #udp: UdpPorts
+  readonly #tcp: TcpPorts
   /** Whom this host cannot hear: see {@link Fabric.partition}. */
   readonly #deafTo = new Set<Host>()
   #nextIndex = 0
@@ -89,6 +92,7 @@ export class Host implements IpHost {
     this.#reassembly = new Reassembly({ pool, clock, seed: random.bits(), timedOut })
     this.#pinger = new Pinger(this)
     this.#udp = new UdpPorts(this)
+    this.#tcp = new TcpPorts(this)
   }
 
   /** Make `device` an interface of this host. */
@@ -132,6 +136,16 @@ export class Host implements IpHost {
     return this.#udp.bind(port)
   }
 
+  /** Take TCP connections to this port. @throws StackError `exists`. */
+  listen(port: number, accept: (stream: TcpStream) => void, o?: ListenOptions): TcpListener {
+    return this.#tcp.listen(port, accept, o)
+  }
+
+  /** A TCP connection, not open yet. @throws StackError if there is no route. */
+  connect(to: string, port: number): TcpStream {
+    return this.#tcp.connect(parseAddress(to), port)
+  }
+
   neighbors(): NeighborEntry[] {
     return this.#neighbors.list()
   }
@@ -161,6 +175,7 @@ export class Host implements IpHost {
   close(): void {
     this.#pinger.close()
     this.#udp.close()
+    this.#tcp.close()
     for (const { device } of [...this.#routes.interfaces]) this.detach(device)
     this.#reassembly.forget()
     this.#neighbors.close()
@@ -247,6 +262,10 @@ export class Host implements IpHost {
       if (isUnicast(heading.to)) complain(this, packet.head, heading, 'port')
       return pool.drop(packet, DropReason.PortUnreachable)
     }
+    if (protocol === Protocol.Tcp) {
+      if (this.#tcp.receive(packet, heading)) return pool.free(packet)
+      return pool.drop(packet, DropReason.TransportMalformed)
+    }
     if (isUnicast(heading.to) && !isNoNextHeader(from, protocol)) {
       complain(this, packet.head, heading, 'protocol')
     }
@@ -288,6 +307,7 @@ export class Host implements IpHost {
   #blame(about: Heading, problem: Problem, from?: string): boolean {
     const { mem } = this.pool
     if (about.protocol === Protocol.Udp) return this.#udp.refused(mem, about, problem, from)
+    if (about.protocol === Protocol.Tcp) return this.#tcp.refused(mem, about, problem)
     const isIcmp = about.protocol === (about.to.family === 4 ? Protocol.Icmp : Protocol.Icmp6)
     return isIcmp && this.#pinger.refused(mem, about, problem, from)
   }

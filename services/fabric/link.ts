@@ -1,7 +1,5 @@
-/** The cable of one sandbox in one network, for faults. */
-import type { CableFaults } from '../../stack/eth/lane.ts'
-import type { CableEnd } from '../../stack/eth/memory.ts'
-import type { MemoryLinks } from './memory_links.ts'
+/** The way between one sandbox and one network, for faults: a cable, or a TAP's two lanes. */
+import type { CableFaults, LaneCounts } from '../../stack/eth/lane.ts'
 
 /** What became of the frames of one direction. */
 export interface LinkCounts {
@@ -13,34 +11,47 @@ export interface LinkCounts {
   readonly corrupted: number
 }
 
+/** One direction of the way. */
+export interface LinkLane {
+  setFaults(faults: CableFaults): void
+  readonly counts: LaneCounts
+}
+
+export interface LinkLanes {
+  readonly up: LinkLane
+  readonly down: LinkLane
+  /** @throws StackError `unsupported` on TAPs. */
+  cut(): void
+}
+
 export class FabricLink {
   /** Name of the node's end: `web/eth0`. */
   readonly device: string
-  readonly #links: MemoryLinks
+  readonly #lanes: (device: string) => LinkLanes
 
-  constructor(links: MemoryLinks, device: string) {
-    this.#links = links
+  constructor(device: string, lanes: (device: string) => LinkLanes) {
     this.device = device
+    this.#lanes = lanes
   }
 
   /** Replace the faults, of both directions or of one: `up` is from the sandbox to the network. */
   faults(faults: CableFaults, direction: 'both' | 'up' | 'down' = 'both'): void {
-    const { a, b } = this.#links.cable(this.device)
-    if (direction !== 'up') a.setFaults(faults)
-    if (direction !== 'down') b.setFaults(faults)
+    const { up, down } = this.#lanes(this.device)
+    if (direction !== 'up') down.setFaults(faults)
+    if (direction !== 'down') up.setFaults(faults)
   }
 
-  /** Pull it out, as when a namespace dies. `fabric.apply()` plugs a new one in. */
+  /** Pull it out, as when a namespace dies. `fabric.apply()` plugs a new one in. In memory only. */
   cut(): void {
-    this.#links.cut(this.device)
+    this.#lanes(this.device).cut()
   }
 
   counts(): { readonly up: LinkCounts; readonly down: LinkCounts } {
-    const { a, b } = this.#links.cable(this.device)
-    const lane = ({ counts }: CableEnd): LinkCounts => {
+    const lane = ({ counts }: LinkLane): LinkCounts => {
       const { taken, given, lost, duplicated, reordered, corrupted } = counts
       return { sent: taken, received: given, lost, duplicated, reordered, corrupted }
     }
-    return { up: lane(b), down: lane(a) }
+    const { up, down } = this.#lanes(this.device)
+    return { up: lane(up), down: lane(down) }
   }
 }

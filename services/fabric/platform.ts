@@ -2,13 +2,19 @@
  * What a fabric stands on: cables and hosts in memory on a virtual or the system clock, or TAPs
  * and namespaces on the system clock. Native code is loaded only for the latter.
  */
+import type { Clock } from '../../stack/clock.ts'
 import type { Device } from '../../stack/device.ts'
 import { StackError } from '../../stack/errors.ts'
 import { Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
+import type { DnsHost } from '../dns/host.ts'
 import type { Links } from '../links.ts'
 import { type Driver, SystemDriver, VirtualDriver } from './driver.ts'
+import { ImpairedLinks } from './impaired.ts'
 import { MemoryLinks } from './memory_links.ts'
+import type * as tapTcp from './tap_tcp.ts'
+
+type TapTcp = typeof tapTcp
 
 export interface PlatformOptions {
   /** Default `memory`. `tap` needs root: sandboxes are network namespaces. */
@@ -21,6 +27,8 @@ export interface PlatformOptions {
   readonly packets?: { readonly small?: number; readonly large?: number }
   /** Remember where each packet was allocated, and poison freed ones: slow, for hunting leaks. */
   readonly checked?: boolean
+  /** In memory: what stands for resolvers outside. Left out: there are none. */
+  readonly dns?: (clock: Clock) => DnsHost
 }
 
 export interface Platform {
@@ -30,7 +38,12 @@ export interface Platform {
   readonly links: Links
   /** Hosts and cables; undefined on TAPs. */
   readonly memory: MemoryLinks | undefined
+  /** Undefined in memory, as {@link tcp}. */
+  readonly taps: ImpairedLinks | undefined
+  readonly tcp: TapTcp | undefined
   readonly isVirtual: boolean
+  /** Where names are asked outside. */
+  readonly dns: DnsHost | undefined
   /** Tells the scheduler of a device. */
   readonly onDevice: (device: Device, added: boolean) => void
   close(): void
@@ -44,7 +57,8 @@ export async function openPlatform(options: PlatformOptions): Promise<Platform> 
   return options.devices === 'tap' ? await openTaps(options) : openMemory(options)
 }
 
-function openMemory({ clock, seed = 1, packets, checked = false }: PlatformOptions): Platform {
+function openMemory(options: PlatformOptions): Platform {
+  const { clock, seed = 1, packets, checked = false, dns } = options
   const { small: smallCount = SMALL_COUNT, large: largeCount = LARGE_COUNT } = packets ?? {}
   const pool = new Pool({ smallCount, largeCount, checked })
   const isVirtual = clock !== 'system'
@@ -57,7 +71,10 @@ function openMemory({ clock, seed = 1, packets, checked = false }: PlatformOptio
     driver,
     links: memory,
     memory,
+    taps: undefined,
+    tcp: undefined,
     isVirtual,
+    dns: dns?.(driver.clock),
     onDevice: (device, added) => (added ? driver.add(device) : driver.remove(device)),
     close: () => {
       memory.close()
@@ -71,6 +88,7 @@ async function openTaps({ clock, seed = 1, packets }: PlatformOptions): Promise<
     throw new StackError('bad-argument', 'TAPs are on the system clock: kernels do not wait')
   }
   const { Runtime } = await import('../runtime.ts')
+  const tcp = await import('./tap_tcp.ts')
   const { small, large } = packets ?? {}
   const runtime = new Runtime({
     seed,
@@ -78,13 +96,19 @@ async function openTaps({ clock, seed = 1, packets }: PlatformOptions): Promise<
     ...(large === undefined ? {} : { largeCount: large }),
   })
   const driver = new SystemDriver(runtime.clock)
+  const { pool, random } = runtime
+  const own = { pool, clock: runtime.clock, random: new Random(random.bits()) }
+  const links = new ImpairedLinks(runtime.links, own)
   return {
-    pool: runtime.pool,
-    random: runtime.random,
+    pool,
+    random,
     driver,
-    links: runtime.links,
+    links,
     memory: undefined,
+    taps: links,
+    tcp,
     isVirtual: false,
+    dns: runtime.dns,
     // The runtime polls its TAPs by itself.
     onDevice: () => {},
     close: () => {

@@ -1,17 +1,35 @@
 /** A sandbox of a fabric, as a test sees it: an end host that pings, sends and receives. */
+import type { RequestListener } from 'node:http'
 import { StackError } from '../../stack/errors.ts'
 import type { EndpointOptions } from './desired.ts'
-import { type ExecOptions, type ExecResult, execIn, pingIn } from './exec.ts'
+import type { Driver } from './driver.ts'
+import {
+  type ExecOptions,
+  type ExecResult,
+  execIn,
+  pingIn,
+  type SandboxProcess,
+  startIn,
+} from './exec.ts'
 import type { Host } from './host.ts'
+import { FabricAgent, type FetchOptions, fetchHttp, type HttpReply, serveHttp } from './http.ts'
 import { PingError, type PingOptions, type PingReply } from './ping.ts'
+import type * as tapTcp from './tap_tcp.ts'
+import type { FabricStream } from './tcp.ts'
+import type { ListenOptions, TcpListener } from './tcp_ports.ts'
 import type { UdpSocket } from './udp.ts'
 
 /** What a sandbox asks of its fabric. */
 export interface SandboxHome {
+  driver(): Driver
+  /** Sockets of namespaces. Precondition: on TAPs. */
+  tcp(): typeof tapTcp
   /** The stack behind the sandbox; undefined on TAPs. @throws StackError if it is gone. */
   host(netns: string): Host | undefined
   /** Addresses with prefix length, by network. */
   addressesOf(sandbox: string): ReadonlyMap<string, readonly string[]>
+  /** Names of others on its networks, and what they stand for. */
+  namesOf(sandbox: string): ReadonlyMap<string, string>
   join(sandbox: string, network: string, options: EndpointOptions): Promise<void>
   leave(sandbox: string, network: string): Promise<void>
   removeSandbox(sandbox: string): Promise<void>
@@ -24,6 +42,8 @@ export class Sandbox {
   /** Name of its stack; on TAPs a namespace under /var/run/netns. */
   readonly netns: string
   readonly #home: SandboxHome
+  readonly #processes: SandboxProcess[] = []
+  readonly #listeners: tapTcp.TapListener[] = []
 
   constructor(name: string, netns: string, home: SandboxHome) {
     this.name = name
@@ -75,6 +95,65 @@ export class Sandbox {
     return this.#memory('udp').udp(port)
   }
 
+  /** Take TCP connections to this port. @throws StackError `exists`. */
+  listen(
+    port: number,
+    accept: (stream: FabricStream) => void,
+    options: ListenOptions = {},
+  ): TcpListener {
+    const host = this.#home.host(this.netns)
+    if (host !== undefined) return host.listen(port, accept, options)
+    const listener = this.#home.tcp().listenIn(this.netns, port, accept, options)
+    this.#listeners.push(listener)
+    return listener
+  }
+
+  /**
+   * A TCP connection to an address, or to a sandbox of a network of its own by name or alias. It is
+   * not open yet: it emits `connect`, or `error` with the codes of Node's own sockets.
+   *
+   * @throws StackError `not-found`: no such name, no route.
+   */
+  connect(to: string, port: number): FabricStream {
+    const host = this.#home.host(this.netns)
+    const address = this.resolve(to)
+    if (host !== undefined) return host.connect(address, port)
+    return this.#home.tcp().connectIn(this.netns, address, port)
+  }
+
+  /** The address of a name that it can use; an address is its own. @throws StackError. */
+  resolve(name: string): string {
+    if (/^[\d.]+$|:/.test(name)) return name.replace(/^\[|\]$/g, '')
+    const address = this.#home.namesOf(this.name).get(name)
+    if (address !== undefined) return address
+    throw new StackError('not-found', `${this.name} knows no ${name}: they share no network`)
+  }
+
+  /** Serve a port with a handler of `node:http`. @throws StackError `exists`. */
+  serve(port: number, handler: RequestListener): TcpListener {
+    return serveHttp((accept) => this.listen(port, accept, { allowHalfOpen: true }), handler)
+  }
+
+  /** One HTTP request and its whole answer. @throws TcpError, StackError. */
+  fetch(url: string, options: FetchOptions = {}): Promise<HttpReply> {
+    return fetchHttp(this.#home.driver(), this.agent(), url, options)
+  }
+
+  /** For clients of `node:http` that are to be this sandbox's. */
+  agent(): FabricAgent {
+    return new FabricAgent((name, port) => this.connect(name, port))
+  }
+
+  /** Start a program inside, and let it run until the sandbox is removed. On TAPs only. */
+  start(argv: readonly string[]): SandboxProcess {
+    if (this.#home.host(this.netns) !== undefined) {
+      throw new StackError('unsupported', 'start needs a kernel: createFabric({ devices: "tap" })')
+    }
+    const process = startIn(this.netns, argv)
+    this.#processes.push(process)
+    return process
+  }
+
   /** Run a command inside and wait for its end. On TAPs only. */
   exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
     if (this.#home.host(this.netns) === undefined) return execIn(this.netns, argv, options)
@@ -90,8 +169,15 @@ export class Sandbox {
     return this.#home.leave(this.name, network)
   }
 
-  remove(): Promise<void> {
-    return this.#home.removeSandbox(this.name)
+  async remove(): Promise<void> {
+    await this.stopAll()
+    await this.#home.removeSandbox(this.name)
+  }
+
+  /** End what {@link start} and {@link listen} have started on TAPs. */
+  async stopAll(): Promise<void> {
+    for (const listener of this.#listeners.splice(0)) listener.stop()
+    await Promise.all(this.#processes.splice(0).map((process) => process.stop()))
   }
 
   #memory(what: string): Host {

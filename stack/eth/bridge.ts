@@ -17,7 +17,8 @@
  * flood. For the same reason nothing is kept in the FDB's scratch key across an output.
  *
  * Limits: {@link FDB_MAX} entries, {@link BRIDGE_PORTS_MAX} ports. No spanning tree (see
- * loopguard.ts for what there is), no multicast snooping: group frames go to every port.
+ * loopguard.ts for what there is). Group frames go to every port unless a filter knows who wants
+ * them (group_filter.ts).
  *
  * Longer than most elements because the control side and the data path share private state, which
  * a second file could only reach by making it public.
@@ -35,11 +36,13 @@ import {
   Port,
   PortState,
 } from './bridge_port.ts'
+import { BridgeTrace } from './bridge_trace.ts'
 import { AGE_MS, BRIDGE_PORTS_MAX, FDB_MAX, Fdb } from './fdb.ts'
 import * as eth from './frame.ts'
+import { Audience, type GroupFilter, GroupRole } from './group_filter.ts'
 import { type BridgeEvent, Learning } from './learning.ts'
 import { LoopGuard, type LoopGuardOptions } from './loopguard.ts'
-import { formatMac, isGroupMac, type Mac, mac } from './mac.ts'
+import { formatMac, isGroupMac, type Mac } from './mac.ts'
 import { StormClass } from './storm.ts'
 import { checkVid } from './vlan.ts'
 
@@ -55,6 +58,8 @@ export interface BridgeOptions {
   /** Default false: tags are payload. */
   readonly vlanFiltering?: boolean
   readonly loopGuard?: LoopGuardOptions
+  /** Knows who wants which group; undefined: everybody gets all. */
+  readonly groups?: GroupFilter
   readonly log?: (event: BridgeEvent) => void
 }
 
@@ -75,7 +80,8 @@ export class Bridge {
   readonly #fdb: Fdb
   readonly #learning: Learning
   readonly #filtering: boolean
-  readonly #element: string
+  readonly #groups: GroupFilter | undefined
+  readonly #trace: BridgeTrace
   /** By port index, as the FDB knows them. */
   readonly #slots: (Port | undefined)[] = []
   /** Ports in the order added. */
@@ -100,7 +106,8 @@ export class Bridge {
       log: options.log,
     })
     this.#filtering = options.vlanFiltering ?? false
-    this.#element = `bridge ${name}`
+    this.#groups = options.groups
+    this.#trace = new BridgeTrace({ name, pool, fdb: this.#fdb, slots: this.#slots })
   }
 
   /**
@@ -126,6 +133,10 @@ export class Bridge {
       filtering: this.#filtering,
       input: (self) => (packet) => this.#receive(self, packet),
     })
+    this.#groups?.addPort(index, {
+      role: options.groupRole ?? GroupRole.Auto,
+      fastLeave: options.fastLeave ?? false,
+    })
     this.#slots[index] = port
     this.#ports = [...this.#ports, port]
     this.#pool.notes.changed()
@@ -139,6 +150,7 @@ export class Bridge {
     old.state = PortState.Removed
     old.cancelReopen?.()
     this.#fdb.forgetPort(old.index, true)
+    this.#groups?.removePort(old.index)
     this.#slots[old.index] = undefined
     this.#ports = this.#ports.filter((other) => other !== old)
     this.#pool.notes.changed()
@@ -222,11 +234,11 @@ export class Bridge {
       const over = this.#overGroupLimit(from, packet)
       if (over >= 0) return pool.drop(packet, over)
     }
-    if (packet.traced) this.#explainSource(from, packet, vid)
+    if (packet.traced) this.#trace.source(from, packet, vid)
     else if (!this.#learning.learn(from, packet, vid)) {
       return pool.drop(packet, DropReason.BridgeLoop)
     }
-    if (group) return this.#flood(from, packet, vid)
+    if (group) return this.#group(from, packet, vid)
     const entry = this.#fdb.find(vid, u16(mem, frame + eth.DST), i32(mem, frame + eth.DST + 2))
     if (entry < 0) return this.#unknown(from, packet, vid)
     if (packet.recorded) this.#note(from, packet, vid, entry)
@@ -268,11 +280,17 @@ export class Bridge {
         return this.#pool.drop(packet, DropReason.StormUnknown)
       }
     }
-    this.#flood(from, packet, vid)
+    this.#flood(from, packet, vid, Audience.Everybody)
+  }
+
+  #group(from: Port, packet: Packet, vid: number): void {
+    const audience = this.#groups?.audience(packet, vid, from.index) ?? Audience.Everybody
+    if (audience !== Audience.Malformed) return this.#flood(from, packet, vid, audience)
+    this.#pool.drop(packet, DropReason.GroupMalformed)
   }
 
   #unicast(from: Port, to: Port, packet: Packet, vid: number): void {
-    if (packet.traced) this.#say(`the destination is known on ${to.name}`)
+    if (packet.traced) this.#trace.say(`the destination is known on ${to.name}`)
     const refusal = from.refuses(to, vid)
     if (refusal >= 0) return this.#pool.drop(packet, refusal)
     if (to.vlans !== undefined) to.vlans.dress(this.#pool.mem, packet, vid)
@@ -280,19 +298,23 @@ export class Bridge {
   }
 
   /** Always one port behind, so that the last to qualify gets the frame itself and not a copy. */
-  #flood(from: Port, packet: Packet, vid: number): void {
-    if (packet.traced) this.#explainFlood(from, packet, vid)
+  #flood(from: Port, packet: Packet, vid: number, audience: number): void {
     packet.recorded = false
     const group = eth.isGroup(this.#pool.mem, packet.head + eth.DST)
     const ports = this.#ports
+    const groups = audience === Audience.Everybody ? undefined : this.#groups
+    if (packet.traced) this.#trace.flood(from, packet, { vid, audience, groups, ports })
     let last: Port | undefined
     for (let i = 0; i < ports.length; i++) {
       const to = ports[i]!
       if (!from.floods(to, vid, group)) continue
+      if (groups?.wants(audience, to.index) === false) continue
       if (last !== undefined) this.#copyTo(last, packet, vid)
       last = to
     }
-    if (last === undefined) return this.#pool.drop(packet, DropReason.BridgeNoPort)
+    if (last === undefined) {
+      return this.#pool.drop(packet, groups?.unwanted(audience) ?? DropReason.BridgeNoPort)
+    }
     if (last.vlans !== undefined) last.vlans.dress(this.#pool.mem, packet, vid)
     last.output(packet)
   }
@@ -321,29 +343,5 @@ export class Bridge {
     if (!here) packet.recorded = false
     else if (!fdb.isStatic(entry)) notes.station(packet, fdb, entry, from.index)
     if (!fdb.isStatic(to)) notes.station(packet, fdb, to, NOT_HEARD)
-  }
-
-  #explainSource(from: Port, packet: Packet, vid: number): void {
-    const { mem } = this.#pool
-    const { hi, lo } = mac(mem, packet.head + eth.SRC)
-    const entry = this.#fdb.find(vid, hi, lo | 0)
-    const vlan = from.vlans === undefined ? '' : ` in VLAN ${vid}`
-    this.#say(`in by ${from.name}${vlan}, to ${formatMac(mac(mem, packet.head + eth.DST))}`)
-    const source = `the source ${formatMac({ hi, lo })}`
-    if (entry < 0) return this.#say(`${source} is new; a real frame would teach it`)
-    const known = this.#slots[this.#fdb.port(entry)]!
-    const kind = this.#fdb.isStatic(entry) ? 'static' : 'learned'
-    this.#say(`${source} is known on ${known.name} (${kind})`)
-  }
-
-  #explainFlood(from: Port, packet: Packet, vid: number): void {
-    const group = eth.isGroup(this.#pool.mem, packet.head + eth.DST)
-    const to = this.#ports.filter((port) => from.floods(port, vid, group)).map(({ name }) => name)
-    const why = group ? 'a group address' : 'an unknown destination'
-    this.#say(`${why}: flooded to ${to.join(', ') || 'nobody'}`)
-  }
-
-  #say(text: string): void {
-    this.#pool.trace?.step(this.#element, text)
   }
 }

@@ -27,6 +27,10 @@ export interface BridgePortOptions {
   /** Spoof guard: the only sources it may use. Undefined: any. */
   readonly macs?: readonly Mac[]
   readonly storm?: StormLimits
+  /** One of GroupRole (group_filter.ts). Default: Auto. */
+  readonly groupRole?: number
+  /** One station at most is behind it. Default: false. */
+  readonly fastLeave?: boolean
   /** Most stations it may hold in the FDB, below the bridge's own limit (see fdb.ts). */
   readonly learnedMax?: number
 }

@@ -61,6 +61,8 @@ export interface LaneOptions {
   readonly random: Random
   /** Counters of the end that transmits. */
   readonly port: number
+  /** False: whoever is at the other end counts what is transmitted. Default: true. */
+  readonly counted?: boolean
   /** The other end takes the frame, or says that it has no room. */
   readonly arrive: (packet: Packet) => boolean
 }
@@ -90,6 +92,7 @@ export class Lane {
   readonly #clock: Clock
   readonly #random: Random
   readonly #port: number
+  readonly #counted: boolean
   readonly #arrive: (packet: Packet) => boolean
   #faults: CableFaults = {}
   #clean = true
@@ -100,11 +103,12 @@ export class Lane {
   #lastMs = 0
   #timer: Cancel | undefined
 
-  constructor({ pool, clock, random, port, arrive }: LaneOptions) {
+  constructor({ pool, clock, random, port, arrive, counted = true }: LaneOptions) {
     this.#pool = pool
     this.#clock = clock
     this.#random = random
     this.#port = port
+    this.#counted = counted
     this.#arrive = arrive
   }
 
@@ -134,7 +138,7 @@ export class Lane {
 
   #take(bytes: number): void {
     this.counts.taken++
-    this.#pool.counters.transmitted(this.#port, bytes)
+    if (this.#counted) this.#pool.counters.transmitted(this.#port, bytes)
   }
 
   #carryFaulty(packet: Packet): void {

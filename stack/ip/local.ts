@@ -35,6 +35,13 @@ import * as tcp from './tcp.ts'
 
 /** Takes ownership: `head` at the Ethernet header, lengths and checksum of UDP are good. */
 export type UdpReceiver = (packet: Packet, from: RouterInterface) => void
+/** Is this datagram one for the receiver? False: as if nothing listened. Changes nothing. */
+export type UdpFilter = (packet: Packet, from: RouterInterface) => boolean
+
+interface UdpService {
+  readonly receive: UdpReceiver
+  readonly accepts: UdpFilter | undefined
+}
 
 /** UDP (RFC 768): what is needed to find a receiver, as its own layer is above this one. */
 const UDP_HEADER_BYTES = 8
@@ -57,7 +64,7 @@ export class Local {
   readonly #egress: Egress
   readonly #errors: IcmpErrors
   readonly #prober: Prober
-  readonly #receivers = new Map<number, UdpReceiver>()
+  readonly #services = new Map<number, UdpService>()
 
   constructor({ pool, clock, egress, errors, prober }: LocalOptions) {
     this.#pool = pool
@@ -68,14 +75,14 @@ export class Local {
   }
 
   /** Take the datagrams to a port, of all own addresses. False if another does. */
-  bind(port: number, receive: UdpReceiver): boolean {
-    if (this.#receivers.has(port)) return false
-    this.#receivers.set(port, receive)
+  bind(port: number, receive: UdpReceiver, accepts?: UdpFilter): boolean {
+    if (this.#services.has(port)) return false
+    this.#services.set(port, { receive, accepts })
     return true
   }
 
   unbind(port: number): void {
-    this.#receivers.delete(port)
+    this.#services.delete(port)
   }
 
   /** A whole IPv4 datagram. Takes ownership. */
@@ -194,16 +201,16 @@ export class Local {
     const pool = this.#pool
     if (!this.#isUdp(packet, at)) return pool.drop(packet, DropReason.TransportMalformed)
     const port = u16(pool.mem, at + UDP_DST_PORT)
-    const receive = this.#receivers.get(port)
-    if (receive === undefined) {
+    const service = this.#services.get(port)
+    if (service === undefined || !(service.accepts?.(packet, from) ?? true)) {
       if (group) return this.#deaf(packet)
       if (this.#prober.hears(from, packet)) return
       pull(packet, eth.HEADER_BYTES)
       return this.#errors.refuse(packet, Problems.Port, 0, from)
     }
     if (packet.traced) return consume(pool, packet, `for the service on UDP port ${port}`)
-    if (packet.gsoType === GsoType.None) return receive(packet, from)
-    this.#udpSuper(from, packet, receive)
+    if (packet.gsoType === GsoType.None) return service.receive(packet, from)
+    this.#udpSuper(from, packet, service.receive)
   }
 
   /** A super-frame is as many datagrams. */

@@ -33,7 +33,7 @@ import { Forward } from './forward.ts'
 import { type Hooks, NO_HOOKS } from './hooks.ts'
 import { IcmpErrors } from './icmp_errors.ts'
 import { Ingress } from './ingress.ts'
-import { Local, type UdpReceiver } from './local.ts'
+import { Local, type UdpFilter, type UdpReceiver } from './local.ts'
 import { Prober } from './prober.ts'
 import { Problems } from './problems.ts'
 import { Reassembly } from './reassembly.ts'
@@ -198,11 +198,12 @@ export class Router {
   }
 
   /**
-   * Receive the UDP datagrams to a port of any own address, and broadcast or multicast ones to it.
+   * Receive the UDP datagrams to a port of any own address, and broadcast or multicast ones to it,
+   * that `accepts` says yes to; left out: all.
    * Returns what ends it. @throws StackError `exists` if the port is taken.
    */
-  bindUdp(port: number, receive: UdpReceiver): () => void {
-    if (!this.#local.bind(port, receive)) {
+  bindUdp(port: number, receive: UdpReceiver, accepts?: UdpFilter): () => void {
+    if (!this.#local.bind(port, receive, accepts)) {
       throw new StackError('exists', `UDP port ${port} of the router is taken`)
     }
     return () => this.#local.unbind(port)

@@ -8,9 +8,10 @@
  * One system call a turn does all of it: it submits the writes that the last turn made, runs the
  * reads that have become ready, and returns with the completions of both.
  *
- * There are two groups of buffers, one a slot class. A group's ring is kept short and refilled
- * last-in first-out from the pool, so that a busy node works in few, warm slots. When a ring runs
- * dry its channels end with ENOBUFS; they are armed again as soon as the pool has packets.
+ * There are two groups of buffers, one a slot class. A group's ring is filled last-in first-out
+ * from the pool, and only so far that what a turn may read stays in the second-level cache until
+ * it is written: few buffers while super-frames come, many while frames are small. When a ring
+ * runs dry its channels end with ENOBUFS; they are armed again as soon as the pool has packets.
  *
  * A removed channel lives on until the kernel has confirmed that its read is over: until then
  * completions of it may still come.
@@ -32,12 +33,14 @@ import { BufferRing, CqeFlag, Op, SqeFlag, Uring } from './uring.ts'
 const SQ_ENTRIES = 1024
 /** Completions that may wait: all buffers of both rings and all writes. */
 const CQ_ENTRIES = 4096
-/**
- * Frames that the kernel may deliver between two turns, by class: 1 MB and 0.5 MB, so that what
- * was just read is still in the second-level cache when it is written. Longer rings are slower.
- */
-const LARGE_BUFFERS = 16
+/** Buffers that a ring may hold, by class. */
+const LARGE_BUFFERS = 128
 const SMALL_BUFFERS = 256
+/** Octets that the kernel may deliver between two turns, as far as recent frames tell. */
+const TURN_BYTES = 0x10_0000
+/** Buffers that a ring holds whatever their size; one frame counts by 1 / 2 ** this of the mean. */
+const BUFFERS_MIN = 16
+const MEAN_SHIFT = 5
 
 /** What a completion belongs to: the high word of user data, over the channel's number. */
 const Kind = { Read: 1 << 16, Write: 2 << 16, Cancel: 3 << 16 } as const
@@ -53,6 +56,8 @@ interface Group {
   readonly ring: BufferRing
   readonly frameBytes: number
   lent: number
+  /** Size of recent frames: a running mean. */
+  meanBytes: number
 }
 
 interface Slot {
@@ -102,7 +107,8 @@ export class UringEngine implements Engine {
   #group(id: number, entries: number, large: boolean): Group {
     const ring = new BufferRing(entries)
     this.#uring.registerBufferRing(ring.address, entries, id)
-    return { id, ring, frameBytes: large ? LARGE_FRAME_BYTES : SMALL_FRAME_BYTES, lent: 0 }
+    const frameBytes = large ? LARGE_FRAME_BYTES : SMALL_FRAME_BYTES
+    return { id, ring, frameBytes, lent: 0, meanBytes: frameBytes }
   }
 
   add(channel: Channel): number {
@@ -205,6 +211,7 @@ export class UringEngine implements Engine {
       const packet = this.#pool.packets[flags >>> 16]!
       this.#lent[packet.index] = 0
       slot.group.lent--
+      slot.group.meanBytes += (result - slot.group.meanBytes) >> MEAN_SHIFT
       if (result > 0 && slot.open) {
         packet.head = packet.slot + HEADROOM_BYTES - VNET_BYTES
         slot.channel.received(packet, result)
@@ -254,7 +261,8 @@ export class UringEngine implements Engine {
   }
 
   #refill(group: Group): void {
-    const missing = group.ring.entries - group.lent
+    const wanted = Math.max(BUFFERS_MIN, Math.trunc(TURN_BYTES / Math.max(group.meanBytes, 1)))
+    const missing = Math.min(wanted, group.ring.entries) - group.lent
     if (missing <= 0) return
     for (let i = 0; i < missing; i++) {
       const packet = this.#pool.alloc(group.frameBytes)

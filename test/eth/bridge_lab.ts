@@ -10,6 +10,7 @@ import { Counters } from '../../stack/counters.ts'
 import { DROP_COUNT, DROP_NAMES, type DropName } from '../../stack/drop.ts'
 import { Bridge, type BridgeOptions } from '../../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortOptions } from '../../stack/eth/bridge_port.ts'
+import type { GroupFilter } from '../../stack/eth/group_filter.ts'
 import type { BridgeEvent } from '../../stack/eth/learning.ts'
 import { type Packet, Pool } from '../../stack/packet.ts'
 
@@ -79,14 +80,22 @@ export class BridgeLab {
   #sent = 0
   #delivered = 0
 
-  constructor(options: Partial<BridgeOptions> = {}, counts = { smallCount: 64, largeCount: 4 }) {
+  constructor(
+    options: Partial<BridgeOptions> & {
+      /** Makes what knows who wants which group. */
+      readonly groupsOf?: (pool: Pool, clock: VirtualClock) => GroupFilter
+    } = {},
+    counts = { smallCount: 64, largeCount: 4 },
+  ) {
     this.pool = new Pool({ ...counts, counters: this.counters, checked: true })
+    const groups = options.groupsOf?.(this.pool, this.clock)
     this.bridge = new Bridge({
       name: 'lab',
       pool: this.pool,
       clock: this.clock,
       seed: 42,
       log: (event) => this.events.push(event),
+      ...(groups === undefined ? {} : { groups }),
       ...options,
     })
   }

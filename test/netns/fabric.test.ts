@@ -27,7 +27,13 @@ describe('fabric on TAPs', () => {
       })
       expect((await web.exec(['false'])).code).toBe(1)
       expect(() => web.udp(53)).toThrow('udp is for fabrics in memory')
-      expect(() => fabric.link('web', 'front')).toThrow('links are for fabrics in memory')
+      expect(() => fabric.link('web', 'front').cut()).toThrow('TAPs are not cut')
+      const program = web.start(['sh', '-c', 'echo up; exec sleep 600'])
+      await program.says('up')
+      const never = program.says('never')
+      never.catch(() => {})
+      await program.stop()
+      await expect(never).rejects.toThrow('sh ended before it said "never"')
     } finally {
       await fabric.close()
     }

@@ -137,6 +137,8 @@ function stateOf(fields: Partial<ServiceState> = {}): ServiceState {
     vips: VIPS.map(parseAddress),
     mode: 'vip',
     ports: [{ target: 53, published: undefined, protocol: 17 }],
+    aliases: [],
+    answers: 'ready',
     ingress: [],
     scheduler: 'rr',
     backends: backendsOf([1, 1, 1, 1]),

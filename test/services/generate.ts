@@ -113,12 +113,14 @@ export class Model {
   readonly services: Map<string, ServiceState>
   uplink: State['uplink']
   tracking: State['tracking']
+  dns: State['dns']
 
   constructor(state: State) {
     this.ports = new Map(state.ports)
     this.services = new Map(state.services)
     this.uplink = state.uplink
     this.tracking = state.tracking
+    this.dns = state.dns
     this.networks = new Map(state.networks)
     this.sandboxes = new Map(state.sandboxes)
     this.endpoints = new Map(state.endpoints)
@@ -133,6 +135,9 @@ export class Model {
     switch (step.action) {
       case 'update-tracking':
         this.tracking = step.tracking
+        return
+      case 'update-dns':
+        this.dns = step.dns
         return
       case 'open-uplink':
         refuse(this.uplink !== undefined, 'there is an uplink')

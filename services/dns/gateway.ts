@@ -1,0 +1,284 @@
+/**
+ * Queries at the gateway addresses of networks: no socket of the kernel's, a packet becomes its
+ * answer where it lies.
+ *
+ * ```text
+ *   UDP port 53 of the router -> to a gateway, from a station we know? -> else: port unreachable
+ *     -> from its own device?   else it borrows the address of another: dropped as spoofed
+ *     -> within its rate?       else dropped as rate-limited
+ *     -> known here: the answer, at once      else: the packet ends, and another carries the answer
+ * ```
+ *
+ * Who asks is known by the network and the source address. The uplink is no network: nothing is
+ * answered to the outside, so this is no open resolver.
+ */
+import { type Address, loadWords, putAddress, sameAddress } from '../../stack/address.ts'
+import { linkLocal } from '../../stack/arp/nd_emit.ts'
+import { put16, put32, u8, u16 } from '../../stack/bytes.ts'
+import { pseudo4, pseudo6, sum } from '../../stack/checksum.ts'
+import type { Clock } from '../../stack/clock.ts'
+import { DropReason } from '../../stack/drop.ts'
+import * as eth from '../../stack/eth/frame.ts'
+import { DEFAULT_TTL } from '../../stack/ip/egress.ts'
+import * as ipv4 from '../../stack/ip/ipv4.ts'
+import * as ipv6 from '../../stack/ip/ipv6.ts'
+import type { Router } from '../../stack/ip/router.ts'
+import type { RouterInterface } from '../../stack/ip/router_interface.ts'
+import { NO_FLOW, type Packet, type Pool } from '../../stack/packet.ts'
+import * as udp from '../../stack/udp/header.ts'
+import { hash, hashWords } from './names.ts'
+import type { Scope } from './scope.ts'
+import { LATER, type Manner, type NameServer } from './server.ts'
+import * as wire from './wire.ts'
+
+export interface GatewayOptions {
+  readonly pool: Pool
+  readonly clock: Clock
+  readonly router: Router
+  readonly server: NameServer
+}
+
+/** A station that may ask. */
+interface Station {
+  readonly link: number
+  readonly address: Address
+  /** Number of the device that it is behind. */
+  readonly port: number
+  readonly manner: Manner
+}
+
+/** Where an answer that comes later must go. */
+interface Return {
+  readonly station: Station
+  readonly from: RouterInterface
+  /** The gateway that was asked. */
+  readonly gateway: Address
+  readonly srcPort: number
+}
+
+const HEADERS_MAX_BYTES = ipv6.HEADER_BYTES + udp.HEADER_BYTES
+
+export class Gateway {
+  /** Queries taken, and those of them that were answered at once. */
+  asked = 0
+  answered = 0
+  readonly #options: GatewayOptions
+  /** By hash of the address. */
+  readonly #stations = new Map<number, Station[]>()
+  readonly #gateways = new Map<number, Address[]>()
+  readonly #words = new Int32Array(4)
+  #unbind: (() => void) | undefined
+  /** Answers identify themselves one after the other, should they be fragmented. */
+  #id = 0
+
+  constructor(options: GatewayOptions) {
+    this.#options = options
+  }
+
+  /** @throws StackError `exists` if something else has the port. */
+  open(): void {
+    this.#unbind ??= this.#options.router.bindUdp(wire.PORT, this.#receive, this.#accepts)
+  }
+
+  /** Idempotent. */
+  close(): void {
+    this.#unbind?.()
+    this.#unbind = undefined
+  }
+
+  addGateway(address: Address): void {
+    const list = this.#gateways.get(hash(address))
+    if (list === undefined) this.#gateways.set(hash(address), [address])
+    else list.push(address)
+  }
+
+  removeGateway(address: Address): void {
+    const left = this.#gateways.get(hash(address))?.filter((one) => !sameAddress(one, address))
+    if (left === undefined || left.length === 0) this.#gateways.delete(hash(address))
+    else this.#gateways.set(hash(address), left)
+  }
+
+  /** Answer an endpoint: its addresses on leg `link`, from device `port`. */
+  addStation(scope: Scope, link: number, port: number, addresses: readonly Address[]): void {
+    const manner: Manner = { scope, maxBytes: wire.UDP_BYTES, isStream: false }
+    for (const address of addresses) {
+      const station: Station = { link, address, port, manner }
+      const list = this.#stations.get(hash(address))
+      if (list === undefined) this.#stations.set(hash(address), [station])
+      else list.push(station)
+    }
+  }
+
+  removeStation(scope: Scope, link: number): void {
+    for (const [key, list] of this.#stations) {
+      const left = list.filter((one) => one.manner.scope !== scope || one.link !== link)
+      if (left.length === 0) this.#stations.delete(key)
+      else if (left.length < list.length) this.#stations.set(key, left)
+    }
+  }
+
+  /** Is this ours to answer? `head` at the Ethernet header. */
+  readonly #accepts = (packet: Packet, from: RouterInterface): boolean => {
+    const { mem } = this.#options.pool
+    const ip = packet.head + eth.HEADER_BYTES
+    if (u8(mem, ip) >>> 4 === 6) {
+      if (u8(mem, ip + ipv6.NEXT) !== ipv4.Protocol.Udp) return false
+      const toLink = from.isLinkLocal(mem, ip + ipv6.DST)
+      return (toLink || this.#isGateway(ip + ipv6.DST, 6)) && this.#find(packet, from) !== undefined
+    }
+    return this.#isGateway(ip + ipv4.DST, 4) && this.#find(packet, from) !== undefined
+  }
+
+  readonly #receive = (packet: Packet, from: RouterInterface): void => {
+    const { pool, clock, server } = this.#options
+    const { mem } = pool
+    const station = this.#find(packet, from)!
+    if (packet.ingress !== station.port) return pool.drop(packet, DropReason.IpSpoofed)
+    const { scope } = station.manner
+    if (!scope.budget.take(clock.nowMs)) return pool.drop(packet, DropReason.RateLimited)
+    const ip = packet.head + eth.HEADER_BYTES
+    const four = u8(mem, ip) >>> 4 === 4
+    const at = ip + (four ? ipv4.headerBytes(mem, ip) : ipv6.HEADER_BYTES)
+    const data = at + udp.HEADER_BYTES
+    if (data + wire.UDP_BYTES > packet.slot + packet.slotBytes) {
+      return pool.drop(packet, DropReason.DnsMalformed)
+    }
+    const bytes = u16(mem, at + udp.LENGTH) - udp.HEADER_BYTES
+    this.asked++
+    const length = server.respond(mem, data, bytes, station.manner)
+    if (length === 0) return pool.drop(packet, DropReason.DnsMalformed)
+    const srcPort = udp.srcPort(mem, at)
+    if (length === LATER) return this.#later(packet, { station, from, srcPort, ip, data })
+    this.answered++
+    loadWords(mem, ip + (four ? ipv4.DST : ipv6.DST), four ? 4 : 6, this.#words)
+    this.#send(packet, from, { data, length, srcPort, station })
+  }
+
+  /** The packet ends; its answer will be another. */
+  #later(
+    packet: Packet,
+    o: {
+      readonly station: Station
+      readonly from: RouterInterface
+      readonly srcPort: number
+      readonly ip: number
+      readonly data: number
+    },
+  ): void {
+    const { pool, server } = this.#options
+    const { station, from, srcPort } = o
+    const { family } = station.address
+    loadWords(pool.mem, o.ip + (family === 4 ? ipv4.DST : ipv6.DST), family, this.#words)
+    const gateway: Address = { family, words: this.#words.slice() }
+    const pending = server.pending(pool.mem, o.data, station.manner)
+    pool.drop(packet, DropReason.Delivered)
+    const back: Return = { station, from, gateway, srcPort }
+    server.forward(pending, (message) => this.#answer(back, message))
+  }
+
+  #answer({ station, from, gateway, srcPort }: Return, message: Uint8Array): void {
+    const { pool, router } = this.#options
+    // The network may be gone meanwhile, or another station have the address.
+    const stays = this.#stations.get(hash(station.address))?.includes(station)
+    if (!stays || !router.interfaces().includes(from)) return
+    const packet = pool.alloc(eth.HEADER_BYTES + HEADERS_MAX_BYTES + message.length)
+    if (packet === undefined) return pool.counters.dropped(station.port, DropReason.PoolEmpty)
+    const data = packet.head + eth.HEADER_BYTES + HEADERS_MAX_BYTES
+    pool.mem.set(message, data)
+    this.#words.set(gateway.words)
+    this.#send(packet, from, { data, length: message.length, srcPort, station })
+  }
+
+  /** Headers before the message at `data`; `#words` is the gateway that speaks. */
+  #send(
+    packet: Packet,
+    from: RouterInterface,
+    o: {
+      readonly data: number
+      readonly length: number
+      readonly srcPort: number
+      readonly station: Station
+    },
+  ): void {
+    const { pool, router } = this.#options
+    const { mem } = pool
+    const { address } = o.station
+    const four = address.family === 4
+    const bytes = udp.HEADER_BYTES + o.length
+    const at = o.data - udp.HEADER_BYTES
+    const ip = at - (four ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES)
+    packet.head = ip
+    packet.len = at + bytes - ip
+    packet.flow = NO_FLOW
+    packet.csumStart = 0
+    packet.csumOffset = 0
+    packet.ingress = 0
+    putWords(mem, ip + (four ? ipv4.SRC : ipv6.SRC), four, this.#words)
+    putAddress(mem, ip + (four ? ipv4.DST : ipv6.DST), address)
+    udp.putHeader(mem, at, { srcPort: wire.PORT, dstPort: o.srcPort, bytes })
+    if (four) putIpv4(mem, ip, packet.len, this.#nextId())
+    else ipv6.putHeader(mem, ip, { payloadBytes: bytes, next: UDP, hopLimit: DEFAULT_TTL })
+    const seed = four
+      ? pseudo4(mem, ip + ipv4.SRC, UDP, bytes)
+      : pseudo6(mem, ip + ipv6.SRC, UDP, bytes)
+    const checksum = ~sum(mem, at, bytes, seed) & 0xffff
+    put16(mem, at + udp.CHECKSUM, checksum === 0 ? 0xffff : checksum)
+    router.originate(packet, from)
+  }
+
+  #nextId(): number {
+    this.#id = (this.#id + 1) & 0xffff
+    return this.#id
+  }
+
+  #isGateway(at: number, family: 4 | 6): boolean {
+    const words = this.#words
+    loadWords(this.#options.pool.mem, at, family, words)
+    const list = this.#gateways.get(hashWords(words, 0))
+    if (list === undefined) return false
+    for (let i = 0; i < list.length; i++) if (isWords(list[i]!, words)) return true
+    return false
+  }
+
+  /** Who sent it, if we know it on this leg. */
+  #find(packet: Packet, from: RouterInterface): Station | undefined {
+    const { mem } = this.#options.pool
+    const ip = packet.head + eth.HEADER_BYTES
+    const words = this.#words
+    if (u8(mem, ip) >>> 4 === 4) loadWords(mem, ip + ipv4.SRC, 4, words)
+    else loadWords(mem, ip + ipv6.SRC, 6, words)
+    const list = this.#stations.get(hashWords(words, 0))
+    if (list === undefined) return undefined
+    for (let i = 0; i < list.length; i++) {
+      const station = list[i]!
+      if (station.link === from.index && isWords(station.address, words)) return station
+    }
+    return undefined
+  }
+}
+
+const UDP = ipv4.Protocol.Udp
+
+function isWords({ words }: Address, other: Int32Array): boolean {
+  for (let i = 0; i < 4; i++) if (words[i] !== other[i]) return false
+  return true
+}
+
+function putWords(mem: Uint8Array, at: number, four: boolean, words: Int32Array): void {
+  if (four) return put32(mem, at, words[3]!)
+  for (let i = 0; i < 4; i++) put32(mem, at + 4 * i, words[i]!)
+}
+
+function putIpv4(mem: Uint8Array, ip: number, totalBytes: number, id: number): void {
+  const fragment = 0
+  ipv4.putHeader(mem, ip, { totalBytes, id, fragment, ttl: DEFAULT_TTL, protocol: UDP })
+}
+
+/** Addresses that an endpoint asks from: its own, and what it makes of its MAC. */
+export function stationAddresses(
+  addresses: readonly Address[],
+  mac: Parameters<typeof linkLocal>[0],
+): readonly Address[] {
+  const six = addresses.some(({ family }) => family === 6)
+  return six ? [...addresses, linkLocal(mac)] : addresses
+}

@@ -1,0 +1,129 @@
+/** TCP segments of an in-memory host: writing them into packets, and reading what came. */
+import type { Address } from '../../stack/address.ts'
+import { put16, put32, u16, u32 } from '../../stack/bytes.ts'
+import { sum } from '../../stack/checksum.ts'
+import { Protocol } from '../../stack/ip/ipv4.ts'
+import * as tcp from '../../stack/ip/tcp.ts'
+import { GsoType, type Packet } from '../../stack/packet.ts'
+import type { IpHost, Plan } from './ip_host.ts'
+import { compose, type Heading, ipHeaderBytes, pseudo } from './wire.ts'
+
+const TTL = 64
+const OPTION_END = 0
+const OPTION_NOP = 1
+const OPTION_MSS = 2
+const OPTION_MSS_BYTES = 4
+
+/** What a segment says. */
+export interface Segment {
+  readonly srcPort: number
+  readonly dstPort: number
+  readonly seq: number
+  readonly ack: number
+  readonly flags: number
+  readonly window: number
+  /** Of the option; 0: there is none. */
+  readonly mssBytes: number
+  readonly data: Uint8Array
+}
+
+/** A segment to be sent, between two addresses. */
+export interface Outgoing extends Segment {
+  readonly from: Address
+  readonly to: Address
+  /** Cut into segments of so many octets by whoever must; 0: it is one. */
+  readonly gsoBytes: number
+}
+
+/** Octets of data that fit one segment on this way. */
+export function segmentBytes(plan: Plan, to: Address): number {
+  return plan.mtuBytes - ipHeaderBytes(to) - tcp.HEADER_BYTES
+}
+
+/** False: there is no packet memory for it now. */
+export function sendSegment(host: IpHost, plan: Plan, segment: Outgoing): boolean {
+  const { from, to, data, mssBytes } = segment
+  const { mem } = host.pool
+  const headerBytes = tcp.HEADER_BYTES + (mssBytes > 0 ? OPTION_MSS_BYTES : 0)
+  const bytes = headerBytes + data.length
+  const packet = compose(host.pool, {
+    from,
+    to,
+    protocol: Protocol.Tcp,
+    ttl: TTL,
+    dontFragment: true,
+    id: host.nextId(),
+    bytes,
+  })
+  if (packet === undefined) return false
+  const at = packet.head + ipHeaderBytes(to)
+  put16(mem, at, segment.srcPort)
+  put16(mem, at + 2, segment.dstPort)
+  put32(mem, at + tcp.SEQ, segment.seq)
+  put32(mem, at + tcp.ACK, segment.ack)
+  put32(mem, at + 12, (headerBytes << 26) | (segment.flags << 16) | segment.window)
+  put32(mem, at + tcp.CHECKSUM, 0)
+  if (mssBytes > 0) {
+    put32(mem, at + tcp.HEADER_BYTES, (OPTION_MSS << 24) | (OPTION_MSS_BYTES << 16) | mssBytes)
+  }
+  mem.set(data, at + headerBytes)
+  seal(host, packet, { at, bytes, partial: plan.device.offload.csum })
+  if (segment.gsoBytes > 0 && data.length > segment.gsoBytes) {
+    packet.gsoType = to.family === 4 ? GsoType.TcpV4 : GsoType.TcpV6
+    packet.gsoSize = segment.gsoBytes
+  }
+  host.transmit(packet, plan)
+  return true
+}
+
+function seal(
+  host: IpHost,
+  packet: Packet,
+  { at, bytes, partial }: { at: number; bytes: number; partial: boolean },
+): void {
+  const { mem } = host.pool
+  const seed = pseudo(mem, packet.head, Protocol.Tcp, bytes)
+  if (!partial) return put16(mem, at + tcp.CHECKSUM, ~sum(mem, at, bytes, seed) & 0xffff)
+  put16(mem, at + tcp.CHECKSUM, seed)
+  packet.csumStart = at
+  packet.csumOffset = tcp.CHECKSUM
+}
+
+/** Undefined: lengths or checksum are wrong. `packet.head` is at the IP header. */
+export function readSegment(
+  mem: Uint8Array,
+  packet: Packet,
+  { at, bytes }: Heading,
+): Segment | undefined {
+  if (!tcp.isHeader(mem, at, bytes)) return undefined
+  const partial = packet.csumStart !== 0
+  const seed = pseudo(mem, packet.head, Protocol.Tcp, bytes)
+  if (!partial && sum(mem, at, bytes, seed) !== 0xffff) return undefined
+  const payload = at + tcp.headerBytes(mem, at)
+  return {
+    srcPort: u16(mem, at),
+    dstPort: u16(mem, at + 2),
+    seq: u32(mem, at + tcp.SEQ),
+    ack: u32(mem, at + tcp.ACK),
+    flags: tcp.flags(mem, at),
+    window: u16(mem, at + tcp.WINDOW),
+    mssBytes: readMss(mem, at + tcp.HEADER_BYTES, payload),
+    data: mem.slice(payload, at + bytes),
+  }
+}
+
+function readMss(mem: Uint8Array, at: number, end: number): number {
+  while (at < end) {
+    const kind = mem[at]!
+    if (kind === OPTION_END) return 0
+    if (kind === OPTION_NOP) {
+      at++
+      continue
+    }
+    const bytes = at + 1 < end ? mem[at + 1]! : 0
+    if (bytes < 2 || at + bytes > end) return 0
+    if (kind === OPTION_MSS && bytes === OPTION_MSS_BYTES) return u16(mem, at + 2)
+    at += bytes
+  }
+  return 0
+}

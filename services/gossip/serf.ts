@@ -1,0 +1,396 @@
+/**
+ * A member of a cluster that serf's agents may be members of as well: see each other, join, leave,
+ * fail; user events both ways; serf's internal queries, with which keys are exchanged.
+ *
+ * ```text
+ *   Cluster (cluster.ts) ── tables, tunnels
+ *      │
+ *   Serf ── Roster (who), UserEvents, Queries, keys
+ *      │ user messages, state in push/pulls, tags as meta data
+ *   Memberlist ── Swim, Prober, Datagrams, Exchange ── Transport
+ * ```
+ *
+ * Tapline's own messages go only to members with the tag `tapline`: serf's agents log messages of
+ * a type that they do not know. What they broadcast is passed on, whatever it is about.
+ *
+ * Not here: network coordinates, snapshots, answers by way of other members (a query's relay
+ * factor), and serf's vote about a name that two nodes claim: the first keeps it, the other one
+ * cannot join.
+ */
+import { formatAddress } from '../../stack/address.ts'
+import type { Clock } from '../../stack/clock.ts'
+import { StackError } from '../../stack/errors.ts'
+import type { Random } from '../../stack/random.ts'
+import type { Log } from '../log.ts'
+import { BroadcastQueue } from './broadcasts.ts'
+import type { Cluster, ClusterListener, Member, MemberEvent } from './cluster.ts'
+import type { Destination } from './datagrams.ts'
+import type { Keyring } from './keyring.ts'
+import { LamportClock } from './lamport.ts'
+import { type Delegate, type GossipCounters, Memberlist } from './memberlist.ts'
+import { type Alive, META_BYTES_MAX, NAME_BYTES_MAX } from './messages.ts'
+import type { NodeRecord } from './node_table.ts'
+import { type Answers, QUERY_BYTES_MAX, Queries, RESPONSE_BYTES_MAX } from './queries.ts'
+import { Roster } from './roster.ts'
+import {
+  decodeSerf,
+  decodeState,
+  encodeSerf,
+  encodeState,
+  encodeTags,
+  type Intent,
+  type SerfMessage,
+  type Tags,
+  type UserEvent,
+} from './serf_messages.ts'
+import { type Question, SerfQueries } from './serf_queries.ts'
+import type { Transport } from './transport.ts'
+import { EVENT_BYTES_MAX, UserEvents } from './user_events.ts'
+
+/** Members that have it understand what {@link Serf.send} sends. */
+const OWN_TAG = 'tapline'
+
+/**
+ * Between the intent to leave and the leave. serf's agents handle what comes together in the
+ * opposite order, and would first tell of a failure.
+ */
+const LEAVE_GAP_MS = 50
+
+export interface SerfOptions {
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Log
+  readonly transport: Transport
+  /** Unique in the cluster. */
+  readonly name: string
+  readonly tags?: Tags
+  /** Given: everything is encrypted, and nothing else is accepted. */
+  readonly keyring?: Keyring
+  /** Another cluster's datagrams are not ours: all members have the same. */
+  readonly label?: string
+  /** Where others reach this node, if that is not the transport's address. */
+  readonly advertise?: Destination
+  /** The keyring was changed by a query. @throws Error: that could not be kept. */
+  readonly onKeys?: () => void
+}
+
+export type UserEventListener = (event: UserEvent) => void
+
+export class Serf implements Cluster {
+  readonly #options: SerfOptions
+  readonly #memberlist: Memberlist
+  readonly #roster: Roster
+  readonly #clock = new LamportClock()
+  readonly #events = new UserEvents()
+  readonly #queries: SerfQueries
+  readonly #listeners = new Set<ClusterListener>()
+  readonly #eventListeners = new Set<UserEventListener>()
+  readonly #queues: { readonly [K in 'intents' | 'queries' | 'events']: BroadcastQueue }
+  /** Joins of ours that go on: what happened before is not told. */
+  #joining = 0
+  #leaving = false
+
+  /** @throws StackError `bad-argument`: a name or tags that are too long. */
+  constructor(options: SerfOptions) {
+    this.#options = options
+    const { clock, name, keyring, label = '' } = options
+    if (name === '' || Buffer.byteLength(name) > NAME_BYTES_MAX) {
+      throw new StackError('bad-argument', `a name has 1 to ${NAME_BYTES_MAX} octets`)
+    }
+    const meta = metaOf(options.tags ?? {})
+    this.#roster = new Roster(clock, (event, member) => this.#tell(event, member))
+    const wake = (): void => this.#memberlist.wake()
+    this.#queues = {
+      intents: new BroadcastQueue(wake),
+      queries: new BroadcastQueue(wake),
+      events: new BroadcastQueue(wake),
+    }
+    this.#memberlist = new Memberlist({
+      ...options,
+      meta,
+      sealing: { keyring, label: new TextEncoder().encode(label) },
+      delegate: this.#delegate(),
+    })
+    this.#queries = new SerfQueries({
+      ...options,
+      memberlist: this.#memberlist,
+      roster: this.#roster,
+      broadcast: (message) => this.#broadcast('queries', message),
+    })
+    this.#roster.onJoin(this.#memberlist.swim.self)
+  }
+
+  get self(): Member {
+    return this.#roster.get(this.#options.name)!
+  }
+
+  get messageBytesMax(): number {
+    return this.#memberlist.payloadBytesMax - 1
+  }
+
+  get counters(): GossipCounters {
+    return this.#memberlist.counters
+  }
+
+  get keyring(): Keyring | undefined {
+    return this.#options.keyring
+  }
+
+  members(): Member[] {
+    return this.#roster.members()
+  }
+
+  subscribe(listener: ClusterListener): () => void {
+    this.#listeners.add(listener)
+    return () => {
+      this.#listeners.delete(listener)
+    }
+  }
+
+  /** Told of each user event once. Returns how to leave. */
+  onUserEvent(listener: UserEventListener): () => void {
+    this.#eventListeners.add(listener)
+    return () => {
+      this.#eventListeners.delete(listener)
+    }
+  }
+
+  send(member: Member, payload: Uint8Array): void {
+    if (!isOwn(member)) return
+    this.#memberlist.send(member, encodeSerf({ type: 'tapline', payload }), member.name)
+  }
+
+  sendReliable(member: Member, payload: Uint8Array): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (!isOwn(member))
+        throw new StackError('unsupported', `${member.name} is not a tapline node`)
+      this.#memberlist.sendReliable(member, encodeSerf({ type: 'tapline', payload }), (error) => {
+        if (error === undefined) resolve()
+        else reject(error)
+      })
+    })
+  }
+
+  start(): void {
+    this.#memberlist.start()
+  }
+
+  /** Join by way of any of these; one is enough. Returns what went wrong with the others. */
+  async join(targets: readonly Destination[]): Promise<StackError[]> {
+    this.#joining++
+    const failures = await this.#memberlist.join(targets)
+    this.#joining--
+    if (failures.length < targets.length) this.#announce()
+    return failures
+  }
+
+  /** Tell of this member's state, with one that may have lost sight of it. */
+  reach(to: Destination, onEnd: (error?: StackError) => void): void {
+    this.#memberlist.reach(to, (error) => {
+      if (error === undefined) this.#announce()
+      onEnd(error)
+    })
+  }
+
+  /** Say good-bye; resolves when enough others know, or after some seconds. */
+  async leave(): Promise<void> {
+    if (this.#leaving) return
+    this.#leaving = true
+    const node = this.#options.name
+    const intent: Intent = { type: 'leave', time: this.#clock.tick(), node, prune: false }
+    this.#roster.intent(intent)
+    const message = encodeSerf(intent)
+    this.#broadcast('intents', message, node)
+    this.#memberlist.tell(message)
+    await this.#memberlist.leave(LEAVE_GAP_MS)
+  }
+
+  /** Stop without a word. The transport is its owner's to close. Idempotent. */
+  close(): void {
+    this.#memberlist.close()
+    this.#queries.close()
+    this.#listeners.clear()
+    this.#eventListeners.clear()
+  }
+
+  /** @throws StackError `bad-argument` if they are too long. */
+  setTags(tags: Tags): void {
+    this.#memberlist.swim.setMeta(metaOf(tags))
+  }
+
+  /** Members that failed: somebody should try to reach them. */
+  failed(): Member[] {
+    return this.#roster.withStatus('failed')
+  }
+
+  get othersCount(): number {
+    return this.#memberlist.othersCount
+  }
+
+  reap(): void {
+    this.#roster.reap()
+  }
+
+  /** Tell all members; this one, too. @throws StackError `bad-argument` if it is too long. */
+  event(name: string, payload: Uint8Array, coalesce = true): void {
+    if (name === '' || Buffer.byteLength(name) + payload.length > EVENT_BYTES_MAX) {
+      throw new StackError(
+        'bad-argument',
+        `an event has a name, and at most ${EVENT_BYTES_MAX} octets with it`,
+      )
+    }
+    const time = this.#events.clock.tick()
+    const event: UserEvent = { type: 'user-event', time, name, payload, coalesce }
+    this.#onUserEvent(event, encodeSerf(event))
+  }
+
+  /** Ask all members, or some of them; this one answers, too. @throws StackError */
+  query(question: Question): Promise<Answers> {
+    return this.#queries.ask(question)
+  }
+
+  #delegate(): Delegate {
+    return {
+      onJoin: (node) => this.#roster.onJoin(node),
+      onUpdate: (node) => this.#roster.onUpdate(node),
+      onLeave: (node) => this.#roster.onLeave(node),
+      onConflict: (node, other) => this.#onConflict(node, other),
+      onUserMessage: (payload) => this.#onMessage(payload),
+      broadcasts: (overhead, bytes, limit) => this.#takeBroadcasts(overhead, bytes, limit),
+      hasBroadcasts: () => Object.values(this.#queues).some(({ size }) => size > 0),
+      localState: () => this.#localState(),
+      mergeState: (state, join) => this.#mergeState(state, join),
+    }
+  }
+
+  #takeBroadcasts(overhead: number, bytes: number, limit: number): Uint8Array[] {
+    const messages: Uint8Array[] = []
+    let left = bytes
+    for (const queue of Object.values(this.#queues)) {
+      const taken = queue.take(overhead, left, limit)
+      for (const { length } of taken) left -= length + overhead
+      messages.push(...taken)
+    }
+    return messages
+  }
+
+  #broadcast(queue: 'intents' | 'queries' | 'events', message: Uint8Array, subject = ''): void {
+    // A message that fits into no datagram would stay for ever.
+    if (message.length > this.#memberlist.payloadBytesMax - COMPOUND_BYTES) return
+    this.#queues[queue].queue({ subject, message })
+  }
+
+  #tell(event: MemberEvent, member: Member): void {
+    for (const listener of this.#listeners) listener.onMember(event, member)
+  }
+
+  #onConflict({ name, address, port }: NodeRecord, other: Alive): void {
+    const facts = {
+      member: name,
+      address: `${formatAddress(address)}:${port}`,
+      refused: `${formatAddress(other.address)}:${other.port}`,
+    }
+    this.#options.log.warn(facts, `${facts.refused} claims the name ${name} of ${facts.address}`)
+  }
+
+  /** This member is there, and does not leave. */
+  #announce(): void {
+    if (this.#leaving) return
+    const { time } = this.#clock
+    const intent: Intent = { type: 'join', time, node: this.#options.name, prune: false }
+    this.#clock.witness(time)
+    this.#roster.intent(intent)
+    this.#broadcast('intents', encodeSerf(intent), intent.node)
+  }
+
+  #onMessage(payload: Uint8Array): void {
+    const message = decodeSerf(payload)
+    if (message === undefined) this.#memberlist.refuse()
+    else this.#handle(message, payload)
+  }
+
+  #handle(message: SerfMessage, encoded: Uint8Array): void {
+    switch (message.type) {
+      case 'leave':
+      case 'join':
+        if (this.#onIntent(message)) this.#broadcast('intents', encoded, message.node)
+        return
+      case 'user-event':
+        return this.#onUserEvent(message, encoded)
+      case 'query':
+        return this.#queries.onQuery(message, encoded)
+      case 'query-response':
+        return this.#queries.onResponse(message)
+      case 'relay':
+        return this.#queries.onRelay(message)
+      case 'tapline':
+        for (const listener of this.#listeners) listener.onMessage(message.payload)
+    }
+  }
+
+  /** True if it was news. */
+  #onIntent(intent: Intent): boolean {
+    this.#clock.witness(intent.time)
+    const isSelf = intent.node === this.#options.name
+    if (isSelf && intent.type === 'leave' && !this.#leaving) {
+      // Of an earlier run, or of somebody who errs.
+      this.#announce()
+      return false
+    }
+    return this.#roster.intent(intent)
+  }
+
+  #onUserEvent(event: UserEvent, encoded: Uint8Array): void {
+    if (!this.#events.receive(event)) return
+    for (const listener of this.#eventListeners) listener(event)
+    this.#broadcast('events', encoded)
+  }
+
+  #localState(): Uint8Array {
+    return encodeState({
+      time: this.#clock.time,
+      statusTimes: this.#roster.statusTimes(),
+      left: this.#roster.withStatus('left').map(({ name }) => name),
+      eventTime: this.#events.clock.time,
+      events: this.#events.recent(),
+      queryTime: this.#queries.time,
+    })
+  }
+
+  #mergeState(mem: Uint8Array, join: boolean): void {
+    const state = decodeState(mem)
+    if (state === undefined) return this.#memberlist.refuse()
+    this.#clock.witness(state.time - 1)
+    this.#events.clock.witness(state.eventTime - 1)
+    this.#queries.witness(state.queryTime - 1)
+    const left = new Set(state.left)
+    for (const [node, time] of state.statusTimes) {
+      this.#onIntent({ type: left.has(node) ? 'leave' : 'join', time, node, prune: false })
+    }
+    if (join && this.#joining > 0) {
+      this.#events.ignoreBefore(state.eventTime)
+      this.#queries.ignoreBefore(state.queryTime)
+    }
+    for (const { time, events } of state.events) {
+      for (const event of events) {
+        const whole: UserEvent = { type: 'user-event', time, ...event, coalesce: false }
+        if (!this.#events.receive(whole)) continue
+        for (const listener of this.#eventListeners) listener(whole)
+      }
+    }
+  }
+}
+
+/** Around a user message in a compound: its type, its length, the compound's header. */
+const COMPOUND_BYTES = 5
+
+function isOwn({ tags }: Member): boolean {
+  return tags[OWN_TAG] !== undefined
+}
+
+/** @throws StackError `bad-argument` */
+function metaOf(tags: Tags): Uint8Array {
+  const meta = encodeTags({ [OWN_TAG]: '1', ...tags })
+  if (meta.length <= META_BYTES_MAX) return meta
+  throw new StackError('bad-argument', `tags have at most ${META_BYTES_MAX} octets in all`)
+}

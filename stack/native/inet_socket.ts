@@ -1,0 +1,58 @@
+/**
+ * Internet sockets that are no more than descriptors (socket(2), bind(2)): made where the thread is
+ * now, which decides the network namespace that they belong to, and then given to Node.js, which
+ * takes them over and closes them.
+ */
+import { type Address, putAddress } from '../address.ts'
+import { put16, put16le } from '../bytes.ts'
+import { StackError } from '../errors.ts'
+import { addressOf, check, close, socket, syscall6 } from './libc.ts'
+
+const [BIND, SETSOCKOPT, PIDFD_OPEN] = [49, 54, 434]
+const [AF_INET, AF_INET6] = [2, 10]
+const [SOCK_STREAM, SOCK_DGRAM] = [1, 2]
+const NONBLOCK_CLOEXEC = 0x800 | 0x8_0000
+const [SOL_SOCKET, SO_REUSEADDR] = [1, 2]
+/** struct sockaddr_in and sockaddr_in6. */
+const [SOCKADDR_BYTES, SOCKADDR6_BYTES] = [16, 28]
+
+export interface Bound {
+  readonly address: Address
+  readonly port: number
+}
+
+/** A socket of either kind, bound if it says where. @throws StackError; the caller closes it. */
+export function inetSocket(kind: 'tcp' | 'udp', family: 4 | 6, bound?: Bound): number {
+  const domain = family === 4 ? AF_INET : AF_INET6
+  const type = kind === 'tcp' ? SOCK_STREAM : SOCK_DGRAM
+  const fd = check(socket(domain, type | NONBLOCK_CLOEXEC, 0), `open a ${kind} socket`)
+  if (bound === undefined) return fd
+  try {
+    const one = Uint32Array.of(1)
+    const option = [fd, SOL_SOCKET, SO_REUSEADDR, addressOf(one)] as const
+    check(syscall6(SETSOCKOPT, ...option, one.byteLength), 'set SO_REUSEADDR')
+    const name = sockaddr(bound)
+    const what = `bind ${kind} port ${bound.port}`
+    check(syscall6(BIND, fd, addressOf(name), name.length, 0, 0), what)
+  } catch (error) {
+    close(fd)
+    throw error
+  }
+  return fd
+}
+
+/** A descriptor that becomes readable when a process ends. @throws StackError `not-found`. */
+export function processHandle(pid: number): number {
+  const fd = syscall6(PIDFD_OPEN, pid, 0, 0, 0, 0)
+  if (fd < 0) throw new StackError('not-found', `no process ${pid}`)
+  return fd
+}
+
+function sockaddr({ address, port }: Bound): Uint8Array {
+  const four = address.family === 4
+  const name = new Uint8Array(four ? SOCKADDR_BYTES : SOCKADDR6_BYTES)
+  put16le(name, 0, four ? AF_INET : AF_INET6)
+  put16(name, 2, port)
+  putAddress(name, four ? 4 : 8, address)
+  return name
+}
