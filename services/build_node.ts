@@ -25,6 +25,7 @@ import { makeDrivers } from './drivers/registry.ts'
 import type { Links } from './links.ts'
 import type { Log } from './log.ts'
 import { Node } from './node.ts'
+import { Overlays } from './overlay/overlays.ts'
 import { ServiceSet } from './service_set.ts'
 
 /** How much a node remembers; what is left out has the stack's own defaults. */
@@ -81,7 +82,8 @@ export function buildNode(options: NodeOptions): Node {
   })
   flows?.guard(policies)
   const own = { pool, clock, random, links, log, router, captures, onDevice }
-  const parts = { ...own, conntrack, flows, policies, expiryResets }
+  const overlays = new Overlays({ pool, clock, links, log })
+  const parts = { ...own, conntrack, flows, policies, expiryResets, overlays }
   const context: Context = { ...parts, nat: nat!, tally: { lostDevices: 0 } }
   const netnsOf = (sandbox: string): string | undefined => node.state.sandboxes.get(sandbox)?.netns
   const services = new ServiceSet((service) => new Balancer({ context, netnsOf }, service))

@@ -12,6 +12,7 @@ import type { Random } from '../stack/random.ts'
 import type { Captures } from './captures.ts'
 import type { Links } from './links.ts'
 import type { Log } from './log.ts'
+import type { Overlays } from './overlay/overlays.ts'
 
 export interface Context {
   readonly pool: Pool
@@ -27,6 +28,8 @@ export interface Context {
   readonly flows: FlowCache | undefined
   /** What policies of endpoints remember. */
   readonly policies: PolicyFlows
+  /** Overlay networks, and what knows where their endpoints are. */
+  readonly overlays: Overlays
   readonly captures: Captures
   readonly tally: Tally
   /** Told of every device that is to be polled, and when it is no more. */

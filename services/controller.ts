@@ -285,7 +285,7 @@ function unchanged(desired: State, steps: Step[]): number {
   const total = uplink === undefined ? named : named + 1
   const makes = [
     ...['create-network', 'create-sandbox', 'join', 'update', 'add-route'],
-    ...['open-uplink', 'publish', 'create-service', 'update-service'],
+    ...['open-uplink', 'publish', 'create-service', 'update-service', 'update-network'],
   ]
   return total - steps.filter(({ action }) => makes.includes(action)).length
 }

@@ -4,8 +4,10 @@
  *
  * ```text
  *   unpublish, delete services -> leave -> delete routes -> close uplink -> delete sandboxes
- *     -> delete networks
- *     -> how connections are tracked, names resolved -> create networks -> open uplink -> add routes
+ *     -> delete networks -> close the underlay
+ *     -> open the underlay
+ *     -> how connections are tracked, names resolved -> create and update networks -> open uplink
+ *     -> add routes
  *     -> create sandboxes and join, one by one
  *     -> create and update services, publish
  * ```
@@ -23,6 +25,7 @@ import { formatPort } from './ports.ts'
 import {
   type EndpointState,
   type NetworkState,
+  type NodeState,
   type PortState,
   type RouteState,
   type SandboxState,
@@ -35,7 +38,11 @@ import {
 export type Step =
   | { readonly action: 'update-tracking'; readonly tracking: TrackingConfig }
   | { readonly action: 'update-dns'; readonly dns: DnsConfig }
-  | { readonly action: 'create-network' | 'delete-network'; readonly network: NetworkState }
+  | {
+      readonly action: 'create-network' | 'update-network' | 'delete-network'
+      readonly network: NetworkState
+    }
+  | { readonly action: 'open-underlay' | 'close-underlay'; readonly node: NodeState }
   | { readonly action: 'create-sandbox' | 'delete-sandbox'; readonly sandbox: SandboxState }
   | { readonly action: 'join' | 'leave' | 'update'; readonly endpoint: EndpointState }
   | { readonly action: 'add-route' | 'delete-route'; readonly route: RouteState }
@@ -48,7 +55,13 @@ export type Step =
 
 /** @param current - what is; `lost` endpoints are joined again. */
 export function diff(current: State, desired: State): Step[] {
-  const networks = changed(current.networks, desired.networks)
+  const networks = new Set<string>()
+  const node = !isDeepStrictEqual(current.node, desired.node)
+  for (const [name, { overlay }] of [...current.networks, ...desired.networks]) {
+    const [before, after] = [current.networks.get(name), desired.networks.get(name)]
+    const rests = node && overlay !== undefined
+    if (rests || !isDeepStrictEqual(bridgeOf(before), bridgeOf(after))) networks.add(name)
+  }
   const sandboxes = changed(current.sandboxes, desired.sandboxes)
   const routes = changed(current.routes, desired.routes)
   const lost = current.lost.has(UPLINK_KEY)
@@ -75,12 +88,14 @@ export function diff(current: State, desired: State): Step[] {
     const rests = networks.has(service.network) || (uplink && service.ingress.length > 0)
     if (rests || !isDeepStrictEqual(front(before), front(after))) services.add(name)
   }
-  const changes = { networks, sandboxes, endpoints, routes, uplink, ports, services }
+  const changes = { node, networks, sandboxes, endpoints, routes, uplink, ports, services }
   return [...takeAway(current, changes), ...bring({ current, desired }, changes)]
 }
 
 /** Keys of what changes. */
 interface Changes {
+  /** The underlay. */
+  readonly node: boolean
   readonly networks: ReadonlySet<string>
   readonly sandboxes: ReadonlySet<string>
   readonly endpoints: ReadonlySet<string>
@@ -93,7 +108,7 @@ interface Changes {
 function takeAway(current: State, changes: Changes): Step[] {
   const leaving = pick(current.endpoints, changes.endpoints).reverse()
   const sandboxes = ownersFirst(pick(current.sandboxes, changes.sandboxes)).reverse()
-  const { uplink } = current
+  const { uplink, node } = current
   return [
     ...pick(current.ports, changes.ports).map((port): Step => ({ action: 'unpublish', port })),
     ...pick(current.services, changes.services).map(
@@ -110,6 +125,7 @@ function takeAway(current: State, changes: Changes): Step[] {
     ...pick(current.networks, changes.networks).map(
       (network): Step => ({ action: 'delete-network', network }),
     ),
+    ...(changes.node && node !== undefined ? [{ action: 'close-underlay', node } as const] : []),
   ]
 }
 
@@ -117,16 +133,14 @@ function bring(
   { current, desired }: { readonly current: State; readonly desired: State },
   changes: Changes,
 ): Step[] {
-  const { uplink } = desired
-  const { tracking, dns } = desired
+  const { uplink, tracking, node, dns } = desired
   const steps: Step[] = [
+    ...(changes.node && node !== undefined ? [{ action: 'open-underlay', node } as const] : []),
     ...(isDeepStrictEqual(current.tracking, tracking)
       ? []
       : [{ action: 'update-tracking', tracking } as const]),
     ...(isDeepStrictEqual(current.dns, dns) ? [] : [{ action: 'update-dns', dns } as const]),
-    ...pick(desired.networks, changes.networks).map(
-      (network): Step => ({ action: 'create-network', network }),
-    ),
+    ...bringNetworks({ current, desired }, changes),
     ...(changes.uplink && uplink !== undefined ? [{ action: 'open-uplink', uplink } as const] : []),
     ...pick(desired.routes, changes.routes).map((route): Step => ({ action: 'add-route', route })),
   ]
@@ -152,6 +166,20 @@ function bring(
   return steps
 }
 
+function bringNetworks(
+  { current, desired }: { readonly current: State; readonly desired: State },
+  changes: Changes,
+): Step[] {
+  const steps: Step[] = []
+  for (const [name, network] of desired.networks) {
+    if (changes.networks.has(name)) steps.push({ action: 'create-network', network })
+    else if (!isDeepStrictEqual(current.networks.get(name), network)) {
+      steps.push({ action: 'update-network', network })
+    }
+  }
+  return steps
+}
+
 /** Keys whose values differ, or that one side lacks. */
 function changed<T>(before: ReadonlyMap<string, T>, after: ReadonlyMap<string, T>): Set<string> {
   const keys = new Set([...before.keys(), ...after.keys()])
@@ -163,6 +191,13 @@ function changed<T>(before: ReadonlyMap<string, T>, after: ReadonlyMap<string, T
 
 function pick<T>(all: ReadonlyMap<string, T>, keys: ReadonlySet<string>): T[] {
   return [...all].filter(([key]) => keys.has(key)).map(([, value]) => value)
+}
+
+/** Without what is exchanged while the network stays: what it is told of other nodes. */
+function bridgeOf(network: NetworkState | undefined): Partial<NetworkState> | undefined {
+  if (network?.overlay === undefined) return network
+  const { peers: _, remote: __, ...overlay } = network.overlay
+  return { ...network, overlay: { ...overlay, peers: [], remote: [] } }
 }
 
 /** What clients see of a service: while it stays, its connections do. */
@@ -196,6 +231,10 @@ export interface StepReport {
 export function reportStep(step: Step): StepReport {
   const { action } = step
   if ('tracking' in step) return { action, subject: 'connections', detail: '' }
+  if ('node' in step) {
+    const { name, address, udpPort } = step.node
+    return { action, subject: name, detail: `${formatAddress(address)} port ${udpPort}` }
+  }
   if ('dns' in step) return { action, subject: 'names', detail: step.dns.enabled ? '' : 'off' }
   if ('network' in step) {
     const { name, driver, subnets } = step.network

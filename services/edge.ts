@@ -39,6 +39,7 @@ import { RateLimit, type RateSpec } from '../stack/ip/rate_limit.ts'
 import type { Output, Packet, Pool } from '../stack/packet.ts'
 import type { RatesConfig } from './config/model.ts'
 import { type CaptureSink, DeviceEnd } from './device_end.ts'
+import type { LocalEndpoint } from './overlay/overlay_network.ts'
 import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState } from './state.ts'
 
@@ -62,6 +63,8 @@ export interface EdgeOptions {
   /** Precondition: it has a MAC. */
   readonly endpoint: EndpointState
   readonly device: Device
+  /** Counters port of the network's tunnel; undefined: it has none. */
+  readonly remote: number | undefined
   readonly nat: Nat
   readonly flows: FlowCache | undefined
   readonly policies: PolicyFlows
@@ -107,6 +110,7 @@ export class Edge {
       name: device.name,
       port: device.port,
       suppress: o.network.options.arpProxy,
+      ...(o.remote !== undefined && { remote: o.remote }),
       reply: egress,
       next: this.#enter,
     })
@@ -185,6 +189,15 @@ export class Edge {
   get #isUntagged(): boolean {
     const { pvid, tagged } = this.endpoint.options
     return tagged.length === 0 || pvid !== undefined
+  }
+
+  /** As other nodes of an overlay network know it; undefined: not at all. */
+  local(): LocalEndpoint | undefined {
+    if (!this.#isUntagged) return undefined
+    const { sandbox, aliases, options } = this.endpoint
+    const { vlanFiltering } = this.#options.network.options
+    const vid = vlanFiltering ? (options.pvid ?? DEFAULT_PVID) : undefined
+    return { mac: this.#mac, addresses: this.addresses(), vid, name: sandbox, aliases }
   }
 
   /** Own addresses, and the link-local one that hosts make of their MAC (RFC 4862 §5.3). */

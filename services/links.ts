@@ -6,6 +6,7 @@
 import type { Address, Family, Prefix } from '../stack/address.ts'
 import type { Device } from '../stack/device.ts'
 import type { Mac } from '../stack/eth/mac.ts'
+import type { Underlay } from '../stack/udp/underlay.ts'
 import type { Log } from './log.ts'
 
 export interface LinkRoute {
@@ -117,6 +118,17 @@ export interface HostSide {
   close(): Promise<void>
 }
 
+/** Where a node's tunnels end. */
+export interface UnderlayRequest {
+  readonly address: Address
+  readonly udpPort: number
+  /** Undefined: whichever interface the host's routes say. */
+  readonly interfaceName: string | undefined
+  /** Largest outer IP packet where nothing smaller is known of a path. */
+  readonly mtuBytes: number
+  readonly log: Log
+}
+
 export interface Links {
   /** `tap` or `memory`, and the engine in use, for people: `tap (io_uring)`. */
   readonly describe: string
@@ -144,6 +156,11 @@ export interface Links {
   openSocket?(netns: string, family: 4 | 6): number
   /** Lead the host's traffic to a TAP. Left out: there is no host. @throws StackError. */
   openHost?(request: HostRequest): Promise<HostSide>
+  /**
+   * A UDP socket of the host's for tunnels; whoever asked closes it. Left out: this kind of links
+   * has no host, and no overlay networks. @throws StackError.
+   */
+  openUnderlay?(request: UnderlayRequest): Underlay
   /** Remove the sandbox, if `prepare` made it. Idempotent. */
   release(sandbox: { readonly name: string; readonly netns: string }): void
   /** Give everything back that is left. */

@@ -25,6 +25,18 @@ export class MacPool {
   }
 }
 
+/** Of the gateway that every node of an overlay network has: `VX`, and the VNI. */
+export function sharedMac(vni: number): Mac {
+  return { hi: 0x0256, lo: 0x5800_0000 | vni }
+}
+
+/** What one node is seen as by the others: its routed frames come from it. */
+export function nodeMac(vtep: Address): Mac {
+  const { words } = vtep
+  const lo = vtep.family === 4 ? words[3]! : words[0]! ^ words[1]! ^ words[2]! ^ words[3]!
+  return { hi: 0x024e, lo: lo >>> 0 }
+}
+
 /** Both halves as one number, below 2⁴⁸. */
 function key({ hi, lo }: Mac): number {
   return hi * 0x1_0000_0000 + (lo >>> 0)

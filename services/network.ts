@@ -1,11 +1,13 @@
 /**
+/**
  * A network at work: one bridge, one table of bindings, one leg of the router, and an edge per
- * endpoint. A network whose gateway is elsewhere, such as of driver `macvlan`, has no leg.
+ * endpoint. An overlay has tunnels to other nodes as well (overlay/). A network whose gateway is
+ * elsewhere, such as of driver `macvlan`, has no leg.
  *
  * ```text
  *   web1/eth0 ── edge ──┐
  *   web2/eth0 ── edge ──┤ bridge ── port "gateway" ── router interface
- *   db/eth1   ── edge ──┘
+ *   db/eth1   ── edge ──┘   └─── port "tunnel" ── other nodes
  * ```
  *
  * The gateway is a station of its network like any other: it has a MAC that the bridge knows, its
@@ -17,7 +19,6 @@
  */
 import { type Address, sameAddress } from '../stack/address.ts'
 import { Bindings } from '../stack/arp/bindings.ts'
-import { linkLocal } from '../stack/arp/nd_emit.ts'
 import { arpProxy } from '../stack/arp/proxy.ts'
 import type { Cancel } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
@@ -25,11 +26,11 @@ import { Bridge, type BridgeStation } from '../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortInfo } from '../stack/eth/bridge_port.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import { DEFAULT_PVID } from '../stack/eth/vlan.ts'
-import type { Inbound, Masquerade, NatNetwork } from '../stack/ip/nat_legs.ts'
 import type { RouterInterface } from '../stack/ip/router_interface.ts'
-import type { GatewayMode } from './config/model.ts'
 import type { Context } from './context.ts'
 import { BRIDGED, Edge, type Wiring } from './edge.ts'
+import { gatewayAddresses, hasIpv6, natOf } from './network_facts.ts'
+import { OverlayNetwork } from './overlay/overlay_network.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 
 /** The bridge port that leads to the router; device names have a slash, so none is like it. */
@@ -53,16 +54,18 @@ interface Attached {
 }
 
 export class Network {
-  readonly state: NetworkState
   readonly bridge: Bridge
   /** The interface outside that the network is on; undefined: it is on none. */
   parent: ParentPort | undefined = undefined
+  #state: NetworkState
   readonly #context: Context
   readonly #wiring: Wiring
   readonly #bindings: Bindings
   /** Undefined: the network has no gateway of ours. */
   readonly #gateway: BridgePort | undefined
   readonly #leg: RouterInterface | undefined
+  /** Undefined: another driver. */
+  readonly #overlay: OverlayNetwork | undefined
   /** By sandbox. */
   readonly #attached = new Map<string, Attached>()
 
@@ -71,7 +74,7 @@ export class Network {
     const { pool, clock, random, log } = context
     const { name, options } = state
     const mac = state.gatewayMac
-    this.state = state
+    this.#state = state
     this.#context = context
     this.#wiring = wiring
     this.#bindings = new Bindings({ seed: random.bits() })
@@ -93,12 +96,19 @@ export class Network {
     try {
       this.bridge.addStatic(mac, this.#gateway)
       for (const address of gatewayAddresses(state)) this.#bindings.set(address, mac, 0)
+      if (state.overlay !== undefined) this.#overlay = this.#openOverlay()
       this.#leg = this.#openLeg(mac, this.#gateway)
       context.nat.setNetwork(this.#leg, natOf(state))
+      this.#overlay?.start()
     } catch (error) {
+      this.#overlay?.close()
       this.bridge.close()
       throw error
     }
+  }
+
+  get state(): NetworkState {
+    return this.#state
   }
 
   /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
@@ -118,9 +128,12 @@ export class Network {
     let edge: Edge | undefined
     try {
       const { bridge } = this
-      const own = { bridge, bindings: this.#bindings, network: this.state, wiring: this.#wiring }
+      const remote = this.#overlay?.port
+      const wiring = this.#wiring
+      const own = { bridge, bindings: this.#bindings, network: this.state, remote, wiring }
       edge = new Edge({ pool, clock, nat, flows, policies, ...own, endpoint, device })
       edge.register()
+      this.#announce(edge)
     } catch (error) {
       edge?.detach()
       links.detach(device)
@@ -146,6 +159,24 @@ export class Network {
     }
     this.#retire(attached.edge)
     this.#giveBack(attached.edge.device)
+  }
+
+  /** What the file says of other nodes has changed. */
+  update(state: NetworkState): void {
+    this.#state = state
+    this.#overlay?.update(state)
+  }
+
+  /** Names, policy or rates of an endpoint have changed. */
+  updateEndpoint(endpoint: EndpointState): void {
+    const edge = this.edge(endpoint.sandbox)
+    edge?.update(endpoint)
+    if (edge !== undefined && edge.lost === undefined) this.#announce(edge)
+  }
+
+  /** Undefined: driver `bridge`. */
+  get overlay(): OverlayNetwork | undefined {
+    return this.#overlay
   }
 
   edges(): Edge[] {
@@ -208,6 +239,7 @@ export class Network {
       this.#context.nat.setNetwork(this.#leg, undefined)
       this.#context.router.removeInterface(this.#leg)
     }
+    this.#overlay?.close()
     this.bridge.close()
   }
 
@@ -225,12 +257,27 @@ export class Network {
         name: GATEWAY_PORT,
         port: 0,
         suppress: options.arpProxy,
+        ...(this.#overlay && { remote: this.#overlay.port }),
         reply: (packet) => this.#leg!.input(packet),
         next: gateway.input,
       }),
       internal,
       ...(hasIpv6(this.state) ? { advertise: {} } : {}),
     })
+  }
+
+  #openOverlay(): OverlayNetwork {
+    const { router } = this.#context
+    const { state } = this
+    const own = { context: this.#context, bridge: this.bridge, bindings: this.#bindings }
+    const forget = (address: Address): void => router.neighbors.forget(this.#leg!.link, address)
+    return new OverlayNetwork({ ...own, state, forget })
+  }
+
+  /** Tell other nodes. A trunk's stations are its own business. */
+  #announce(edge: Edge): void {
+    const local = edge.local()
+    if (local !== undefined) this.#overlay?.announce(local)
   }
 
   #lost(attached: Attached, why: string): void {
@@ -260,6 +307,8 @@ export class Network {
     if (link !== undefined) {
       for (const address of edge.addresses()) router.neighbors.forget(link, address)
     }
+    const local = edge.local()
+    if (local !== undefined) this.#overlay?.withdraw(local)
     captures.remove(edge)
     onDevice(edge.device, false)
   }
@@ -267,34 +316,4 @@ export class Network {
   #giveBack(device: Device): void {
     this.#context.links.detach(device)
   }
-}
-
-/** How the network meets the outside; see {@link GatewayMode}. */
-function natOf({ options }: NetworkState): NatNetwork {
-  const { gatewayMode4, gatewayMode6, masquerade, egress4, egress6 } = options
-  const source = (mode: GatewayMode, egress: Address | undefined): Masquerade => {
-    const hidden = masquerade && (mode === 'nat' || mode === 'nat-unprotected')
-    return hidden ? (egress ?? 'interface') : 'none'
-  }
-  const inbound = (mode: GatewayMode): Inbound => {
-    return mode === 'nat-unprotected' || mode === 'routed' ? 'open' : 'published'
-  }
-  return {
-    masquerade4: source(gatewayMode4, egress4),
-    masquerade6: source(gatewayMode6, egress6),
-    inbound4: inbound(gatewayMode4),
-    inbound6: inbound(gatewayMode6),
-  }
-}
-
-function hasIpv6({ subnets }: NetworkState): boolean {
-  return subnets.some(({ subnet }) => subnet.address.family === 6)
-}
-
-/** Of ours, with the link-local address that the router gives its leg. */
-function gatewayAddresses(state: NetworkState): Address[] {
-  const { gatewayMac, subnets } = state
-  if (gatewayMac === undefined) return []
-  const own = subnets.map(({ gateway }) => gateway)
-  return hasIpv6(state) ? [...own, linkLocal(gatewayMac)] : own
 }

@@ -77,6 +77,7 @@ export class Node {
       ports: new Map(this.#ports),
       services: this.services.states,
       tracking: this.#tracking,
+      node: this.context.overlays.node,
       dns: this.names.config,
       lost: new Set(lost),
     }
@@ -91,6 +92,13 @@ export class Node {
         return this.names.configure(step.dns)
       case 'create-network':
         return this.#createNetwork(step.network)
+      case 'update-network':
+        this.#networks.set(step.network.name, step.network)
+        return this.network(step.network.name)?.update(step.network)
+      case 'open-underlay':
+        return this.context.overlays.open(step.node)
+      case 'close-underlay':
+        return this.context.overlays.closeUnderlay()
       case 'delete-network':
         return this.#deleteNetwork(step.network)
       case 'create-sandbox':
@@ -160,8 +168,9 @@ export class Node {
 
   /** Precondition: every step was taken back. Idempotent. */
   close(): void {
-    const { router, nat, conntrack, policies } = this.context
+    const { router, nat, conntrack, policies, overlays } = this.context
     this.names.close()
+    overlays.close()
     router.close()
     nat.close()
     policies.close()
@@ -222,7 +231,7 @@ export class Node {
 
   #update(endpoint: EndpointState): void {
     this.#endpoints.set(endpointKey(endpoint), endpoint)
-    this.network(endpoint.network)?.edge(endpoint.sandbox)?.update(endpoint)
+    this.network(endpoint.network)?.updateEndpoint(endpoint)
     this.names.update(endpoint)
   }
 

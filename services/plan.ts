@@ -23,7 +23,6 @@ import {
   overlaps,
   type Prefix,
 } from '../stack/address.ts'
-import { StackError } from '../stack/errors.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import type { PolicySpec } from '../stack/ip/policy.ts'
 import { hasInterfaces } from './config/drivers.ts'
@@ -31,16 +30,14 @@ import type {
   Config,
   EndpointConfig,
   NetworkConfig,
-  RouteConfig,
   SandboxConfig,
   SubnetConfig,
-  UplinkConfig,
 } from './config/model.ts'
 import { publishingNetwork } from './config/publishing.ts'
-import { TABLE_PREFIX } from './host/ruleset.ts'
 import { defaultGateway, defaultSubnet, Subnet } from './ipam.ts'
 import type { LinkRoute } from './links.ts'
-import { MacPool } from './mac_pool.ts'
+import { MacPool, sharedMac } from './mac_pool.ts'
+import { routeState, uplinkState } from './plan_outside.ts'
 import { planPolicy, type Subnets } from './plan_policy.ts'
 import { planPorts } from './plan_ports.ts'
 import { planServices } from './plan_services.ts'
@@ -52,8 +49,6 @@ import {
   type SandboxState,
   type State,
   type SubnetState,
-  UPLINK_KEY,
-  type UplinkState,
 } from './state.ts'
 
 const FAMILIES: readonly Family[] = [4, 6]
@@ -114,9 +109,11 @@ export function plan(config: Config, held: State): State {
     pools.get(network)!.vips(service),
   )
   const { tracking } = config
+  const node = config.node && { name: config.node.name, ...config.node.underlay }
   const dns = { ...config.dns, serving: nameServers(config) }
   const lost = new Set<string>()
-  return { networks, sandboxes, endpoints, routes, uplink, ports, services, tracking, dns, lost }
+  const rest = { uplink, ports, services, tracking, node, dns, lost }
+  return { networks, sandboxes, endpoints, routes, ...rest }
 }
 
 /** Subnets of every network: as written; else as they are; else from the default pools. */
@@ -170,16 +167,28 @@ class NetworkPool {
       }
       return { subnet: subnet.subnet, gateway }
     })
+    const { overlay } = config
+    for (const { mac, addresses, vtep } of overlay?.remote ?? []) {
+      this.#macs.take(mac)
+      const holder = `an endpoint at ${formatAddress(vtep)}`
+      for (const address of addresses) this.#poolOf(address)?.reserve(address, holder)
+    }
     const first = this.#gateways[0]?.gateway
     this.network = {
       name: config.name,
       driver: config.driver,
       internal: config.internal,
       subnets: this.#gateways,
-      // Of a network outside, the gateway is a machine there.
-      gatewayMac: config.driver === 'macvlan' ? undefined : first && this.#macs.derive(first),
+      gatewayMac: this.#gatewayMac(config, first),
       options: config.options,
+      overlay,
     }
+  }
+
+  /** Of a network outside, the gateway is a machine there. */
+  #gatewayMac({ driver, overlay }: NetworkConfig, first: Address | undefined): Mac | undefined {
+    if (driver === 'macvlan') return undefined
+    return overlay === undefined ? first && this.#macs.derive(first) : sharedMac(overlay.vni)
   }
 
   /** Take what the file names. */
@@ -323,32 +332,4 @@ function nameServers({ sandboxes, services }: Config): readonly string[] {
   const serves = ({ ports }: SandboxConfig): boolean =>
     ports.some((p) => p.targetPort <= DNS_PORT && DNS_PORT < p.targetPort + p.count)
   return sandboxes.filter((one) => behind.has(one.name) || serves(one)).map(({ name }) => name)
-}
-
-function uplinkState({ name, uplink: config }: Config): UplinkState | undefined {
-  if (config === undefined) return undefined
-  const { mac, interfaceName, host, ...rest } = config
-  return {
-    ...rest,
-    hostTable: host ? `${TABLE_PREFIX}${name}` : undefined,
-    interface: interfaceName,
-    mac: mac ?? new MacPool().derive(config.addresses[0]!.address),
-  }
-}
-
-function routeState(
-  { to, via }: RouteConfig,
-  networks: ReadonlyMap<string, NetworkState>,
-  uplink: UplinkConfig | undefined,
-): RouteState {
-  if (via === undefined) return { to, via, network: undefined }
-  for (const network of networks.values()) {
-    const routed = network.gatewayMac !== undefined
-    if (routed && network.subnets.some(({ subnet }) => contains(subnet, via))) {
-      return { to, via, network: network.name }
-    }
-  }
-  if (uplink?.addresses.some((own) => contains(own, via))) return { to, via, network: UPLINK_KEY }
-  const message = `route to ${formatPrefix(to)}: ${formatAddress(via)} is not on any network`
-  throw new StackError('bad-config', message)
 }

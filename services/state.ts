@@ -19,6 +19,7 @@ import type {
   RatesConfig,
   TrackingConfig,
 } from './config/model.ts'
+import type { OverlayConfig, UnderlayConfig } from './config/overlay_model.ts'
 import type { LinkRoute } from './links.ts'
 import type { PortConfig } from './ports.ts'
 
@@ -38,6 +39,8 @@ export interface State {
   /** By name. */
   readonly services: ReadonlyMap<string, ServiceState>
   readonly tracking: TrackingConfig
+  /** Undefined: this host is the only one. */
+  readonly node: NodeState | undefined
   readonly dns: DnsConfig
   /** Keys of endpoints whose device was lost from outside, or {@link UPLINK_KEY}. */
   readonly lost: ReadonlySet<string>
@@ -55,8 +58,14 @@ export const EMPTY: State = {
   ports: new Map(),
   services: new Map(),
   tracking: { timeouts: {}, resetExpired: false, nat: {} },
+  node: undefined,
   dns: DEFAULT_DNS,
   lost: new Set(),
+}
+
+/** Where this node's tunnels end; see {@link UnderlayConfig}. */
+export interface NodeState extends UnderlayConfig {
+  readonly name: string
 }
 
 export interface NetworkState {
@@ -67,6 +76,8 @@ export interface NetworkState {
   /** Undefined: the driver has no gateway. */
   readonly gatewayMac: Mac | undefined
   readonly options: NetworkOptions
+  /** Undefined: another driver. */
+  readonly overlay: OverlayConfig | undefined
 }
 
 export interface SubnetState {

@@ -19,13 +19,14 @@ import { defaultGateway, Subnet } from '../ipam.ts'
 import { UPLINK_KEY } from '../state.ts'
 import { checkMacvlan } from './check_macvlan.ts'
 import { checkOutside } from './check_outside.ts'
+import { checkOverlays } from './check_overlay.ts'
 import { checkPolicies } from './check_policy.ts'
 import { checkSandboxes } from './check_sandboxes.ts'
 import { checkServices } from './check_services.ts'
 import { hasInterfaces } from './drivers.ts'
 import type { Path } from './faults.ts'
 import { addressKey, Holders, type Located } from './located.ts'
-import type { NetworkConfig, SubnetConfig } from './model.ts'
+import { isBridged, type NetworkConfig, type SubnetConfig } from './model.ts'
 
 /** Prefixes that no network may have: what hosts and routers treat in a way of its own. */
 const SPECIAL: readonly (readonly [Prefix, string])[] = [
@@ -51,6 +52,7 @@ export function check(o: Located): void {
   checkOutside(o)
   checkServices(o, held)
   checkPolicies(o)
+  checkOverlays(o, held)
   const endpoints = o.config.sandboxes.flatMap((sandbox) => sandbox.endpoints)
   if (endpoints.length >= PORTS_MAX) {
     const message = `${endpoints.length} interfaces; one node has at most ${PORTS_MAX - 1}`
@@ -147,7 +149,7 @@ function reserveOwn(o: Located, network: NetworkConfig, held: Holders): void {
 }
 
 function checkRoutes(o: Located): void {
-  const bridges = o.config.networks.filter((network) => network.driver === 'bridge')
+  const bridges = o.config.networks.filter((network) => isBridged(network.driver))
   const subnets = bridges.flatMap((network) => network.subnets.map((s) => ({ network, ...s })))
   const seen = new Set<string>()
   for (const route of o.config.routes) {

@@ -7,7 +7,7 @@ import { Subnet } from '../ipam.ts'
 import { formatPort, type PortConfig, portsClash } from '../ports.ts'
 import { nearest } from './faults.ts'
 import { addressKey, type Holders, type Located } from './located.ts'
-import type { BackendConfig, NetworkConfig, ServiceConfig } from './model.ts'
+import { type BackendConfig, isBridged, type NetworkConfig, type ServiceConfig } from './model.ts'
 import { publication } from './publishing.ts'
 
 /** @param held - all other addresses that the file gives are in it already. */
@@ -55,7 +55,7 @@ function checkVips(
 ): void {
   const { service, network } = v
   const path = ['services', service.name]
-  if (network.driver !== 'bridge') {
+  if (!isBridged(network.driver)) {
     const message = `a service needs a network of driver "bridge", not "${network.driver}"`
     return o.faults.at([...path, 'network'], message)
   }

@@ -1,9 +1,10 @@
 /** `driver_opts` of a network of driver `macvlan`: Docker's names where Docker has the option. */
 
+import { describe } from './explain.ts'
 import { MACVLAN_MODES, type MacvlanOptions, type NetworkOptions } from './model.ts'
 import { flag, NETWORK_KEYS, type NetworkFacts, networkOptions, type Source } from './options.ts'
 import { parentFault } from './parent.ts'
-import { describe, netnsFault } from './schema.ts'
+import { netnsFault } from './schema.ts'
 
 const PARENT = 'parent'
 const MODE = 'macvlan_mode'

@@ -14,6 +14,7 @@ import type { RateSpec } from '../../stack/ip/rate_limit.ts'
 import type { SchedulerName } from '../../stack/ip/schedulers.ts'
 import type { PortConfig } from '../ports.ts'
 import type { DnsConfig } from './dns_model.ts'
+import type { NodeConfig, OverlayConfig } from './overlay_model.ts'
 
 export interface Config {
   readonly name: string
@@ -24,6 +25,8 @@ export interface Config {
   readonly uplink: UplinkConfig | undefined
   readonly services: readonly ServiceConfig[]
   readonly tracking: TrackingConfig
+  /** Undefined: this host is the only one. */
+  readonly node: NodeConfig | undefined
   readonly dns: DnsConfig
 }
 
@@ -121,7 +124,12 @@ export interface HealthcheckConfig {
  */
 export type GatewayMode = 'nat' | 'nat-unprotected' | 'routed' | 'isolated'
 
-export type DriverName = 'bridge' | 'macvlan' | 'null' | 'host' | 'container'
+export type DriverName = 'bridge' | 'overlay' | 'macvlan' | 'null' | 'host' | 'container'
+
+/** True if its networks have a bridge, a gateway and addresses. */
+export function isBridged(driver: DriverName): boolean {
+  return driver === 'bridge' || driver === 'overlay'
+}
 
 export interface NetworkConfig {
   readonly name: string
@@ -135,6 +143,8 @@ export interface NetworkConfig {
   readonly options: NetworkOptions
   /** Of all its endpoints, after their own; undefined: none. */
   readonly policy: PolicyConfig | undefined
+  /** Of driver `overlay`; undefined: another driver. */
+  readonly overlay: OverlayConfig | undefined
 }
 
 export interface SubnetConfig {

@@ -5,15 +5,15 @@
 
 import { type Address, type Family, parseAddress } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
+import { describe } from './explain.ts'
 import { type Faults, type Path, unknownKey } from './faults.ts'
 import {
-  DEFAULT_MTU_BYTES,
+  type DriverName,
   type EndpointOptions,
   type GatewayMode,
   type NetworkOptions,
   NO_NETWORK_OPTIONS,
 } from './model.ts'
-import { describe } from './schema.ts'
 
 /** The least that IPv4 asks of a link (RFC 791 §3.2). */
 const MTU_MIN_BYTES = 68
@@ -50,12 +50,21 @@ export const NETWORK_KEYS: readonly string[] = [
   EGRESS6,
   BINDING4,
 ]
+/** Of driver `overlay` only; read in overlay.ts. */
+export const OverlayKey = {
+  Vni: 'com.docker.network.driver.overlay.vxlanid_list',
+  Vlans: 'tapline.vlan_vni',
+  Learning: 'tapline.vxlan_learning',
+  Group: 'tapline.vxlan_group',
+  Dscp: 'tapline.vxlan_dscp',
+  InnerVlan: 'tapline.vxlan_inner_vlan',
+} as const
+const OVERLAY_KEYS: readonly string[] = Object.values(OverlayKey)
 const NETWORK_LATER: readonly string[] = [
   'com.docker.network.bridge.name',
   'com.docker.network.bridge.default_bridge',
   'com.docker.network.bridge.inhibit_ipv4',
   'com.docker.network.container_iface_prefix',
-  'com.docker.network.driver.overlay.vxlanid_list',
 ]
 const ENDPOINT_KEYS: readonly string[] = [
   'tapline.mtu',
@@ -76,17 +85,20 @@ export interface Source {
 
 /** What of a network its options depend on. */
 export interface NetworkFacts {
+  readonly driver: DriverName
   readonly ipv6: boolean
   readonly internal: boolean
-  readonly container: boolean
+  /** Largest IP packet where the file says nothing. */
+  readonly mtuBytes: number
 }
 
 export function networkOptions(o: Source, network: NetworkFacts): NetworkOptions {
-  unknown(o, NETWORK_KEYS, NETWORK_LATER)
+  const overlay = network.driver === 'overlay'
+  unknown(o, overlay ? [...NETWORK_KEYS, ...OVERLAY_KEYS] : NETWORK_KEYS, NETWORK_LATER)
   const least = network.ipv6 ? MTU6_MIN_BYTES : MTU_MIN_BYTES
   const vlanFiltering = flag(o, 'tapline.vlan_filtering', NO_NETWORK_OPTIONS.vlanFiltering)
   return {
-    mtuBytes: integer(o, MTU, [least, MTU_MAX_BYTES]) ?? DEFAULT_MTU_BYTES,
+    mtuBytes: integer(o, MTU, [least, MTU_MAX_BYTES]) ?? network.mtuBytes,
     isolated: !flag(o, ICC, true),
     // One table of bindings serves all VLANs of a network, so that proxy ARP would tell a sandbox
     // about stations of other VLANs: off there unless asked for.
@@ -94,7 +106,7 @@ export function networkOptions(o: Source, network: NetworkFacts): NetworkOptions
     vlanFiltering,
     offload: flag(o, 'tapline.offload', NO_NETWORK_OPTIONS.offload),
     macGuard: flag(o, 'tapline.mac_guard', NO_NETWORK_OPTIONS.macGuard),
-    sandbox: target(o, network.container),
+    sandbox: target(o, network.driver === 'container'),
     masquerade: flag(o, MASQUERADE, NO_NETWORK_OPTIONS.masquerade),
     gatewayMode4: gatewayMode(o, MODE4, network.internal),
     gatewayMode6: gatewayMode(o, MODE6, network.internal),
@@ -133,7 +145,10 @@ export function endpointOptions(
 
 function unknown(o: Source, known: readonly string[], later: readonly string[]): void {
   for (const key of Object.keys(o.values)) {
-    if (!known.includes(key)) o.faults.atKey([...o.path, key], unknownKey(key, known, later))
+    if (known.includes(key)) continue
+    if (OVERLAY_KEYS.includes(key)) {
+      o.faults.atKey([...o.path, key], `"${key}" goes with driver overlay only`)
+    } else o.faults.atKey([...o.path, key], unknownKey(key, known, later))
   }
 }
 
@@ -161,16 +176,19 @@ function gatewayMode(o: Source, key: string, internal: boolean): GatewayMode {
   return mode ?? NO_NETWORK_OPTIONS.gatewayMode4
 }
 
-function address(o: Source, key: string, family: Family): Address | undefined {
+export function address(o: Source, key: string, family?: Family): Address | undefined {
   const value = o.values[key]
   if (value === undefined) return undefined
   try {
     const parsed = parseAddress(String(value))
-    if (parsed.family === family) return parsed
+    if (family === undefined || parsed.family === family) return parsed
   } catch (error) {
     if (!(error instanceof StackError)) throw error
   }
-  o.faults.at([...o.path, key], `expected an IPv${family} address, got ${describe(value)}`)
+  o.faults.at(
+    [...o.path, key],
+    `expected an IPv${family ?? '4 or IPv6'} address, got ${describe(value)}`,
+  )
   return undefined
 }
 
@@ -184,7 +202,7 @@ export function flag(o: Source, key: string, otherwise: boolean): boolean {
   return otherwise
 }
 
-function integer(
+export function integer(
   o: Source,
   key: string,
   [least, most]: readonly [number, number],
@@ -211,7 +229,7 @@ function vids(o: Source, key: string): readonly number[] {
   return []
 }
 
-function wholeNumber(value: unknown): number | undefined {
+export function wholeNumber(value: unknown): number | undefined {
   const written = typeof value === 'number' ? String(value) : value
   return typeof written === 'string' && /^\d{1,10}$/.test(written) ? Number(written) : undefined
 }

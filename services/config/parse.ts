@@ -14,7 +14,9 @@ import { isMap, LineCounter, parseDocument } from 'yaml'
 import { check } from './check.ts'
 import { parseDns, parseNetworkDns, parseSandboxDns } from './dns.ts'
 import type { NetworkDns, SandboxDns } from './dns_model.ts'
+import { describe } from './explain.ts'
 import { type Fault, Faults, type Path } from './faults.ts'
+import { impliedNetwork } from './implied.ts'
 import type { Located } from './located.ts'
 import { macvlanOptions } from './macvlan_options.ts'
 import {
@@ -22,17 +24,17 @@ import {
   type EndpointConfig,
   type NetworkConfig,
   NO_ENDPOINT_OPTIONS,
-  NO_NETWORK_OPTIONS,
   type SandboxConfig,
   type ServiceConfig,
   type SubnetConfig,
 } from './model.ts'
 import { endpointOptions, networkOptions } from './options.ts'
 import { parsePorts, parseUplink } from './outside.ts'
+import { defaultMtuBytes, parseNode, parseOverlay } from './overlay.ts'
+import type { NodeConfig } from './overlay_model.ts'
 import { parsePolicy, parseRates } from './policy.ts'
 import { parseRoutes } from './routes.ts'
 import {
-  describe,
   type EndpointEntry,
   endpointSchema,
   fileKeyFault,
@@ -49,9 +51,6 @@ import { parseTracking } from './tracking.ts'
 
 /** Larger than any configuration that the limits on devices allow. */
 const TEXT_MAX_BYTES = 8 << 20
-/** Names of the networks that `network_mode` stands for. */
-const HOST_NETWORK = 'host'
-const NULL_NETWORK = 'none'
 
 /** One line, as compilers write it: editors and CI systems find the place by it. */
 export function formatFault({ file, line, column, message }: Fault): string {
@@ -107,6 +106,7 @@ interface Root {
   readonly services?: unknown
   readonly conntrack?: unknown
   readonly nat?: unknown
+  readonly node?: unknown
   readonly dns?: unknown
 }
 
@@ -121,6 +121,7 @@ class Reader {
   readonly #networks = new Map<string, NetworkConfig>()
   /** Networks whose entry has faults: referring to them is not one more. */
   readonly #broken = new Set<string>()
+  #node: NodeConfig | undefined = undefined
   readonly #networkDns: NetworkDns[] = []
   readonly #sandboxDns: SandboxDns[] = []
 
@@ -136,6 +137,7 @@ class Reader {
       if (fault !== undefined) this.#faults.atKey([key], fault)
     }
     const name = this.#name()
+    this.#node = parseNode(this.#root.node, this.#faults)
     for (const [key, value] of this.#entries('networks')) this.#network(key, value)
     const sandboxes = [...this.#entries('sandboxes')].map(([key, v]) => this.#sandbox(key, v))
     const services = [...this.#entries('services')].map(([key, v]) => this.#service(key, v))
@@ -149,6 +151,7 @@ class Reader {
       uplink: parseUplink(this.#root.uplink, name, this.#faults),
       services: services.filter((service) => service !== undefined),
       tracking: parseTracking(this.#root, this.#faults),
+      node: this.#node,
       dns: parseDns(
         this.#root.dns,
         { networks: this.#networkDns, sandboxes: this.#sandboxDns },
@@ -196,10 +199,6 @@ class Reader {
     this.#broken.add(name)
     if (entry === undefined) return
     const driver = entry.driver ?? 'bridge'
-    if (driver === 'overlay') {
-      const message = `this version has no driver "${driver}"; "bridge" is the one for one host`
-      return this.#faults.at([...path, 'driver'], message)
-    }
     const ipv6 = entry.enable_ipv6 ?? false
     const network: NetworkConfig = {
       name,
@@ -212,9 +211,15 @@ class Reader {
       ),
       options: (driver === 'macvlan' ? macvlanOptions : networkOptions)(
         { values: entry.driver_opts ?? {}, path: [...path, 'driver_opts'], faults: this.#faults },
-        { ipv6, internal: entry.internal ?? false, container: driver === 'container' },
+        {
+          driver,
+          ipv6,
+          internal: entry.internal ?? false,
+          mtuBytes: defaultMtuBytes(driver, this.#node),
+        },
       ),
       policy: parsePolicy(entry.policy, [...path, 'policy'], this.#notes),
+      overlay: parseOverlay({ entry, driver, path, node: this.#node, notes: this.#notes }),
     }
     const dns = parseNetworkDns(name, entry.dns, [...path, 'dns'], this.#faults)
     if (dns !== undefined) this.#networkDns.push(dns)
@@ -321,12 +326,8 @@ class Reader {
 
   /** `network_mode` as Compose has it, on networks that need no entry of their own. */
   #mode(mode: string, path: Path): EndpointConfig[] {
-    let network: NetworkConfig
-    const target = /^container:(.+)$/.exec(mode)?.[1]
-    if (mode === 'host') network = implied(HOST_NETWORK, 'host')
-    else if (mode === 'none') network = implied(NULL_NETWORK, 'null')
-    else if (target !== undefined) network = implied(mode, 'container', target)
-    else {
+    const network = impliedNetwork(mode)
+    if (network === undefined) {
       const message = `"${mode}" is not a network mode: host, none or container:NAME`
       this.#faults.at(path, message)
       return []
@@ -339,22 +340,5 @@ class Reader {
     }
     const entry: EndpointEntry = {}
     return [this.#endpoint({ network: network.name, index: 0, entry, path })]
-  }
-}
-
-function implied(
-  name: string,
-  driver: 'host' | 'null' | 'container',
-  target?: string,
-): NetworkConfig {
-  return {
-    name,
-    driver,
-    ipv4: false,
-    ipv6: false,
-    internal: false,
-    subnets: [],
-    options: { ...NO_NETWORK_OPTIONS, sandbox: target },
-    policy: undefined,
   }
 }

@@ -1,6 +1,6 @@
 /** Where a sandbox's published ports lead, and by which address they are reached. */
 import { isAny, type PortConfig } from '../ports.ts'
-import type { NetworkConfig, SandboxConfig, ServicePort } from './model.ts'
+import { isBridged, type NetworkConfig, type SandboxConfig, type ServicePort } from './model.ts'
 
 /**
  * The first of its networks that is not internal, else the first; of those with a bridge.
@@ -12,7 +12,7 @@ export function publishingNetwork(
 ): NetworkConfig | undefined {
   const own = endpoints
     .map(({ network }) => networks.find(({ name }) => name === network))
-    .filter((network) => network?.driver === 'bridge')
+    .filter((network) => network !== undefined && isBridged(network.driver))
   return own.find((network) => !network!.internal) ?? own[0]
 }
 

@@ -17,7 +17,8 @@ import {
 } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import { isGroupMac, type Mac, parseMac } from '../../stack/eth/mac.ts'
-import { type Faults, nearest, type Path, unknownKey } from './faults.ts'
+import { describe, explain } from './explain.ts'
+import { type Faults, type Path, unknownKey } from './faults.ts'
 
 /** A host label of RFC 1123 §2.1: names become parts of DNS names, sockets and devices. */
 const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
@@ -138,9 +139,10 @@ const FILE_KEYS: readonly string[] = [
   'uplink',
   'conntrack',
   'nat',
+  'node',
   'dns',
 ]
-const FILE_LATER: readonly string[] = ['node', 'ports', 'include', 'secrets', 'configs', 'volumes']
+const FILE_LATER: readonly string[] = ['ports', 'include', 'secrets', 'configs', 'volumes']
 
 /** Keys of the file itself; `x-...` is free for anchors, as in Compose. */
 export function fileKeyFault(key: string): string | undefined {
@@ -165,6 +167,8 @@ export const networkSchema: z.ZodType<NetworkEntry> = mapping(
     internal: z.boolean().optional(),
     driver_opts: options,
     policy: z.unknown().optional(),
+    peers: z.unknown().optional(),
+    remote: z.unknown().optional(),
     dns: z.unknown().optional(),
     ipam: mapping(
       { driver: z.enum(['default']).optional(), config: z.array(subnetSchema).optional() },
@@ -188,6 +192,8 @@ export interface NetworkEntry {
   internal?: boolean | undefined
   driver_opts?: Record<string, unknown> | null | undefined
   policy?: unknown
+  peers?: unknown
+  remote?: unknown
   dns?: unknown
   ipam?: { driver?: 'default' | undefined; config?: SubnetEntry[] | undefined } | null | undefined
 }
@@ -308,55 +314,4 @@ export function parseList<T>(
     entries.push(entry)
   }
   return entries
-}
-
-function explain(issue: z.core.$ZodIssue): string {
-  const key = String(issue.path.at(-1) ?? '')
-  switch (issue.code) {
-    case 'invalid_type': {
-      if (issue.input === undefined) return `"${key}" is missing`
-      const hint = issue.expected === 'string' ? '; put it in quotes' : ''
-      return `expected ${noun(issue.expected)}, got ${describe(issue.input)}${hint}`
-    }
-    case 'invalid_union': {
-      if (issue.input === undefined) return `"${key}" is missing`
-      const kinds = issue.errors
-        .flat()
-        .flatMap((e) => (e.code === 'invalid_type' ? e.expected : []))
-      return `expected ${kinds.map(noun).join(' or ')}, got ${describe(issue.input)}`
-    }
-    case 'too_small': {
-      if (issue.origin === 'string') return `"${key}" is empty`
-      return `expected at least ${issue.minimum}, got ${describe(issue.input)}`
-    }
-    case 'too_big':
-      return `expected at most ${issue.maximum}, got ${describe(issue.input)}`
-    case 'invalid_value': {
-      if (issue.input === undefined) return `"${key}" is missing`
-      const values = issue.values.map(String)
-      if (issue.input === null && values.includes('null')) {
-        return 'an empty value; write "null" in quotes for the null driver, or leave the key out'
-      }
-      const near = nearest(String(issue.input), values)
-      const hint = near === undefined ? '' : `; did you mean "${near}"?`
-      return `${describe(issue.input)} is not one of ${values.join(', ')}${hint}`
-    }
-    default:
-      return issue.message
-  }
-}
-
-function noun(type: string): string {
-  if (type === 'object' || type === 'record') return 'a mapping'
-  if (type === 'array') return 'a list'
-  if (type === 'boolean') return 'true or false'
-  return `a ${type}`
-}
-
-/** A value as it was written, for a message. */
-export function describe(value: unknown): string {
-  if (value === null || value === undefined) return 'nothing'
-  if (Array.isArray(value)) return 'a list'
-  if (typeof value === 'object') return 'a mapping'
-  return typeof value === 'string' ? `"${value}"` : String(value)
 }

@@ -8,6 +8,7 @@ import { StackError } from '../../stack/errors.ts'
 import type { SchedulerName } from '../../stack/ip/schedulers.ts'
 import { PORT_MAX, type PortConfig } from '../ports.ts'
 import { parseDuration } from './duration.ts'
+import { describe } from './explain.ts'
 import type { Faults, Path } from './faults.ts'
 import {
   type BackendConfig,
@@ -17,7 +18,7 @@ import {
   type ServicePort,
 } from './model.ts'
 import { parsePort } from './outside.ts'
-import { aliasName, describe, mapping, parseEntry, parseList, text } from './schema.ts'
+import { aliasName, mapping, parseEntry, parseList, text } from './schema.ts'
 
 /** As much as tells backends apart; the tables of schedulers grow with it. */
 const WEIGHT_MAX = 256

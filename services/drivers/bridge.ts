@@ -1,4 +1,7 @@
-/** Driver `bridge`: each network a bridge with a leg of the router; see network.ts. */
+/**
+ * Drivers `bridge` and `overlay`: each network a bridge with a leg of the router, and with tunnels
+ * to other nodes if it is an overlay; see network.ts.
+ */
 import { StackError } from '../../stack/errors.ts'
 import type { Context } from '../context.ts'
 import { Network } from '../network.ts'
@@ -6,11 +9,12 @@ import type { EndpointState, NetworkState, SandboxState } from '../state.ts'
 import type { NetworkDriver } from './driver.ts'
 
 export class BridgeDriver implements NetworkDriver {
-  readonly name = 'bridge'
+  readonly name: 'bridge' | 'overlay'
   readonly #context: Context
   readonly #networks = new Map<string, Network>()
 
-  constructor(context: Context) {
+  constructor(name: 'bridge' | 'overlay', context: Context) {
+    this.name = name
     this.#context = context
   }
 

@@ -10,7 +10,8 @@ export type Drivers = { readonly [N in DriverName]: NetworkDriver }
 
 export function makeDrivers(context: Context): Drivers {
   return {
-    bridge: new BridgeDriver(context),
+    bridge: new BridgeDriver('bridge', context),
+    overlay: new BridgeDriver('overlay', context),
     macvlan: new MacvlanDriver(context),
     null: new StackDriver('null'),
     host: new StackDriver('host'),

@@ -17,7 +17,7 @@
  * loop: {@link Driver.stir} holds time for {@link QUIET_TURNS} of them.
  */
 import { type Cancel, type Clock, SystemClock, VirtualClock } from '../../stack/clock.ts'
-import { BURST, type Device } from '../../stack/device.ts'
+import { BURST } from '../../stack/device.ts'
 import { StackError } from '../../stack/errors.ts'
 
 /**
@@ -29,11 +29,17 @@ export type Begin<T> = (
   reject: (error: Error) => void,
 ) => Cancel | undefined
 
+/** What has frames of its own accord: a device, or an underlay. */
+export interface Polled {
+  poll(budget: number): number
+  flush(): void
+}
+
 export interface Driver {
   readonly clock: Clock
   /** Poll a device from now on. */
-  add(device: Device): void
-  remove(device: Device): void
+  add(device: Polled): void
+  remove(device: Polled): void
   /** A device that was idle has something to be polled. */
   readonly wake: () => void
   /** A program was told something: it has some turns of the event loop before time goes on. */
@@ -90,7 +96,7 @@ const QUIET_TURNS = 8
 /** Instants before the event loop has its turn even if no wait ended. */
 const INSTANTS_PER_TURN = 1000
 
-function breathe(devices: readonly Device[]): number {
+function breathe(devices: readonly Polled[]): number {
   let frames = 0
   for (let i = 0; i < devices.length; i++) frames += devices[i]!.poll(BURST)
   for (let i = 0; i < devices.length; i++) devices[i]!.flush()
@@ -104,7 +110,7 @@ function turn(): Promise<void> {
 export class VirtualDriver implements Driver {
   readonly clock: VirtualClock = new VirtualClock()
   readonly wake: () => void = () => {}
-  readonly #devices: Device[] = []
+  readonly #devices: Polled[] = []
   readonly #waits = new Waits()
   #running = false
   #open = true
@@ -113,11 +119,11 @@ export class VirtualDriver implements Driver {
   /** Turns that programs are still to have. */
   #turns = 0
 
-  add(device: Device): void {
+  add(device: Polled): void {
     this.#devices.push(device)
   }
 
-  remove(device: Device): void {
+  remove(device: Polled): void {
     const at = this.#devices.indexOf(device)
     if (at >= 0) this.#devices.splice(at, 1)
   }
@@ -202,7 +208,7 @@ export class SystemDriver implements Driver {
   /** Programs have the event loop all the time. */
   readonly stir: () => void = () => {}
   readonly wake: () => void = () => this.#schedule()
-  readonly #devices: Device[] = []
+  readonly #devices: Polled[] = []
   readonly #waits = new Waits()
   #scheduled = false
   #open = true
@@ -211,12 +217,12 @@ export class SystemDriver implements Driver {
     this.clock = clock
   }
 
-  add(device: Device): void {
+  add(device: Polled): void {
     this.#devices.push(device)
     this.#schedule()
   }
 
-  remove(device: Device): void {
+  remove(device: Polled): void {
     const at = this.#devices.indexOf(device)
     if (at >= 0) this.#devices.splice(at, 1)
   }

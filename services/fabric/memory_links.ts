@@ -12,7 +12,10 @@ import { StackError } from '../../stack/errors.ts'
 import { Cable } from '../../stack/eth/memory.ts'
 import type { Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
-import type { Borrowed, BorrowRequest, LinkRequest, Links } from '../links.ts'
+import type { MemoryNet } from '../../stack/udp/memory_net.ts'
+import type { MemoryUnderlay } from '../../stack/udp/memory_underlay.ts'
+import type { Underlay } from '../../stack/udp/underlay.ts'
+import type { Borrowed, BorrowRequest, LinkRequest, Links, UnderlayRequest } from '../links.ts'
 import type { Driver } from './driver.ts'
 import { Host } from './host.ts'
 
@@ -29,6 +32,8 @@ export interface MemoryLinksOptions {
   readonly driver: Driver
   /** Every host and cable draws from a generator of its own, seeded by this one. */
   readonly random: Random
+  /** Where other nodes are; left out: nowhere, and there are no overlay networks. */
+  readonly net?: MemoryNet
 }
 
 export class MemoryLinks implements Links {
@@ -36,12 +41,14 @@ export class MemoryLinks implements Links {
   readonly #pool: Pool
   readonly #driver: Driver
   readonly #random: Random
+  readonly #net: MemoryNet | undefined
   /** By network namespace, as sandboxes may share one. */
   readonly #hosts = new Map<string, Host>()
   /** By the node's end. */
   readonly #attached = new Map<Device, Attached>()
 
-  constructor({ pool, driver, random }: MemoryLinksOptions) {
+  constructor({ pool, driver, random, net }: MemoryLinksOptions) {
+    this.#net = net
     this.#pool = pool
     this.#driver = driver
     this.#random = random
@@ -76,6 +83,18 @@ export class MemoryLinks implements Links {
 
   borrow({ interfaceName }: BorrowRequest): Borrowed {
     throw new StackError('unsupported', `no interface ${interfaceName} in memory`)
+  }
+
+  openUnderlay({ address, udpPort, mtuBytes }: UnderlayRequest): Underlay {
+    if (this.#net === undefined) {
+      throw new StackError('unsupported', 'this node is alone: there is nothing between nodes')
+    }
+    const { wake } = this.#driver
+    const closed = (): void => this.#driver.remove(underlay)
+    const own = { pool: this.#pool, address, udpPort, mtuBytes, wake, closed }
+    const underlay: MemoryUnderlay = this.#net.open(own)
+    this.#driver.add(underlay)
+    return underlay
   }
 
   detach(device: Device): void {

@@ -13,16 +13,14 @@
  * Tapline's own messages go only to members with the tag `tapline`: serf's agents log messages of
  * a type that they do not know. What they broadcast is passed on, whatever it is about.
  *
- * Not here: network coordinates, snapshots, answers by way of other members (a query's relay
- * factor), and serf's vote about a name that two nodes claim: the first keeps it, the other one
- * cannot join.
+ * Not here: network coordinates, snapshots, a query's relay factor, and serf's vote about a name
+ * that two nodes claim: the first keeps it, the other one cannot join.
  */
 import { formatAddress } from '../../stack/address.ts'
 import type { Clock } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
 import type { Random } from '../../stack/random.ts'
 import type { Log } from '../log.ts'
-import { BroadcastQueue } from './broadcasts.ts'
 import type { Cluster, ClusterListener, Member, MemberEvent } from './cluster.ts'
 import type { Destination } from './datagrams.ts'
 import type { Keyring } from './keyring.ts'
@@ -30,7 +28,7 @@ import { LamportClock } from './lamport.ts'
 import { type Delegate, type GossipCounters, Memberlist } from './memberlist.ts'
 import { type Alive, META_BYTES_MAX, NAME_BYTES_MAX } from './messages.ts'
 import type { NodeRecord } from './node_table.ts'
-import { type Answers, QUERY_BYTES_MAX, Queries, RESPONSE_BYTES_MAX } from './queries.ts'
+import type { Answers } from './queries.ts'
 import { Roster } from './roster.ts'
 import {
   decodeSerf,
@@ -44,8 +42,9 @@ import {
   type UserEvent,
 } from './serf_messages.ts'
 import { type Question, SerfQueries } from './serf_queries.ts'
+import { SerfQueues } from './serf_queues.ts'
 import type { Transport } from './transport.ts'
-import { EVENT_BYTES_MAX, UserEvents } from './user_events.ts'
+import { type UserEventListener, UserEvents } from './user_events.ts'
 
 /** Members that have it understand what {@link Serf.send} sends. */
 const OWN_TAG = 'tapline'
@@ -74,8 +73,6 @@ export interface SerfOptions {
   readonly onKeys?: () => void
 }
 
-export type UserEventListener = (event: UserEvent) => void
-
 export class Serf implements Cluster {
   readonly #options: SerfOptions
   readonly #memberlist: Memberlist
@@ -84,8 +81,7 @@ export class Serf implements Cluster {
   readonly #events = new UserEvents()
   readonly #queries: SerfQueries
   readonly #listeners = new Set<ClusterListener>()
-  readonly #eventListeners = new Set<UserEventListener>()
-  readonly #queues: { readonly [K in 'intents' | 'queries' | 'events']: BroadcastQueue }
+  readonly #queues: SerfQueues
   /** Joins of ours that go on: what happened before is not told. */
   #joining = 0
   #leaving = false
@@ -99,12 +95,10 @@ export class Serf implements Cluster {
     }
     const meta = metaOf(options.tags ?? {})
     this.#roster = new Roster(clock, (event, member) => this.#tell(event, member))
-    const wake = (): void => this.#memberlist.wake()
-    this.#queues = {
-      intents: new BroadcastQueue(wake),
-      queries: new BroadcastQueue(wake),
-      events: new BroadcastQueue(wake),
-    }
+    this.#queues = new SerfQueues(
+      () => this.#memberlist.wake(),
+      () => this.#memberlist.payloadBytesMax - COMPOUND_BYTES,
+    )
     this.#memberlist = new Memberlist({
       ...options,
       meta,
@@ -115,7 +109,7 @@ export class Serf implements Cluster {
       ...options,
       memberlist: this.#memberlist,
       roster: this.#roster,
-      broadcast: (message) => this.#broadcast('queries', message),
+      broadcast: (message) => this.#queues.queue('queries', message),
     })
     this.#roster.onJoin(this.#memberlist.swim.self)
   }
@@ -149,10 +143,7 @@ export class Serf implements Cluster {
 
   /** Told of each user event once. Returns how to leave. */
   onUserEvent(listener: UserEventListener): () => void {
-    this.#eventListeners.add(listener)
-    return () => {
-      this.#eventListeners.delete(listener)
-    }
+    return this.#events.subscribe(listener)
   }
 
   send(member: Member, payload: Uint8Array): void {
@@ -162,8 +153,7 @@ export class Serf implements Cluster {
 
   sendReliable(member: Member, payload: Uint8Array): Promise<void> {
     return new Promise((resolve, reject) => {
-      if (!isOwn(member))
-        throw new StackError('unsupported', `${member.name} is not a tapline node`)
+      if (!isOwn(member)) throw new StackError('unsupported', `${member.name}: not a tapline node`)
       this.#memberlist.sendReliable(member, encodeSerf({ type: 'tapline', payload }), (error) => {
         if (error === undefined) resolve()
         else reject(error)
@@ -200,7 +190,7 @@ export class Serf implements Cluster {
     const intent: Intent = { type: 'leave', time: this.#clock.tick(), node, prune: false }
     this.#roster.intent(intent)
     const message = encodeSerf(intent)
-    this.#broadcast('intents', message, node)
+    this.#queues.queue('intents', message, node)
     this.#memberlist.tell(message)
     await this.#memberlist.leave(LEAVE_GAP_MS)
   }
@@ -210,7 +200,7 @@ export class Serf implements Cluster {
     this.#memberlist.close()
     this.#queries.close()
     this.#listeners.clear()
-    this.#eventListeners.clear()
+    this.#events.close()
   }
 
   /** @throws StackError `bad-argument` if they are too long. */
@@ -233,14 +223,7 @@ export class Serf implements Cluster {
 
   /** Tell all members; this one, too. @throws StackError `bad-argument` if it is too long. */
   event(name: string, payload: Uint8Array, coalesce = true): void {
-    if (name === '' || Buffer.byteLength(name) + payload.length > EVENT_BYTES_MAX) {
-      throw new StackError(
-        'bad-argument',
-        `an event has a name, and at most ${EVENT_BYTES_MAX} octets with it`,
-      )
-    }
-    const time = this.#events.clock.tick()
-    const event: UserEvent = { type: 'user-event', time, name, payload, coalesce }
+    const event = this.#events.make(name, payload, coalesce)
     this.#onUserEvent(event, encodeSerf(event))
   }
 
@@ -256,28 +239,11 @@ export class Serf implements Cluster {
       onLeave: (node) => this.#roster.onLeave(node),
       onConflict: (node, other) => this.#onConflict(node, other),
       onUserMessage: (payload) => this.#onMessage(payload),
-      broadcasts: (overhead, bytes, limit) => this.#takeBroadcasts(overhead, bytes, limit),
-      hasBroadcasts: () => Object.values(this.#queues).some(({ size }) => size > 0),
+      broadcasts: (overhead, bytes, limit) => this.#queues.take(overhead, bytes, limit),
+      hasBroadcasts: () => this.#queues.size > 0,
       localState: () => this.#localState(),
       mergeState: (state, join) => this.#mergeState(state, join),
     }
-  }
-
-  #takeBroadcasts(overhead: number, bytes: number, limit: number): Uint8Array[] {
-    const messages: Uint8Array[] = []
-    let left = bytes
-    for (const queue of Object.values(this.#queues)) {
-      const taken = queue.take(overhead, left, limit)
-      for (const { length } of taken) left -= length + overhead
-      messages.push(...taken)
-    }
-    return messages
-  }
-
-  #broadcast(queue: 'intents' | 'queries' | 'events', message: Uint8Array, subject = ''): void {
-    // A message that fits into no datagram would stay for ever.
-    if (message.length > this.#memberlist.payloadBytesMax - COMPOUND_BYTES) return
-    this.#queues[queue].queue({ subject, message })
   }
 
   #tell(event: MemberEvent, member: Member): void {
@@ -285,12 +251,9 @@ export class Serf implements Cluster {
   }
 
   #onConflict({ name, address, port }: NodeRecord, other: Alive): void {
-    const facts = {
-      member: name,
-      address: `${formatAddress(address)}:${port}`,
-      refused: `${formatAddress(other.address)}:${other.port}`,
-    }
-    this.#options.log.warn(facts, `${facts.refused} claims the name ${name} of ${facts.address}`)
+    const kept = `${formatAddress(address)}:${port}`
+    const refused = `${formatAddress(other.address)}:${other.port}`
+    this.#options.log.warn({ kept, refused }, `${refused} claims the name ${name} of ${kept}`)
   }
 
   /** This member is there, and does not leave. */
@@ -300,7 +263,7 @@ export class Serf implements Cluster {
     const intent: Intent = { type: 'join', time, node: this.#options.name, prune: false }
     this.#clock.witness(time)
     this.#roster.intent(intent)
-    this.#broadcast('intents', encodeSerf(intent), intent.node)
+    this.#queues.queue('intents', encodeSerf(intent), intent.node)
   }
 
   #onMessage(payload: Uint8Array): void {
@@ -313,7 +276,7 @@ export class Serf implements Cluster {
     switch (message.type) {
       case 'leave':
       case 'join':
-        if (this.#onIntent(message)) this.#broadcast('intents', encoded, message.node)
+        if (this.#onIntent(message)) this.#queues.queue('intents', encoded, message.node)
         return
       case 'user-event':
         return this.#onUserEvent(message, encoded)
@@ -341,9 +304,7 @@ export class Serf implements Cluster {
   }
 
   #onUserEvent(event: UserEvent, encoded: Uint8Array): void {
-    if (!this.#events.receive(event)) return
-    for (const listener of this.#eventListeners) listener(event)
-    this.#broadcast('events', encoded)
+    if (this.#events.receive(event)) this.#queues.queue('events', encoded)
   }
 
   #localState(): Uint8Array {
@@ -371,13 +332,7 @@ export class Serf implements Cluster {
       this.#events.ignoreBefore(state.eventTime)
       this.#queries.ignoreBefore(state.queryTime)
     }
-    for (const { time, events } of state.events) {
-      for (const event of events) {
-        const whole: UserEvent = { type: 'user-event', time, ...event, coalesce: false }
-        if (!this.#events.receive(whole)) continue
-        for (const listener of this.#eventListeners) listener(whole)
-      }
-    }
+    this.#events.merge(state.events)
   }
 }
 

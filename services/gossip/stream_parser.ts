@@ -81,6 +81,7 @@ export class StreamParser {
   push(chunk: Uint8Array): StreamMessage | 'more' | 'bad' {
     this.#chunks.push(chunk)
     this.#bytes += chunk.length
+    if (this.#bytes > this.#bytesMax) return 'bad'
     if (this.#bytes < this.#wanted) return 'more'
     this.#source.mem = join([this.#source.mem, ...this.#chunks])
     this.#chunks = []

@@ -6,6 +6,7 @@
  * seen and to tell members that join; what is older is refused. With a join, only later events
  * are told, not those that happened before.
  */
+import { StackError } from '../../stack/errors.ts'
 import { LAMPORT_MAX, LamportClock } from './lamport.ts'
 import type { EventsAt, UserEvent } from './serf_messages.ts'
 
@@ -21,14 +22,54 @@ interface Slot {
   readonly events: { readonly name: string; readonly payload: Uint8Array }[]
 }
 
+export type UserEventListener = (event: UserEvent) => void
+
 export class UserEvents {
   readonly clock: LamportClock = new LamportClock()
   readonly #slots: (Slot | undefined)[] = new Array<Slot | undefined>(EVENTS_MAX).fill(undefined)
+  readonly #listeners = new Set<UserEventListener>()
   /** Nothing before it is told. */
   #minTime = 0
 
-  /** True if it was not seen before: it is to be told, and sent on. */
-  receive({ time, name, payload }: UserEvent): boolean {
+  /** Told of each event once. Returns how to leave. */
+  subscribe(listener: UserEventListener): () => void {
+    this.#listeners.add(listener)
+    return () => {
+      this.#listeners.delete(listener)
+    }
+  }
+
+  /** A new one, which happens now. @throws StackError `bad-argument` if it is too long. */
+  make(name: string, payload: Uint8Array, coalesce: boolean): UserEvent {
+    if (name === '' || Buffer.byteLength(name) + payload.length > EVENT_BYTES_MAX) {
+      const text = `an event has a name, and at most ${EVENT_BYTES_MAX} octets with it`
+      throw new StackError('bad-argument', text)
+    }
+    return { type: 'user-event', time: this.clock.tick(), name, payload, coalesce }
+  }
+
+  /** True if it was not seen before: it was told, and is to be sent on. */
+  receive(event: UserEvent): boolean {
+    if (!this.#remember(event)) return false
+    for (const listener of this.#listeners) listener(event)
+    return true
+  }
+
+  /** What another member remembers. */
+  merge(all: readonly EventsAt[]): void {
+    for (const { time, events } of all) {
+      for (const event of events) {
+        this.receive({ type: 'user-event', time, ...event, coalesce: false })
+      }
+    }
+  }
+
+  /** Nobody is told any more. */
+  close(): void {
+    this.#listeners.clear()
+  }
+
+  #remember({ time, name, payload }: UserEvent): boolean {
     if (time >= LAMPORT_MAX) return false
     this.clock.witness(time)
     if (time < this.#minTime) return false

@@ -65,6 +65,12 @@ export class Bindings {
     if (entry >= 0) this.#table.remove(entry)
   }
 
+  /** The entry of an address, or -1: for the control plane. */
+  find(address: Address): number {
+    this.#table.key.set(address.words)
+    return this.#table.find()
+  }
+
   /** The entry of an IPv4 address, or -1. */
   find4(address: number): number {
     const { key } = this.#table

@@ -23,6 +23,10 @@
  * the asker itself, so that duplicate address detection works: a probe for an address of another
  * endpoint is answered, as its owner would (RFC 5227 §2.1.1, RFC 4862 §5.4.3).
  *
+ * Addresses behind a tunnel ({@link ArpProxyOptions.remote}) are answered for in any case, also to
+ * one station's question: whether they are there is known from the control plane, and no question
+ * about a known address crosses the tunnel.
+ *
  * Frames of a VLAN are a trunk's own business and pass. A priority tag (VID 0) means no VLAN and
  * hosts look behind it, so the guard does too; as it looks behind IPv6 extension headers, where
  * neighbor discovery has no business to be (RFC 6980 §5, RFC 7113 §3): dropped.
@@ -57,6 +61,8 @@ export interface ArpProxyOptions {
   readonly strict?: boolean
   /** May send router advertisements and redirects. Default: true for port 0 only. */
   readonly router?: boolean
+  /** Counters port of the tunnel to other nodes. Default: there is none. */
+  readonly remote?: number
   /** Back to this device. */
   readonly reply: Output
   /** The bridge port's input. */
@@ -77,6 +83,8 @@ class ArpProxy {
   readonly #suppress: boolean
   readonly #strict: boolean
   readonly #router: boolean
+  /** -1: none. */
+  readonly #remote: number
   readonly #reply: Output
   readonly #next: Output
 
@@ -89,6 +97,7 @@ class ArpProxy {
     this.#suppress = o.suppress
     this.#strict = o.strict ?? false
     this.#router = o.router ?? o.port === 0
+    this.#remote = o.remote ?? -1
     this.#reply = o.reply
     this.#next = o.next
   }
@@ -137,9 +146,9 @@ class ArpProxy {
       return this.#next(packet)
     }
     const target = i32(mem, at + arp.TPA)
-    if (target === sender || !eth.isGroup(mem, packet.head)) return this.#next(packet)
+    if (target === sender) return this.#next(packet)
     const owner = this.#bindings.find4(target)
-    if (!this.#isAnotherPort(owner)) return this.#next(packet)
+    if (!this.#isAnswered(packet, owner)) return this.#next(packet)
     if (packet.traced) return this.#explain(packet, owner)
     replyArp(mem, packet, at, this.#bindings.macHi(owner), this.#bindings.macLo(owner))
     this.#reply(packet)
@@ -182,9 +191,9 @@ class ArpProxy {
     if (option !== 0 && !this.#isSource(packet, option)) return this.#spoofed(packet)
     const probe = nd.isUnspecified(mem, at + nd.SRC)
     if (!probe && !this.#mayClaim6(at + nd.SRC)) return this.#spoofed(packet)
-    if (!this.#suppress || !eth.isGroup(mem, packet.head)) return this.#next(packet)
+    if (!this.#suppress) return this.#next(packet)
     const owner = this.#bindings.find6(mem, at + nd.TARGET)
-    if (!this.#isAnotherPort(owner)) return this.#next(packet)
+    if (!this.#isAnswered(packet, owner)) return this.#next(packet)
     if (packet.traced) return this.#explain(packet, owner)
     const hi = this.#bindings.macHi(owner)
     const lo = this.#bindings.macLo(owner)
@@ -209,8 +218,12 @@ class ArpProxy {
     return entry < 0 ? !strict : this.#bindings.port(entry) === this.#port
   }
 
-  #isAnotherPort(entry: number): boolean {
-    return entry >= 0 && this.#bindings.port(entry) !== this.#port
+  /** True if a question for the address of `entry` is answered here: see the header. */
+  #isAnswered(packet: Packet, entry: number): boolean {
+    if (entry < 0) return false
+    const port = this.#bindings.port(entry)
+    if (port === this.#port) return false
+    return port === this.#remote || eth.isGroup(this.#mem, packet.head)
   }
 
   #spoofed(packet: Packet): void {

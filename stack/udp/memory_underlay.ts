@@ -41,6 +41,7 @@ export interface MemoryUnderlayOptions {
   readonly joins?: boolean
   /** Called when there is something to poll and was nothing. */
   readonly wake?: () => void
+  readonly closed?: () => void
 }
 
 /** Datagrams that wait at a node. */
@@ -59,6 +60,7 @@ export class MemoryUnderlay implements Underlay {
   readonly #mtuBytes: number
   readonly #joins: boolean
   readonly #wake: () => void
+  readonly #onClose: () => void
   readonly #peers: PeerTable
   /** By peer; undefined: nothing smaller than our own MTU is known. */
   readonly #pathMtus: (number | undefined)[] = []
@@ -81,6 +83,7 @@ export class MemoryUnderlay implements Underlay {
     this.#mtuBytes = o.mtuBytes ?? MTU_BYTES
     this.#joins = o.joins ?? false
     this.#wake = o.wake ?? (() => {})
+    this.#onClose = o.closed ?? (() => {})
     this.#peers = new PeerTable(seed)
   }
 
@@ -178,6 +181,7 @@ export class MemoryUnderlay implements Underlay {
     while (this.#read !== this.#written) this.pool.free(this.#take())
     this.#net.remove(this)
     this.pool.counters.releasePort(this.port)
+    this.#onClose()
   }
 
   #emit(packet: Packet, peer: number, to: UnderlayPeer, tos: number): void {

@@ -236,7 +236,7 @@ describe('YAML', () => {
 })
 
 describe('keys', () => {
-  it.each(['node', 'dns', 'ports'])('of later versions: %s', (key) => {
+  it.each(['dns', 'ports'])('of later versions: %s', (key) => {
     expect(faults(`name: t\n${key}: {}`)).toEqual([
       `f.yaml:2:1: "${key}" is not supported by this version of tapline`,
     ])
@@ -256,7 +256,7 @@ describe('keys', () => {
   it('that are unknown, with what is known', () => {
     expect(faults('name: t\nzzz: 1')[0]).toBe(
       'f.yaml:2:1: unknown key "zzz"; known here: ' +
-        'name, networks, sandboxes, services, routes, uplink, conntrack, nat',
+        'name, networks, sandboxes, services, routes, uplink, conntrack, nat, node',
     )
     expect(faults('name: t\nsandboxs: {}')[0]).toMatch(/did you mean "sandboxes"/)
   })
@@ -264,7 +264,7 @@ describe('keys', () => {
 
 describe('networks', () => {
   it.each([
-    ['driver: overlay', 'this version has no driver "overlay"'],
+    ['driver: overlay', 'driver "overlay" needs "node" at the top'],
     ['driver: brigde', '"brigde" is not one of .*; did you mean "bridge"?'],
     ['driver: null', 'write "null" in quotes'],
     ['driver: container', 'driver container needs "tapline.sandbox"'],

@@ -113,6 +113,7 @@ export class Model {
   readonly services: Map<string, ServiceState>
   uplink: State['uplink']
   tracking: State['tracking']
+  node: State['node']
   dns: State['dns']
 
   constructor(state: State) {
@@ -120,6 +121,7 @@ export class Model {
     this.services = new Map(state.services)
     this.uplink = state.uplink
     this.tracking = state.tracking
+    this.node = state.node
     this.dns = state.dns
     this.networks = new Map(state.networks)
     this.sandboxes = new Map(state.sandboxes)
@@ -135,6 +137,16 @@ export class Model {
     switch (step.action) {
       case 'update-tracking':
         this.tracking = step.tracking
+        return
+      case 'open-underlay':
+        refuse(this.node !== undefined, 'there is an underlay')
+        this.node = step.node
+        return
+      case 'close-underlay':
+        this.node = undefined
+        return
+      case 'update-network':
+        this.networks.set(step.network.name, step.network)
         return
       case 'update-dns':
         this.dns = step.dns

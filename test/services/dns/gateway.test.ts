@@ -51,10 +51,7 @@ it('takes turns among those who share an alias', async () => {
   const fabric = await open()
   const seen = new Set<string>()
   for (let i = 0; i < 4; i++) seen.add(await answers(fabric.get('web'), '10.1.0.1', 'www'))
-  expect([...seen].sort()).toEqual([
-    'NOERROR 10.1.0.11 10.1.0.12',
-    'NOERROR 10.1.0.12 10.1.0.11',
-  ])
+  expect([...seen].sort()).toEqual(['NOERROR 10.1.0.11 10.1.0.12', 'NOERROR 10.1.0.12 10.1.0.11'])
   await fabric.close()
 })
 

@@ -1,0 +1,267 @@
+/**
+ * Which endpoint has a MAC address, and which an address: the part of gossip that decides.
+ *
+ * Several nodes may claim one MAC or address in one network: since an endpoint moves, or by mistake.
+ * The rule is a function of the records in force, so that all nodes that know the same records
+ * decide the same:
+ *
+ * * The **older** claim (by Lamport time, then by the node's name) keeps it.
+ * * Unless the newer one is **the same sandbox** by name: it has moved, and the newer has it at once.
+ * * Unless the older one's node still holds on to it: if a node does not withdraw its own endpoint
+ *   within {@link CONTEST_MS} after another node claimed it, there are two of them. It writes into
+ *   its record that it holds it, and has it again.
+ *
+ * So a move takes effect when the new node announces it, whether the old one withdraws before or
+ * after, or is dead; and no other sandbox takes a working endpoint's traffic. What a newer endpoint
+ * may not have is a conflict, and every node of the network reports it, once. An endpoint that may
+ * not have one of its addresses is told without it; one that may not have its MAC is not told.
+ *
+ * ```text
+ *   MAC ─> all records in force ─> pick ─> winner ─┐
+ *   address ─> winners that have it ─────> pick ───┴─> told to the listener, minus what is lost
+ * ```
+ */
+import { type Address, sameAddress } from '../../stack/address.ts'
+import type { EndpointRecord, PeerListener } from '../overlay/peer_source.ts'
+import { decodeEndpoint, type EndpointValue, macOfKey } from './endpoint_value.ts'
+import type { TableRecord } from './table_record.ts'
+
+/** How long an endpoint may be in two places before that is a mistake. */
+export const CONTEST_MS = 3000
+
+/** A record in force, understood. */
+interface Claim {
+  readonly record: TableRecord
+  readonly endpoint: EndpointValue
+}
+
+/** What the listener was told of a MAC. */
+interface Told {
+  readonly claim: Claim
+  readonly addresses: readonly Address[]
+}
+
+interface Contest {
+  readonly rivalSince: number
+  readonly startMs: number
+}
+
+/** What is decided over: of one network. */
+export interface ClaimSource {
+  readonly vni: number
+  readonly self: string
+  /** What this owner wrote counts. */
+  readonly isInForce: (owner: string) => boolean
+  readonly listener: Pick<PeerListener, 'setEndpoint' | 'removeEndpoint' | 'conflict'>
+}
+
+export interface Conflict {
+  readonly address: Address
+  readonly kept: EndpointRecord
+  readonly refused: EndpointRecord
+}
+
+type AddressKey = number | string
+
+export class Claims {
+  /** Values that were no endpoints. */
+  malformed = 0
+  readonly #source: ClaimSource
+  readonly #records = new Map<number, TableRecord[]>()
+  readonly #winners = new Map<number, Claim>()
+  readonly #holders = new Map<AddressKey, number[]>()
+  readonly #told = new Map<number, Told>()
+  readonly #conflicts = new Map<string, Conflict>()
+  /** By what they are about, to find those that are no more. */
+  readonly #conflictsOf = new Map<number, string[]>()
+  readonly #contests = new Map<number, Contest>()
+
+  constructor(source: ClaimSource) {
+    this.#source = source
+  }
+
+  /** Endpoints of other nodes, as the listener was told. */
+  endpoints(): EndpointRecord[] {
+    return [...this.#told.values()].map(({ claim, addresses }) => this.#record(claim, addresses))
+  }
+
+  conflicts(): Conflict[] {
+    return [...this.#conflicts.values()]
+  }
+
+  onRecord(old: TableRecord | undefined, now: TableRecord | undefined): void {
+    const { key } = (now ?? old)!
+    const list = this.#records.get(key) ?? []
+    const next = list.filter((record) => record !== old)
+    if (now !== undefined) next.push(now)
+    if (next.length === 0) this.#records.delete(key)
+    else this.#records.set(key, next)
+    this.#decide(key)
+  }
+
+  /** Records of one owner came into force, or are not any more. */
+  onOwner(keys: Iterable<number>): void {
+    for (const key of keys) this.#decide(key)
+  }
+
+  /** Own claims that another node contests for too long: they are to be held against that time. */
+  overdue(nowMs: number): { key: number; since: number }[] {
+    const due: { key: number; since: number }[] = []
+    for (const [key, { rivalSince, startMs }] of this.#contests) {
+      if (startMs < 0) this.#contests.set(key, { rivalSince, startMs: nowMs })
+      else if (nowMs - startMs >= CONTEST_MS) due.push({ key, since: rivalSince })
+    }
+    return due
+  }
+
+  /** The winner of a MAC may be another one now; then those of its addresses, too. */
+  #decide(key: number): void {
+    const claims = this.#claimsOf(key)
+    const old = this.#winners.get(key)
+    const now = pick(claims)
+    const affected = new Set([key])
+    if (old?.record !== now?.record) {
+      if (old !== undefined) this.#unhold(key, old, affected)
+      if (now !== undefined) this.#hold(key, now, affected)
+      else this.#winners.delete(key)
+    }
+    for (const mac of affected) this.#tell(mac, mac === key ? claims : this.#claimsOf(mac))
+  }
+
+  #claimsOf(key: number): Claim[] {
+    const claims: Claim[] = []
+    for (const record of this.#records.get(key) ?? []) {
+      if (!this.#source.isInForce(record.owner)) continue
+      const known = this.#winners.get(key)
+      const endpoint = known?.record === record ? known.endpoint : decodeEndpoint(record.value!)
+      if (endpoint === undefined) this.malformed++
+      else claims.push({ record, endpoint })
+    }
+    return claims
+  }
+
+  #unhold(key: number, { endpoint }: Claim, affected: Set<number>): void {
+    for (const address of endpoint.addresses) {
+      const at = addressKey(address)
+      const rest = (this.#holders.get(at) ?? []).filter((mac) => mac !== key)
+      if (rest.length === 0) this.#holders.delete(at)
+      else this.#holders.set(at, rest)
+      for (const mac of rest) affected.add(mac)
+    }
+  }
+
+  #hold(key: number, claim: Claim, affected: Set<number>): void {
+    this.#winners.set(key, claim)
+    for (const address of claim.endpoint.addresses) {
+      const at = addressKey(address)
+      const holders = this.#holders.get(at)
+      if (holders === undefined) this.#holders.set(at, [key])
+      else if (!holders.includes(key)) holders.push(key)
+      for (const mac of holders ?? []) affected.add(mac)
+    }
+  }
+
+  /** Bring the listener up to date about one MAC. */
+  #tell(key: number, claims: readonly Claim[]): void {
+    const { self, vni, listener } = this.#source
+    const winner = this.#winners.get(key)
+    const conflicts: Conflict[] = []
+    let rivalSince = this.#judgeLosers(winner, claims, conflicts)
+    const kept: Address[] = []
+    for (const address of winner?.endpoint.addresses ?? []) {
+      const keeper = this.#keeper(address)
+      if (keeper === winner) kept.push(address)
+      else if (isOlder(keeper.record, winner!.record)) {
+        conflicts.push(this.#conflict(address, keeper, winner!))
+      } else if (winner!.record.owner === self) {
+        rivalSince = Math.max(rivalSince, keeper.record.since)
+      }
+    }
+    this.#noteContest(key, rivalSince)
+    this.#report(key, conflicts)
+    const told = this.#told.get(key)
+    if (winner === undefined || winner.record.owner === self) {
+      if (told === undefined) return
+      this.#told.delete(key)
+      return listener.removeEndpoint(vni, macOfKey(key))
+    }
+    if (told?.claim.record === winner.record && areSame(told.addresses, kept)) return
+    this.#told.set(key, { claim: winner, addresses: kept })
+    listener.setEndpoint(this.#record(winner, kept))
+  }
+
+  /** Those who claimed the MAC and did not get it. Returns when a rival took it from this node. */
+  #judgeLosers(winner: Claim | undefined, claims: readonly Claim[], conflicts: Conflict[]): number {
+    let rivalSince = 0
+    for (const loser of claims) {
+      if (winner === undefined || loser.record === winner.record) continue
+      if (isOlder(winner.record, loser.record)) {
+        const address = loser.endpoint.addresses[0] ?? winner.endpoint.addresses[0]
+        if (address !== undefined) conflicts.push(this.#conflict(address, winner, loser))
+      } else if (loser.record.owner === this.#source.self) {
+        rivalSince = Math.max(rivalSince, winner.record.since)
+      }
+    }
+    return rivalSince
+  }
+
+  /** The one that has the address. Precondition: a winner has it. */
+  #keeper(address: Address): Claim {
+    const holders = this.#holders.get(addressKey(address))!
+    return pick(holders.map((mac) => this.#winners.get(mac)!))!
+  }
+
+  #noteContest(key: number, rivalSince: number): void {
+    if (rivalSince === 0) this.#contests.delete(key)
+    else if (this.#contests.get(key)?.rivalSince !== rivalSince) {
+      this.#contests.set(key, { rivalSince, startMs: -1 })
+    }
+  }
+
+  #report(key: number, conflicts: readonly Conflict[]): void {
+    const before = this.#conflictsOf.get(key) ?? []
+    const names = conflicts.map(({ address, kept, refused }) =>
+      [addressKey(address), kept.node, kept.name, refused.node, refused.name].join(' '),
+    )
+    for (const name of before) if (!names.includes(name)) this.#conflicts.delete(name)
+    if (names.length === 0) this.#conflictsOf.delete(key)
+    else this.#conflictsOf.set(key, names)
+    for (const [i, name] of names.entries()) {
+      const { address, kept, refused } = conflicts[i]!
+      this.#conflicts.set(name, conflicts[i]!)
+      if (!before.includes(name)) this.#source.listener.conflict(address, kept, refused)
+    }
+  }
+
+  #conflict(address: Address, kept: Claim, refused: Claim): Conflict {
+    return { address, kept: this.#record(kept), refused: this.#record(refused) }
+  }
+
+  #record({ record, endpoint }: Claim, addresses = endpoint.addresses): EndpointRecord {
+    const { vni } = this.#source
+    return { vni, mac: macOfKey(record.key), node: record.owner, ...endpoint, addresses }
+  }
+}
+
+function isOlder(a: TableRecord, b: TableRecord): boolean {
+  if (a.since !== b.since) return a.since < b.since
+  return a.owner === b.owner ? a.key < b.key : a.owner < b.owner
+}
+
+/** The one that has what all of them claim: see the head of the file. */
+function pick(claims: readonly Claim[]): Claim | undefined {
+  if (claims.length <= 1) return claims[0]
+  const sorted = [...claims].sort((a, b) => (isOlder(a.record, b.record) ? -1 : 1))
+  return sorted.reduce((kept, next) => {
+    const moved = next.endpoint.name === kept.endpoint.name && kept.record.held < next.record.since
+    return moved ? next : kept
+  })
+}
+
+function areSame(a: readonly Address[], b: readonly Address[]): boolean {
+  return a.length === b.length && a.every((address, i) => sameAddress(address, b[i]!))
+}
+
+function addressKey({ family, words }: Address): AddressKey {
+  return family === 4 ? words[3]! : words.join(':')
+}

@@ -1,0 +1,328 @@
+/**
+ * The overlay side of one network of driver `overlay`: what its sources tell of other nodes goes
+ * into the tables by which frames go.
+ *
+ * ```text
+ *   record: MAC, addresses, VTEP
+ *     ├─> bridge FDB    MAC -> port "tunnel"          static
+ *     ├─> tunnel        MAC -> other node             static
+ *     └─> bindings      address -> MAC, tunnel's port   proxies answer ARP and ND from it, those of
+ *                                                       sandboxes and of the router's leg alike
+ * ```
+ *
+ * A network has one tunnel, and one more for each VLAN that is an overlay network of its own. What
+ * is here wins over what is told: a MAC or an address of an endpoint of this node stays its, and
+ * the record waits until that endpoint leaves. What was told stays in force while sources are
+ * silent. Of two sources, the one that told first keeps an endpoint, until it takes it back.
+ *
+ * An endpoint that moves, or comes again with another MAC, is announced to the sandboxes here.
+ */
+import { type Address, sameAddress } from '../../stack/address.ts'
+import { announce } from '../../stack/arp/announce.ts'
+import type { Bindings } from '../../stack/arp/bindings.ts'
+import { DropReason } from '../../stack/drop.ts'
+import { StackError } from '../../stack/errors.ts'
+import type { Bridge } from '../../stack/eth/bridge.ts'
+import { formatMac, isGroupMac, type Mac, sameMac } from '../../stack/eth/mac.ts'
+import type { Context } from '../context.ts'
+import type { NetworkState } from '../state.ts'
+import { Conflicts } from './conflicts.ts'
+import { LastMacs } from './last_macs.ts'
+import { Members } from './members.ts'
+import type { EndpointRecord, PeerListener, PeerSource } from './peer_source.ts'
+import { closeSegments, openSegments, type Segment } from './segment.ts'
+import { staticNetworks } from './static_source.ts'
+
+/** Endpoints of other nodes in one network: as many as the tables below hold. */
+export const REMOTE_MAX = 4096
+
+export interface OverlayNetworkOptions {
+  readonly context: Context
+  readonly state: NetworkState
+  readonly bridge: Bridge
+  readonly bindings: Bindings
+  /** What the router knows of this address is no more true. */
+  readonly forget: (address: Address) => void
+}
+
+/** An endpoint of this node. */
+export interface LocalEndpoint {
+  readonly mac: Mac
+  readonly addresses: readonly Address[]
+  /** VLAN that it is in; undefined: the network's own. */
+  readonly vid: number | undefined
+  readonly name: string
+  readonly aliases: readonly string[]
+}
+
+interface Held {
+  readonly record: EndpointRecord
+  readonly source: PeerSource
+}
+
+export class OverlayNetwork {
+  readonly name: string
+  /** The network's own VNI first. */
+  readonly segments: readonly Segment[]
+  readonly bridge: Bridge
+  readonly bindings: Bindings
+  readonly conflicts: Conflicts
+  readonly members: Members = new Members()
+  /** What could not be taken in for want of room. */
+  refused = 0
+  readonly #context: Context
+  readonly #own: Address
+  readonly #node: string
+  readonly #forget: (address: Address) => void
+  /** By VNI and MAC. */
+  readonly #held = new Map<string, Held>()
+  /** By MAC. */
+  readonly #local = new Map<string, EndpointRecord>()
+  readonly #lastMacs = new LastMacs()
+
+  /** Precondition: driver `overlay`. @throws StackError; leaves nothing. */
+  constructor(o: OverlayNetworkOptions) {
+    const { context, state, bridge } = o
+    const { overlays, log } = context
+    const { vtep } = overlays
+    this.name = state.name
+    this.bridge = bridge
+    this.bindings = o.bindings
+    this.conflicts = new Conflicts({ network: state.name, log })
+    this.#context = context
+    this.#own = vtep.underlay.address
+    this.#node = overlays.node!.name
+    this.#forget = o.forget
+    this.segments = openSegments(o)
+    this.update(state)
+  }
+
+  /** Hear of other nodes from now on. */
+  start(): void {
+    this.#context.overlays.add(this)
+  }
+
+  /** Counters port of the network's own tunnel: for proxies. */
+  get port(): number {
+    return this.segments[0]!.tunnel.port
+  }
+
+  /** What the file says of other nodes has changed. */
+  update({ overlay }: NetworkState): void {
+    const { fixed } = this.#context.overlays
+    for (const [vni, known] of staticNetworks(overlay!)) fixed.configure(vni, known)
+  }
+
+  /** Hear of this network from a source. */
+  listen(source: PeerSource): void {
+    for (const { vni } of this.segments) {
+      source.join(vni, this.#listener(source))
+      for (const record of this.#local.values()) if (record.vni === vni) source.announce(record)
+    }
+  }
+
+  /** Hear nothing more from it, and forget what it told. */
+  ignore(source: PeerSource): void {
+    for (const { vni } of this.segments) source.leave(vni)
+    for (const { record, source: teller } of [...this.#held.values()]) {
+      if (teller === source) this.#remove(source, record.vni, record.mac)
+    }
+    this.members.forget(source)
+  }
+
+  /** An endpoint of this node came, or changed. Precondition: the bridge and bindings know it. */
+  announce(endpoint: LocalEndpoint): void {
+    const segment = this.#segmentOf(endpoint.vid)
+    if (segment === undefined) return
+    const { mac, addresses, name, aliases } = endpoint
+    const { vni, tunnel } = segment
+    const identity = { vtep: this.#own, node: this.#node }
+    const record: EndpointRecord = { vni, mac, addresses, name, aliases, ...identity }
+    this.#local.set(formatMac(mac), record)
+    tunnel.removeStation(mac)
+    for (const address of addresses) this.#lastMacs.see(address, mac)
+    for (const source of this.#context.overlays.sources) source.announce(record)
+  }
+
+  /** It is gone; whoever is elsewhere with its MAC or an address of it is found again. */
+  withdraw({ mac, addresses }: LocalEndpoint): void {
+    const record = this.#local.get(formatMac(mac))
+    if (record === undefined) return
+    this.#local.delete(formatMac(mac))
+    this.conflicts.forget(mac)
+    for (const source of this.#context.overlays.sources) source.withdraw(record.vni, mac)
+    for (const { record: other } of this.#held.values()) {
+      const shares = other.addresses.some((a) => addresses.some((b) => sameAddress(a, b)))
+      if (shares || sameMac(other.mac, mac)) this.#apply(other, undefined)
+    }
+  }
+
+  /** Endpoints of other nodes that are in force. */
+  records(vni: number): EndpointRecord[] {
+    return [...this.#held.values()].map(({ record }) => record).filter((r) => r.vni === vni)
+  }
+
+  /** True if the MAC is that of an endpoint of this node. */
+  isLocal(mac: Mac): boolean {
+    return this.#local.has(formatMac(mac))
+  }
+
+  /** Put every record into the tables again: see reconcile.ts. */
+  reapply(vni: number): void {
+    for (const record of this.records(vni)) this.#apply(record, undefined)
+  }
+
+  /** Forget what the router knows of an address. */
+  forget(address: Address): void {
+    this.#forget(address)
+  }
+
+  /** Precondition: no endpoint is left. */
+  close(): void {
+    const { overlays } = this.#context
+    overlays.remove(this)
+    for (const { vni } of this.segments) overlays.fixed.configure(vni, undefined)
+    closeSegments({ context: this.#context, bridge: this.bridge }, this.segments)
+  }
+
+  #listener(source: PeerSource): PeerListener {
+    return {
+      addVtep: (vni, vtep) => this.#attempt(() => this.#join(source, vni, vtep)),
+      removeVtep: (vni, vtep) => this.#leave(source, vni, vtep),
+      setEndpoint: (record) => this.#set(source, record),
+      removeEndpoint: (vni, mac) => this.#remove(source, vni, mac),
+      conflict: (address, kept, refused) => this.conflicts.add(address, kept, refused),
+    }
+  }
+
+  #join(source: PeerSource, vni: number, vtep: Address): void {
+    const segment = this.#segment(vni)
+    if (segment === undefined || sameAddress(vtep, this.#own)) return
+    this.members.join(source, segment, vtep)
+  }
+
+  #leave(source: PeerSource, vni: number, vtep: Address): void {
+    const segment = this.#segment(vni)
+    if (segment !== undefined) this.members.leave(source, segment, vtep)
+  }
+
+  #set(source: PeerSource, record: EndpointRecord): void {
+    const key = recordKey(record.vni, record.mac)
+    const before = this.#held.get(key)
+    if (this.#segment(record.vni) === undefined) return
+    // It moved here: the endpoint itself has told so already.
+    if (sameAddress(record.vtep, this.#own)) return this.#remove(source, record.vni, record.mac)
+    if (before !== undefined && before.source !== source) return
+    if (isGroupMac(record.mac) || (before === undefined && this.#held.size >= REMOTE_MAX)) {
+      this.refused++
+      const why = { network: this.name, mac: formatMac(record.mac), endpointsMax: REMOTE_MAX }
+      return this.#context.log.warn(why, 'an endpoint of another node was not taken in')
+    }
+    this.#held.set(key, { record, source })
+    this.#apply(record, before?.record)
+  }
+
+  #remove(source: PeerSource, vni: number, mac: Mac): void {
+    const key = recordKey(vni, mac)
+    const held = this.#held.get(key)
+    const segment = this.#segment(vni)
+    if (held === undefined || segment === undefined || held.source !== source) return
+    this.#held.delete(key)
+    this.conflicts.forget(mac)
+    for (const address of held.record.addresses) this.#unbind(segment, address, mac)
+    if (!this.isLocal(mac)) {
+      segment.tunnel.removeStation(mac)
+      this.bridge.removeStatic(mac, segment.vid)
+    }
+    for (const other of this.#context.overlays.sources) {
+      const record =
+        other === source ? undefined : other.records(vni).find((r) => sameMac(r.mac, mac))
+      if (record !== undefined) return this.#set(other, record)
+    }
+  }
+
+  /** Into the tables. What is full is logged, and tried again when tables are compared. */
+  #apply(record: EndpointRecord, before: EndpointRecord | undefined): void {
+    const segment = this.#segment(record.vni)!
+    const { mac, vtep, addresses } = record
+    let moved = before !== undefined && !sameAddress(before.vtep, vtep)
+    for (const address of before?.addresses ?? []) {
+      if (!addresses.some((kept) => sameAddress(kept, address))) this.#unbind(segment, address, mac)
+    }
+    this.#attempt(() => {
+      if (!this.isLocal(mac)) {
+        segment.tunnel.addStation(mac, vtep)
+        this.bridge.addStatic(mac, segment.port, segment.vid)
+      }
+      for (const address of addresses) if (this.#bind(segment, address, record)) moved = true
+    })
+    if (moved) for (const address of addresses) this.#tell(segment, address, mac)
+  }
+
+  /** True if the address was at another MAC when last seen. */
+  #bind({ tunnel }: Segment, address: Address, record: EndpointRecord): boolean {
+    const { mac } = record
+    const entry = this.bindings.find(address)
+    const holder = [...this.#local.values()].find((local) => has(local, address))
+    const elsewhere = entry >= 0 && !this.#isTunnel(this.bindings.port(entry))
+    if (holder !== undefined || elsewhere) {
+      if (holder !== undefined) this.conflicts.add(address, holder, record)
+      return false
+    }
+    this.bindings.set(address, mac, tunnel.port)
+    const moved = this.#lastMacs.see(address, mac)
+    if (moved) this.#forget(address)
+    return moved
+  }
+
+  #unbind({ tunnel }: Segment, address: Address, mac: Mac): void {
+    const { bindings } = this
+    const entry = bindings.find(address)
+    if (entry < 0 || bindings.port(entry) !== tunnel.port) return
+    if (!sameMac({ hi: bindings.macHi(entry), lo: bindings.macLo(entry) }, mac)) return
+    bindings.delete(address)
+    this.#forget(address)
+  }
+
+  /** Say here where an address is now. */
+  #tell({ port }: Segment, address: Address, mac: Mac): void {
+    const { pool } = this.#context
+    const entry = this.bindings.find(address)
+    if (entry < 0 || !this.#isTunnel(this.bindings.port(entry))) return
+    const packet = announce(pool, address, mac)
+    if (packet === undefined) pool.counters.dropped(0, DropReason.PoolEmpty)
+    else port.input(packet)
+  }
+
+  #isTunnel(port: number): boolean {
+    return this.segments.some(({ tunnel }) => tunnel.port === port)
+  }
+
+  #segment(vni: number): Segment | undefined {
+    return this.segments.find((segment) => segment.vni === vni)
+  }
+
+  #segmentOf(vid: number | undefined): Segment | undefined {
+    if (vid === undefined) return this.segments[0]
+    return this.segments.find((segment) => segment.vid === vid)
+  }
+
+  #attempt(work: () => void): void {
+    try {
+      work()
+    } catch (error) {
+      if (!(error instanceof StackError)) throw error
+      this.refused++
+      const message = 'what another node has was not taken in'
+      this.#context.log.warn({ network: this.name, err: error }, message)
+    }
+  }
+}
+
+function has({ addresses }: EndpointRecord, address: Address): boolean {
+  return addresses.some((own) => sameAddress(own, address))
+}
+
+function recordKey(vni: number, mac: Mac): string {
+  return `${vni} ${formatMac(mac)}`
+}

@@ -1,0 +1,118 @@
+/**
+ * The overlay side of a node: its tunnel end, and the sources that know of other nodes. Networks of
+ * driver `overlay` register here; each hears of its VNIs from every source.
+ *
+ * ```text
+ *   file ──> static source ──┐
+ *   other nodes ──> gossip ──┴─> overlay networks ──> tunnels ──> vtep ──> underlay
+ * ```
+ */
+import { formatAddress } from '../../stack/address.ts'
+import type { Clock } from '../../stack/clock.ts'
+import { StackError } from '../../stack/errors.ts'
+import type { Pool } from '../../stack/packet.ts'
+import { Vtep } from '../../stack/vxlan/vtep.ts'
+import type { Links } from '../links.ts'
+import type { Log } from '../log.ts'
+import type { NodeState } from '../state.ts'
+import type { OverlayNetwork } from './overlay_network.ts'
+import type { PeerSource } from './peer_source.ts'
+import { StaticSource } from './static_source.ts'
+
+export interface OverlaysOptions {
+  readonly pool: Pool
+  readonly clock: Clock
+  readonly links: Links
+  readonly log: Log
+}
+
+export class Overlays {
+  readonly fixed: StaticSource = new StaticSource()
+  /** What knows of other nodes; the file is the first. */
+  #sources: readonly PeerSource[] = [this.fixed]
+  readonly #options: OverlaysOptions
+  readonly #networks = new Set<OverlayNetwork>()
+  #opened: { readonly node: NodeState; readonly vtep: Vtep } | undefined = undefined
+
+  constructor(options: OverlaysOptions) {
+    this.#options = options
+  }
+
+  /** Undefined: this host is the only one. */
+  get node(): NodeState | undefined {
+    return this.#opened?.node
+  }
+
+  /** @throws StackError `not-found`. */
+  get vtep(): Vtep {
+    if (this.#opened !== undefined) return this.#opened.vtep
+    throw new StackError('not-found', 'there is no underlay: the file has no "node"')
+  }
+
+  get sources(): readonly PeerSource[] {
+    return this.#sources
+  }
+
+  /** Have the node's tunnels end there. @throws StackError `unsupported`, `syscall`. */
+  open(node: NodeState): void {
+    const { pool, links, log } = this.#options
+    if (links.openUnderlay === undefined) {
+      const message = `links of kind ${links.describe} have no underlay for overlay networks`
+      throw new StackError('unsupported', message)
+    }
+    const { address, udpPort, interfaceName, mtuBytes } = node
+    const underlay = links.openUnderlay({ address, udpPort, interfaceName, mtuBytes, log })
+    underlay.onPathMtu = (peer, bytes) => this.#onPathMtu(peer, bytes)
+    this.#opened = { node, vtep: new Vtep({ pool, underlay }) }
+  }
+
+  /** Precondition: no overlay network is left. Idempotent. */
+  closeUnderlay(): void {
+    const opened = this.#opened
+    this.#opened = undefined
+    opened?.vtep.close()
+    opened?.vtep.underlay.close()
+  }
+
+  /** One more that knows of other nodes: networks hear all that it knows. */
+  addSource(source: PeerSource): void {
+    this.#sources = [...this.#sources, source]
+    for (const network of this.#networks) network.listen(source)
+  }
+
+  /** No more; what it told is forgotten. The source is the caller's to close. */
+  removeSource(source: PeerSource): void {
+    this.#sources = this.#sources.filter((other) => other !== source)
+    for (const network of this.#networks) network.ignore(source)
+  }
+
+  /** A network takes part from now on. */
+  add(network: OverlayNetwork): void {
+    this.#networks.add(network)
+    for (const source of this.#sources) network.listen(source)
+  }
+
+  remove(network: OverlayNetwork): void {
+    if (!this.#networks.delete(network)) return
+    for (const source of this.#sources) network.ignore(source)
+  }
+
+  networks(): OverlayNetwork[] {
+    return [...this.#networks]
+  }
+
+  /** Idempotent. */
+  close(): void {
+    this.closeUnderlay()
+  }
+
+  /** Told once a peer and size: an underlay that is too small is no silent loss. */
+  #onPathMtu(peer: number, mtuBytes: number): void {
+    const { log } = this.#options
+    const { node, vtep } = this.#opened!
+    if (mtuBytes >= node.mtuBytes) return
+    const address = vtep.underlay.peer(peer)?.address
+    const message = 'the path to a node carries less than node.underlay.mtu says'
+    log.warn({ vtep: address && formatAddress(address), mtuBytes, said: node.mtuBytes }, message)
+  }
+}

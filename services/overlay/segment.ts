@@ -1,0 +1,105 @@
+/**
+ * One VNI of an overlay network: a tunnel, and the bridge port that it is.
+ *
+ * ```text
+ *   bridge port -> tunnel -> other nodes
+ *   bridge port <- proxy and guard <- [flow cache] <- tunnel <- other nodes
+ * ```
+ */
+import type { Address } from '../../stack/address.ts'
+import type { Bindings } from '../../stack/arp/bindings.ts'
+import { arpProxy } from '../../stack/arp/proxy.ts'
+import type { Bridge } from '../../stack/eth/bridge.ts'
+import type { BridgePort } from '../../stack/eth/bridge_port.ts'
+import { DEFAULT_PVID } from '../../stack/eth/vlan.ts'
+import type { Tunnel } from '../../stack/vxlan/tunnel.ts'
+import type { Context } from '../context.ts'
+import { nodeMac } from '../mac_pool.ts'
+import type { NetworkState } from '../state.ts'
+
+/** The bridge port that leads to other nodes; device names have a slash, so none is like it. */
+export const TUNNEL_PORT = 'tunnel'
+
+export interface Segment {
+  readonly vni: number
+  /** Of the bridge; undefined: it does not filter VLANs. */
+  readonly vid: number | undefined
+  readonly tunnel: Tunnel
+  readonly port: BridgePort
+}
+
+export interface SegmentsOptions {
+  readonly context: Context
+  readonly state: NetworkState
+  readonly bridge: Bridge
+  readonly bindings: Bindings
+}
+
+/** All of a network, its own VNI first. @throws StackError; leaves nothing. */
+export function openSegments(o: SegmentsOptions): Segment[] {
+  const { overlay, options } = o.state
+  const { vni, vlans } = overlay!
+  const own = { vid: options.vlanFiltering ? DEFAULT_PVID : undefined, vni }
+  const segments: Segment[] = []
+  try {
+    for (const each of [own, ...vlans]) segments.push(open(o, each.vni, each.vid))
+  } catch (error) {
+    closeSegments(o, segments)
+    throw error
+  }
+  return segments
+}
+
+export function closeSegments(
+  { context, bridge }: Pick<SegmentsOptions, 'context' | 'bridge'>,
+  segments: readonly Segment[],
+): void {
+  for (const { tunnel, port } of segments) {
+    bridge.removePort(port)
+    context.overlays.vtep.remove(tunnel)
+  }
+}
+
+function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment {
+  const { context, state, bridge, bindings } = o
+  const { pool, clock, random, flows, overlays } = context
+  const { vtep } = overlays
+  const overlay = state.overlay!
+  const name = vni === overlay.vni ? TUNNEL_PORT : `${TUNNEL_PORT}.${vid}`
+  const own: Address = vtep.underlay.address
+  const tunnel = vtep.open({
+    name: `${state.name} ${name}`,
+    clock,
+    seed: random.bits(),
+    vni,
+    gateway: { mac: state.gatewayMac!, nodeMac: nodeMac(own) },
+    learning: overlay.learning,
+    dscp: overlay.dscp,
+    innerVlan: overlay.innerVlan,
+  })
+  try {
+    if (overlay.group !== undefined) tunnel.setGroup(overlay.group)
+    const port = bridge.addPort({
+      name,
+      port: tunnel.port,
+      output: tunnel.transmit,
+      isolated: state.options.isolated,
+      ...(vid === undefined ? {} : { vlan: { pvid: vid } }),
+    })
+    const guarded = arpProxy({
+      pool,
+      bindings,
+      name,
+      port: tunnel.port,
+      suppress: state.options.arpProxy,
+      router: false,
+      reply: tunnel.transmit,
+      next: port.input,
+    })
+    tunnel.output = flows?.input(tunnel.port, guarded) ?? guarded
+    return { vni, vid, tunnel, port }
+  } catch (error) {
+    vtep.remove(tunnel)
+    throw error
+  }
+}
