@@ -5,6 +5,7 @@
  *   GET  /v1/daemon             who this is: name, pid, version, state, engine
  *   GET  /v1/ls                 networks and sandboxes        GET /v1/inspect?name=
  *   GET  /v1/fdb?network=       GET /v1/neigh                 GET /v1/routes
+ *   GET  /v1/leases?network=
  *   GET  /v1/stats              GET /v1/drops
  *   GET  /v1/ports              POST /v1/ports/add { spec, sandbox }, /v1/ports/remove { spec }
  *   GET  /v1/services           POST /v1/services/drain { service, backend }
@@ -75,6 +76,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   'GET /v1/ls': ({ controller }) => controller.ls(),
   'GET /v1/inspect': ({ controller }, query) => controller.inspect(query.get('name') ?? undefined),
   'GET /v1/fdb': ({ controller }, query) => controller.fdb(query.get('network') ?? undefined),
+  'GET /v1/leases': ({ controller }, query) => controller.leases(query.get('network') ?? undefined),
   'GET /v1/neigh': ({ controller }) => controller.neigh(),
   'GET /v1/routes': ({ controller }) => controller.routes(),
   'GET /v1/stats': ({ controller }) => controller.stats(),

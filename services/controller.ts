@@ -32,6 +32,7 @@ import { type TraceRequest, type TraceResult, trace } from './trace.ts'
 import * as views from './views.ts'
 import * as counters from './views_counters.ts'
 import { type CachedFlow, flows } from './views_flows.ts'
+import { type LeaseRow, leases } from './views_leases.ts'
 import * as outside from './views_outside.ts'
 
 export interface ApplyReport {
@@ -108,6 +109,11 @@ export class Controller {
 
   fdb(network?: string): views.FdbRow[] {
     return views.fdb(this.node, network)
+  }
+
+  /** @throws StackError `not-found`. */
+  leases(network?: string): LeaseRow[] {
+    return leases(this.node, network)
   }
 
   neigh(): views.NeighborRow[] {

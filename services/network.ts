@@ -17,7 +17,7 @@
  * A device lost from outside is not given back where it tells so, in the middle of its own `poll`,
  * but by a timer that is due at once.
  */
-import { type Address, sameAddress } from '../stack/address.ts'
+import { type Address, type Prefix, sameAddress } from '../stack/address.ts'
 import { Bindings } from '../stack/arp/bindings.ts'
 import { arpProxy } from '../stack/arp/proxy.ts'
 import type { Cancel } from '../stack/clock.ts'
@@ -28,6 +28,7 @@ import type { Mac } from '../stack/eth/mac.ts'
 import { DEFAULT_PVID } from '../stack/eth/vlan.ts'
 import type { RouterInterface } from '../stack/ip/router_interface.ts'
 import type { Context } from './context.ts'
+import { NetworkDhcp } from './dhcp/network_dhcp.ts'
 import { BRIDGED, Edge, type Wiring } from './edge.ts'
 import { gatewayAddresses, hasIpv6, natOf } from './network_facts.ts'
 import { OverlayNetwork } from './overlay/overlay_network.ts'
@@ -66,6 +67,8 @@ export class Network {
   readonly #leg: RouterInterface | undefined
   /** Undefined: another driver. */
   readonly #overlay: OverlayNetwork | undefined
+  /** Undefined: nobody leases addresses here. */
+  readonly dhcp: NetworkDhcp | undefined
   /** By sandbox. */
   readonly #attached = new Map<string, Attached>()
 
@@ -98,9 +101,11 @@ export class Network {
       for (const address of gatewayAddresses(state)) this.#bindings.set(address, mac, 0)
       if (state.overlay !== undefined) this.#overlay = this.#openOverlay()
       this.#leg = this.#openLeg(mac, this.#gateway)
+      if (state.dhcp !== undefined) this.dhcp = this.#openDhcp(this.#leg)
       context.nat.setNetwork(this.#leg, natOf(state))
       this.#overlay?.start()
     } catch (error) {
+      this.dhcp?.close()
       this.#overlay?.close()
       this.bridge.close()
       throw error
@@ -114,6 +119,8 @@ export class Network {
   /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
   async attach(endpoint: EndpointState, sandbox: SandboxState): Promise<void> {
     const { pool, clock, links, captures, onDevice, nat, flows, policies } = this.#context
+    const isGiven = ({ address }: Prefix): boolean => !endpoint.options.dhcp || address.family !== 4
+    this.dhcp?.yield(endpoint.addresses.map(({ address }) => address))
     const device = await links.attach({
       sandbox: sandbox.name,
       netns: sandbox.netns,
@@ -121,8 +128,8 @@ export class Network {
       deviceName: endpoint.deviceName,
       mac: endpoint.mac!,
       mtuBytes: endpoint.mtuBytes,
-      addresses: endpoint.addresses,
-      routes: endpoint.routes,
+      addresses: endpoint.addresses.filter(isGiven),
+      routes: endpoint.routes.filter(({ destination }) => isGiven(destination)),
       offload: this.state.options.offload,
     })
     let edge: Edge | undefined
@@ -235,6 +242,7 @@ export class Network {
 
   /** Precondition: no endpoint is attached. */
   close(): void {
+    this.dhcp?.close()
     if (this.#leg !== undefined) {
       this.#context.nat.setNetwork(this.#leg, undefined)
       this.#context.router.removeInterface(this.#leg)
@@ -244,7 +252,8 @@ export class Network {
   }
 
   #openLeg(mac: Mac, gateway: BridgePort): RouterInterface {
-    const { name, subnets, internal, options } = this.state
+    const { name, subnets, internal, options, announce } = this.state
+    const { dns, search } = announce
     const { router, pool } = this.#context
     return router.addInterface({
       name,
@@ -262,8 +271,13 @@ export class Network {
         next: gateway.input,
       }),
       internal,
-      ...(hasIpv6(this.state) ? { advertise: {} } : {}),
+      ...(hasIpv6(this.state) ? { advertise: { dnsAddresses: dns, dnsSearch: search } } : {}),
     })
+  }
+
+  #openDhcp(leg: RouterInterface): NetworkDhcp {
+    const own = { context: this.#context, state: this.state, bindings: this.#bindings, leg }
+    return new NetworkDhcp({ ...own, endpoints: () => this.edges().map((edge) => edge.endpoint) })
   }
 
   #openOverlay(): OverlayNetwork {
@@ -303,6 +317,7 @@ export class Network {
   #retire(edge: Edge): void {
     const { router, captures, onDevice } = this.#context
     edge.detach()
+    this.dhcp?.forgetPort(edge.device.port)
     const link = this.#leg?.link
     if (link !== undefined) {
       for (const address of edge.addresses()) router.neighbors.forget(link, address)

@@ -1,4 +1,4 @@
-/** What follows from the state of a network: its gateway's addresses, and how it meets the outside. */
+/** What follows from the state of a network: addresses of its gateway, how it meets the outside. */
 import type { Address } from '../stack/address.ts'
 import { linkLocal } from '../stack/arp/nd_emit.ts'
 import type { Inbound, Masquerade, NatNetwork } from '../stack/ip/nat_legs.ts'

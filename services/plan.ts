@@ -23,7 +23,7 @@ import {
   overlaps,
   type Prefix,
 } from '../stack/address.ts'
-import type { Mac } from '../stack/eth/mac.ts'
+import { formatMac, type Mac } from '../stack/eth/mac.ts'
 import type { PolicySpec } from '../stack/ip/policy.ts'
 import { hasInterfaces } from './config/drivers.ts'
 import type {
@@ -37,6 +37,7 @@ import { publishingNetwork } from './config/publishing.ts'
 import { defaultGateway, defaultSubnet, Subnet } from './ipam.ts'
 import type { LinkRoute } from './links.ts'
 import { MacPool, sharedMac } from './mac_pool.ts'
+import { nameServers, planAnnounce, planDhcp, rangeAddresses } from './plan_dhcp.ts'
 import { routeState, uplinkState } from './plan_outside.ts'
 import { planPolicy, type Subnets } from './plan_policy.ts'
 import { planPorts } from './plan_ports.ts'
@@ -52,7 +53,6 @@ import {
 } from './state.ts'
 
 const FAMILIES: readonly Family[] = [4, 6]
-const DNS_PORT = 53
 
 /**
  * @param held - current state: what is in use and may be kept.
@@ -63,7 +63,7 @@ export function plan(config: Config, held: State): State {
   const networks = new Map<string, NetworkState>()
   const pools = new Map<string, NetworkPool>()
   for (const network of config.networks) {
-    const pool = new NetworkPool(network, subnets.get(network.name)!)
+    const pool = new NetworkPool(network, subnets.get(network.name)!, config.dns.enabled)
     pools.set(network.name, pool)
     networks.set(network.name, pool.network)
   }
@@ -84,6 +84,7 @@ export function plan(config: Config, held: State): State {
     const current = held.services.get(name)
     if (current?.network === network) pools.get(network)!.keepVips(name, current.vips)
   }
+  for (const [name, addresses] of held.leased) pools.get(name)?.keepLeases(addresses)
   const prefixes: Subnets = (name) => networks.get(name)!.subnets.map(({ subnet }) => subnet)
   const policyOf = (endpoint: EndpointConfig): PolicySpec | undefined => {
     const network = config.networks.find(({ name }) => name === endpoint.network)!
@@ -112,7 +113,7 @@ export function plan(config: Config, held: State): State {
   const node = config.node && { name: config.node.name, ...config.node.underlay }
   const dns = { ...config.dns, serving: nameServers(config) }
   const lost = new Set<string>()
-  const rest = { uplink, ports, services, tracking, node, dns, lost }
+  const rest = { uplink, ports, services, tracking, node, dns, lost, leased: held.leased }
   return { networks, sandboxes, endpoints, routes, ...rest }
 }
 
@@ -157,7 +158,7 @@ class NetworkPool {
   /** What each endpoint and service of this network was given so far, by holder and family. */
   readonly #given = new Map<string, Address>()
 
-  constructor(config: NetworkConfig, subnets: readonly SubnetConfig[]) {
+  constructor(config: NetworkConfig, subnets: readonly SubnetConfig[], names: boolean) {
     this.#pools = subnets.map((subnet) => new Subnet(subnet))
     this.#gateways = subnets.map((subnet, i) => {
       const gateway = subnet.gateway ?? defaultGateway(subnet)
@@ -173,7 +174,16 @@ class NetworkPool {
       const holder = `an endpoint at ${formatAddress(vtep)}`
       for (const address of addresses) this.#poolOf(address)?.reserve(address, holder)
     }
-    const first = this.#gateways[0]?.gateway
+    const gateways = this.#gateways
+    const announce = planAnnounce(config, gateways, names)
+    const { dhcp } = config
+    for (const { mac, address } of dhcp?.hosts ?? []) {
+      this.#poolOf(address)?.reserve(address, `the DHCP host ${formatMac(mac)}`)
+    }
+    for (const address of dhcp === undefined ? [] : rangeAddresses(dhcp)) {
+      this.#poolOf(address)?.reserve(address, 'the range of DHCP')
+    }
+    const first = gateways[0]?.gateway
     this.network = {
       name: config.name,
       driver: config.driver,
@@ -181,6 +191,8 @@ class NetworkPool {
       subnets: this.#gateways,
       gatewayMac: this.#gatewayMac(config, first),
       options: config.options,
+      dhcp: planDhcp(config, subnets, { gateways, announce }),
+      announce,
       overlay,
     }
   }
@@ -210,6 +222,15 @@ class NetworkPool {
 
   keepVips(service: string, vips: readonly Address[]): void {
     for (const vip of vips) this.#keep(serviceHolder(service), vip)
+  }
+
+  /** Leave to its clients what DHCP gave them, where the file says nothing else. */
+  keepLeases(addresses: readonly Address[]): void {
+    for (const address of addresses) {
+      const pool = this.#poolOf(address)
+      if (pool?.isHost(address) !== true || pool.holder(address) !== undefined) continue
+      pool.reserve(address, 'a DHCP client')
+    }
   }
 
   /** An address of each family that the network has. @throws StackError `exhausted`. */
@@ -320,16 +341,4 @@ function planEndpoints(
       rate: endpoint.rate,
     }
   })
-}
-
-/** Sandboxes that answer at port 53 themselves. */
-function nameServers({ sandboxes, services }: Config): readonly string[] {
-  const behind = new Set(
-    services
-      .filter(({ ports }) => ports.some(({ target }) => target === DNS_PORT))
-      .flatMap(({ backends }) => backends.map(({ sandbox }) => sandbox)),
-  )
-  const serves = ({ ports }: SandboxConfig): boolean =>
-    ports.some((p) => p.targetPort <= DNS_PORT && DNS_PORT < p.targetPort + p.count)
-  return sandboxes.filter((one) => behind.has(one.name) || serves(one)).map(({ name }) => name)
 }

@@ -16,6 +16,7 @@ import type { Node } from './node.ts'
 import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 import { UPLINK } from './uplink.ts'
+import { type DhcpRow, dhcpRow } from './views_leases.ts'
 import {
   type PortRow,
   ports,
@@ -94,6 +95,8 @@ export interface NetworkDetail extends NetworkRow {
   readonly ports: readonly BridgePortInfo[]
   /** The interface outside that it is on; null: it is on none. */
   readonly parent: ParentRow | null
+  /** Null: nobody leases addresses here. */
+  readonly dhcp: DhcpRow | null
 }
 
 export interface ParentRow {
@@ -150,7 +153,7 @@ export function ls(node: Node, name: string): Listing {
   return {
     ...outside,
     networks: networks.map(
-      ({ gatewayMac: _, options: __, members, ports: ___, parent: ____, ...row }) => ({
+      ({ gatewayMac: _, options: __, members, ports: ___, parent: ____, dhcp: _____, ...row }) => ({
         ...row,
         endpoints: members.length,
       }),
@@ -214,6 +217,7 @@ function networkDetail(
     members,
     ports: node.network(network.name)?.ports() ?? [],
     parent: parentRow(node.network(network.name)?.parent),
+    dhcp: dhcpRow(node, network.name),
   }
 }
 

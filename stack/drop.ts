@@ -74,6 +74,8 @@ const LIST = [
   ['dns-malformed', 'To the name service, but no query that it could even refuse.'],
   ['group-no-member', 'To a multicast group that nobody here asked for (IGMP and MLD snooping).'],
   ['group-malformed', 'An IGMP or MLD message that is cut short, broken, or from elsewhere.'],
+  ['dhcp-malformed', 'To the DHCP server, but no request that a client would send.'],
+  ['dhcp-limited', 'More DHCP requests than the server answers.'],
   ['reflected', 'A frame of an own station that came back from the parent interface.'],
 ] as const
 

@@ -7,6 +7,7 @@ import type {
   ParentRow,
   SandboxDetail,
 } from '../views.ts'
+import type { DhcpRow } from '../views_leases.ts'
 import type { PortRow, ServiceRow, UplinkRow } from '../views_outside.ts'
 import { type DaemonOptions, examples, openClient, readingCommand } from './command.ts'
 import { print, printable, printJson, style } from './output.ts'
@@ -48,6 +49,7 @@ function networkBlock(network: NetworkDetail): string[] {
       subnets: network.subnets.join(' '),
       gateways: network.gateways.join(' '),
       'gateway MAC': network.gatewayMac,
+      dhcp: network.dhcp && dhcpText(network.dhcp),
       mtu: network.mtu,
       'arp proxy': options.arpProxy,
       'mac guard': options.macGuard,
@@ -60,6 +62,11 @@ function networkBlock(network: NetworkDetail): string[] {
       return `  port ${printable(name)}: ${state}, ${learned} learned, ${learnRefused} refused`
     }),
   ]
+}
+
+function dhcpText({ pool, size, used, refused, error }: DhcpRow): string {
+  const state = `${pool}, ${used} of ${size} in use, ${refused} refused`
+  return error === null ? state : `${state}: ${error}`
 }
 
 function parentText({ interface: name, mode, state, lost }: ParentRow): string {

@@ -11,6 +11,7 @@ import { examples, report } from './command.ts'
 import { addConntrack } from './conntrack.ts'
 import { addDemo } from './demo.ts'
 import { addEvents } from './events.ts'
+import { addLeases } from './leases.ts'
 import { addPorts } from './ports.ts'
 import { addServices } from './services.ts'
 import { addTop } from './top.ts'
@@ -48,7 +49,15 @@ Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
   for (const add of [addUp, addCheck, addApply, addViews, addTop, addCapture, addTrace]) {
     add(program)
   }
-  for (const add of [addPorts, addServices, addConntrack, addEvents, addDemo, addBench]) {
+  for (const add of [
+    addLeases,
+    addPorts,
+    addServices,
+    addConntrack,
+    addEvents,
+    addDemo,
+    addBench,
+  ]) {
     add(program)
   }
   return program

@@ -17,6 +17,7 @@ import {
 import { PORTS_MAX } from '../../stack/counters.ts'
 import { defaultGateway, Subnet } from '../ipam.ts'
 import { UPLINK_KEY } from '../state.ts'
+import { checkDhcp } from './check_dhcp.ts'
 import { checkMacvlan } from './check_macvlan.ts'
 import { checkOutside } from './check_outside.ts'
 import { checkOverlays } from './check_overlay.ts'
@@ -46,6 +47,7 @@ export function check(o: Located): void {
   checkNetworks(o)
   const held = new Holders()
   for (const network of o.config.networks) reserveOwn(o, network, held)
+  checkDhcp(o, held)
   checkSandboxes(o, held)
   checkMacvlan(o)
   checkRoutes(o)

@@ -143,8 +143,29 @@ export interface NetworkConfig {
   readonly options: NetworkOptions
   /** Of all its endpoints, after their own; undefined: none. */
   readonly policy: PolicyConfig | undefined
+  /** Undefined: nobody leases addresses here. */
+  readonly dhcp: DhcpConfig | undefined
+  readonly announce: AnnounceConfig
   /** Of driver `overlay`; undefined: another driver. */
   readonly overlay: OverlayConfig | undefined
+}
+
+/** The DHCP server of a network. */
+export interface DhcpConfig {
+  /** What clients get that are no endpoints; undefined: what is left of the subnet. */
+  readonly range: { readonly first: Address; readonly last: Address } | undefined
+  readonly leaseMs: number
+  /** Beside the default route (RFC 3442). */
+  readonly routes: readonly { readonly to: Prefix; readonly via: Address }[]
+  /** Addresses of stations that are no endpoints. */
+  readonly hosts: readonly { readonly mac: Mac; readonly address: Address }[]
+}
+
+/** What stations are told by DHCP and in router advertisements. */
+export interface AnnounceConfig {
+  /** Resolvers of both families; undefined: the gateway, if names are answered there. */
+  readonly dns: readonly Address[] | undefined
+  readonly search: readonly string[]
 }
 
 export interface SubnetConfig {
@@ -255,6 +276,8 @@ export interface EndpointOptions {
   /** Undefined: the network's. */
   readonly mtuBytes: number | undefined
   readonly isolated: boolean
+  /** Its IPv4 address and routes are left to who asks for them by DHCP inside. */
+  readonly dhcp: boolean
   readonly pvid: number | undefined
   readonly tagged: readonly number[]
   /** Frames a second; undefined: no limit. */
@@ -278,6 +301,7 @@ export const DEFAULT_MTU_BYTES = 1500
 export const NO_ENDPOINT_OPTIONS: EndpointOptions = {
   mtuBytes: undefined,
   isolated: false,
+  dhcp: false,
   pvid: undefined,
   tagged: [],
   broadcastPerS: undefined,

@@ -59,6 +59,16 @@ export const OverlayKey = {
   Dscp: 'tapline.vxlan_dscp',
   InnerVlan: 'tapline.vxlan_inner_vlan',
 } as const
+/** Of networks of driver `bridge`; see dhcp.ts. */
+export const DhcpKey = {
+  Dhcp: 'tapline.dhcp',
+  Range: 'tapline.dhcp_range',
+  Lease: 'tapline.dhcp_lease',
+  Routes: 'tapline.dhcp_routes',
+  Hosts: 'tapline.dhcp_hosts',
+} as const
+export const AnnounceKey = { Dns: 'tapline.dns', Search: 'tapline.dns_search' } as const
+const BRIDGE_KEYS: readonly string[] = [...Object.values(DhcpKey), ...Object.values(AnnounceKey)]
 const OVERLAY_KEYS: readonly string[] = Object.values(OverlayKey)
 const NETWORK_LATER: readonly string[] = [
   'com.docker.network.bridge.name',
@@ -69,6 +79,7 @@ const NETWORK_LATER: readonly string[] = [
 const ENDPOINT_KEYS: readonly string[] = [
   'tapline.mtu',
   'tapline.isolated',
+  'tapline.dhcp',
   'tapline.vlan_pvid',
   'tapline.vlan_tagged',
   'tapline.storm_broadcast',
@@ -93,8 +104,9 @@ export interface NetworkFacts {
 }
 
 export function networkOptions(o: Source, network: NetworkFacts): NetworkOptions {
-  const overlay = network.driver === 'overlay'
-  unknown(o, overlay ? [...NETWORK_KEYS, ...OVERLAY_KEYS] : NETWORK_KEYS, NETWORK_LATER)
+  const { driver } = network
+  const more = driver === 'overlay' ? OVERLAY_KEYS : driver === 'bridge' ? BRIDGE_KEYS : []
+  unknown(o, [...NETWORK_KEYS, ...more], NETWORK_LATER)
   const least = network.ipv6 ? MTU6_MIN_BYTES : MTU_MIN_BYTES
   const vlanFiltering = flag(o, 'tapline.vlan_filtering', NO_NETWORK_OPTIONS.vlanFiltering)
   return {
@@ -135,6 +147,7 @@ export function endpointOptions(
   return {
     mtuBytes: integer(o, 'tapline.mtu', [least, network.options.mtuBytes]),
     isolated: flag(o, 'tapline.isolated', false),
+    dhcp: flag(o, 'tapline.dhcp', false),
     pvid,
     tagged,
     broadcastPerS: integer(o, 'tapline.storm_broadcast', [0, STORM_MAX_PER_S]),

@@ -12,6 +12,7 @@
  */
 import { isMap, LineCounter, parseDocument } from 'yaml'
 import { check } from './check.ts'
+import { parseAnnounce, parseDhcp } from './dhcp.ts'
 import { parseDns, parseNetworkDns, parseSandboxDns } from './dns.ts'
 import type { NetworkDns, SandboxDns } from './dns_model.ts'
 import { describe } from './explain.ts'
@@ -200,6 +201,8 @@ class Reader {
     if (entry === undefined) return
     const driver = entry.driver ?? 'bridge'
     const ipv6 = entry.enable_ipv6 ?? false
+    const values = entry.driver_opts ?? {}
+    const source = { values, path: [...path, 'driver_opts'], faults: this.#faults }
     const network: NetworkConfig = {
       name,
       driver,
@@ -209,16 +212,15 @@ class Reader {
       subnets: (entry.ipam?.config ?? []).map((subnet, i) =>
         this.#subnet(subnet, [...path, 'ipam', 'config', i]),
       ),
-      options: (driver === 'macvlan' ? macvlanOptions : networkOptions)(
-        { values: entry.driver_opts ?? {}, path: [...path, 'driver_opts'], faults: this.#faults },
-        {
-          driver,
-          ipv6,
-          internal: entry.internal ?? false,
-          mtuBytes: defaultMtuBytes(driver, this.#node),
-        },
-      ),
+      options: (driver === 'macvlan' ? macvlanOptions : networkOptions)(source, {
+        driver,
+        ipv6,
+        internal: entry.internal ?? false,
+        mtuBytes: defaultMtuBytes(driver, this.#node),
+      }),
       policy: parsePolicy(entry.policy, [...path, 'policy'], this.#notes),
+      dhcp: parseDhcp(source, driver),
+      announce: parseAnnounce(source, driver),
       overlay: parseOverlay({ entry, driver, path, node: this.#node, notes: this.#notes }),
     }
     const dns = parseNetworkDns(name, entry.dns, [...path, 'dns'], this.#faults)
