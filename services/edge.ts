@@ -16,7 +16,7 @@
  */
 
 import { isDeepStrictEqual } from 'node:util'
-import type { Address } from '../stack/address.ts'
+import type { Address, Prefix } from '../stack/address.ts'
 import { announce } from '../stack/arp/announce.ts'
 import type { Bindings } from '../stack/arp/bindings.ts'
 import { linkLocal } from '../stack/arp/nd_emit.ts'
@@ -86,6 +86,8 @@ export class Edge {
   readonly #options: EdgeOptions
   /** Into the bridge, or where the driver leads. */
   readonly #enter: Output
+  /** Given by the network outside, for now. */
+  #leased: readonly Prefix[] = []
   /** Where frames go that the endpoint may send. */
   readonly #next: Output
   #policy: Policy | undefined
@@ -139,10 +141,25 @@ export class Edge {
     }
   }
 
+  /** Addresses that it has by a lease, beside its own. */
+  get leased(): readonly Prefix[] {
+    return this.#leased
+  }
+
+  /** Exchange them, and tell the network. @throws StackError `exhausted`. */
+  lease(leased: readonly Prefix[]): void {
+    if (!this.#attached) return
+    for (const { address } of this.#leased) this.#bindings.delete(address)
+    this.#leased = []
+    for (const { address } of leased) this.#bindings.set(address, this.#mac, this.device.port)
+    this.#leased = leased
+    this.announce()
+  }
+
   /** Tell the network where the endpoint's addresses are now. The frames are the node's own. */
   announce(): void {
     if (!this.#isUntagged) return
-    for (const { address } of this.endpoint.addresses) {
+    for (const { address } of [...this.endpoint.addresses, ...this.#leased]) {
       const packet = announce(this.#pool, address, this.#mac)
       if (packet === undefined) return this.#pool.counters.dropped(0, DropReason.PoolEmpty)
       this.#enter(packet)
@@ -202,7 +219,8 @@ export class Edge {
 
   /** Own addresses, and the link-local one that hosts make of their MAC (RFC 4862 §5.3). */
   addresses(): Address[] {
-    const own = this.endpoint.addresses.map(({ address }) => address)
+    const given = [...this.endpoint.addresses, ...this.#leased]
+    const own = given.map(({ address }) => address)
     return own.some(({ family }) => family === 6) ? [...own, linkLocal(this.#mac)] : own
   }
 }

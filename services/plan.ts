@@ -120,7 +120,9 @@ export function plan(config: Config, held: State): State {
 /** Subnets of every network: as written; else as they are; else from the default pools. */
 function planSubnets(config: Config, held: State): Map<string, readonly SubnetConfig[]> {
   const taken = config.networks.flatMap((n) => n.subnets.map((s) => s.subnet))
-  const addressed = config.networks.filter(({ driver }) => hasInterfaces(driver))
+  const addressed = config.networks.filter(
+    ({ driver, options }) => hasInterfaces(driver) && options.macvlan?.leased !== true,
+  )
   const open = addressed.flatMap((network) =>
     FAMILIES.filter(
       (family) =>
@@ -154,11 +156,13 @@ class NetworkPool {
   readonly network: NetworkState
   readonly #pools: readonly Subnet[]
   readonly #gateways: readonly SubnetState[]
+  readonly #leased: boolean
   readonly #macs = new MacPool()
   /** What each endpoint and service of this network was given so far, by holder and family. */
   readonly #given = new Map<string, Address>()
 
   constructor(config: NetworkConfig, subnets: readonly SubnetConfig[], names: boolean) {
+    this.#leased = config.options.macvlan?.leased === true
     this.#pools = subnets.map((subnet) => new Subnet(subnet))
     this.#gateways = subnets.map((subnet, i) => {
       const gateway = subnet.gateway ?? defaultGateway(subnet)
@@ -271,8 +275,9 @@ class NetworkPool {
     if (pool.isHost(address) && pool.holder(address) === undefined) this.#give(holder, address)
   }
 
-  mac(endpoint: EndpointConfig, addresses: readonly Prefix[]): Mac | undefined {
+  mac(sandbox: string, endpoint: EndpointConfig, addresses: readonly Prefix[]): Mac | undefined {
     const first = addresses[0]?.address
+    if (this.#leased) return endpoint.mac ?? this.#macs.named(`${endpoint.network} ${sandbox}`)
     return endpoint.mac ?? (first && this.#macs.derive(first))
   }
 
@@ -331,7 +336,7 @@ function planEndpoints(
       network: endpoint.network,
       interfaceName: endpoint.interfaceName,
       deviceName: `${sandbox.name}/${endpoint.interfaceName}`,
-      mac: pool.mac(endpoint, addresses),
+      mac: pool.mac(sandbox.name, endpoint, addresses),
       addresses,
       routes,
       mtuBytes: endpoint.options.mtuBytes ?? network.options.mtuBytes,

@@ -229,7 +229,8 @@ function parentRow(parent: ParentPort | undefined): ParentRow | null {
 }
 
 function endpointDetail(node: Node, endpoint: EndpointState): EndpointDetail {
-  const lost = node.network(endpoint.network)?.edge(endpoint.sandbox)?.lost
+  const edge = node.network(endpoint.network)?.edge(endpoint.sandbox)
+  const lost = edge?.lost
   const real = endpoint.mac !== undefined
   return {
     sandbox: endpoint.sandbox,
@@ -237,7 +238,7 @@ function endpointDetail(node: Node, endpoint: EndpointState): EndpointDetail {
     interface: real ? endpoint.interfaceName : null,
     device: real ? endpoint.deviceName : null,
     mac: macText(endpoint.mac),
-    addresses: endpoint.addresses.map(formatPrefix),
+    addresses: [...endpoint.addresses, ...(edge?.leased ?? [])].map(formatPrefix),
     mtu: endpoint.mtuBytes,
     aliases: endpoint.aliases,
     state: lost === undefined ? 'up' : 'lost',

@@ -81,7 +81,8 @@ function checkEndpoint(o: EndpointCheck): void {
     }
     return
   }
-  if (endpoint.address4 !== undefined) checkAddress(o, endpoint.address4, 'ipv4_address')
+  const leased = network.options.macvlan?.leased === true
+  if (!leased && endpoint.address4 !== undefined) checkAddress(o, endpoint.address4, 'ipv4_address')
   if (endpoint.address6 !== undefined) checkAddress(o, endpoint.address6, 'ipv6_address')
   if (endpoint.mac === undefined) return
   const text = formatMac(endpoint.mac)

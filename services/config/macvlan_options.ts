@@ -21,7 +21,7 @@ const SHARED: readonly string[] = [
 ]
 
 export function macvlanOptions(o: Source, network: NetworkFacts): NetworkOptions {
-  const macvlan = parentOptions(o)
+  const macvlan = parentOptions(o, network.leased)
   const values = Object.entries(o.values).filter(([key]) => !KEYS.includes(key))
   for (const [key] of values) {
     if (SHARED.includes(key) || !NETWORK_KEYS.includes(key)) continue
@@ -36,7 +36,7 @@ export function macvlanOptions(o: Source, network: NetworkFacts): NetworkOptions
   return { ...options, macGuard, arpProxy: options.arpProxy && !apart, macvlan }
 }
 
-function parentOptions(o: Source): MacvlanOptions {
+function parentOptions(o: Source, leased: boolean): MacvlanOptions {
   const parent = name(o, PARENT, parentFault)
   const netns = name(o, NETNS, netnsFault)
   const hostAccess = flag(o, HOST, false)
@@ -54,7 +54,7 @@ function parentOptions(o: Source): MacvlanOptions {
     const message = `mode "${mode}" sends everything to the parent: the host is not reached`
     o.faults.atKey([...o.path, HOST], message)
   }
-  return { parent, netns, mode: mode ?? 'bridge', hostAccess }
+  return { parent, netns, mode: mode ?? 'bridge', hostAccess, leased }
 }
 
 function name(

@@ -220,6 +220,8 @@ export interface MacvlanOptions {
   readonly mode: MacvlanMode
   /** The host and its endpoints reach each other. */
   readonly hostAccess: boolean
+  /** Addresses are the network's outside to give: endpoints ask by DHCP. */
+  readonly leased: boolean
 }
 
 export interface SandboxConfig {

@@ -101,10 +101,16 @@ export interface NetworkFacts {
   readonly internal: boolean
   /** Largest IP packet where the file says nothing. */
   readonly mtuBytes: number
+  /** `ipam.driver: dhcp`. */
+  readonly leased: boolean
 }
 
 export function networkOptions(o: Source, network: NetworkFacts): NetworkOptions {
   const { driver } = network
+  if (network.leased && driver !== 'macvlan') {
+    const message = 'addresses by DHCP come from a network outside: driver "macvlan" only'
+    o.faults.atKey([...o.path.slice(0, -1), 'ipam', 'driver'], message)
+  }
   const more = driver === 'overlay' ? OVERLAY_KEYS : driver === 'bridge' ? BRIDGE_KEYS : []
   unknown(o, [...NETWORK_KEYS, ...more], NETWORK_LATER)
   const least = network.ipv6 ? MTU6_MIN_BYTES : MTU_MIN_BYTES

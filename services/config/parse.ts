@@ -216,6 +216,7 @@ class Reader {
         driver,
         ipv6,
         internal: entry.internal ?? false,
+        leased: entry.ipam?.driver === 'dhcp',
         mtuBytes: defaultMtuBytes(driver, this.#node),
       }),
       policy: parsePolicy(entry.policy, [...path, 'policy'], this.#notes),

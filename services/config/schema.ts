@@ -171,7 +171,7 @@ export const networkSchema: z.ZodType<NetworkEntry> = mapping(
     remote: z.unknown().optional(),
     dns: z.unknown().optional(),
     ipam: mapping(
-      { driver: z.enum(['default']).optional(), config: z.array(subnetSchema).optional() },
+      { driver: z.enum(['default', 'dhcp']).optional(), config: z.array(subnetSchema).optional() },
       ['options'],
     ).nullish(),
   },
@@ -195,7 +195,10 @@ export interface NetworkEntry {
   peers?: unknown
   remote?: unknown
   dns?: unknown
-  ipam?: { driver?: 'default' | undefined; config?: SubnetEntry[] | undefined } | null | undefined
+  ipam?:
+    | { driver?: 'default' | 'dhcp' | undefined; config?: SubnetEntry[] | undefined }
+    | null
+    | undefined
 }
 
 export const sandboxSchema: z.ZodType<SandboxEntry> = mapping(

@@ -17,6 +17,7 @@ import type { MacvlanOptions } from '../config/model.ts'
 import type { Context } from '../context.ts'
 import type { Wiring } from '../edge.ts'
 import { HostPort } from '../macvlan/host_port.ts'
+import { Leasing } from '../macvlan/leasing.ts'
 import { Parent } from '../macvlan/parent.ts'
 import { Network } from '../network.ts'
 import type { EndpointState, NetworkState, SandboxState } from '../state.ts'
@@ -25,6 +26,8 @@ import type { NetworkDriver } from './driver.ts'
 interface Running {
   readonly network: Network
   readonly parent: Parent | undefined
+  /** Undefined: addresses are IPAM's. */
+  readonly leasing: Leasing | undefined
   /** Undefined until the first endpoint joins, or for good. */
   host: HostPort | undefined
 }
@@ -50,14 +53,18 @@ export class MacvlanDriver implements NetworkDriver {
           : undefined,
     }
     const network = new Network(this.#context, state, wiring)
+    let leasing: Leasing | undefined
     try {
       parent = this.#openParent(network)
+      const { leased } = optionsOf(state)
+      if (leased && parent !== undefined) leasing = new Leasing(this.#context, network, parent)
     } catch (error) {
+      parent?.close()
       network.close()
       throw error
     }
     network.parent = parent
-    this.#networks.set(state.name, { network, parent, host: undefined })
+    this.#networks.set(state.name, { network, parent, leasing, host: undefined })
   }
 
   deleteNetwork({ name }: NetworkState): void {
@@ -89,12 +96,14 @@ export class MacvlanDriver implements NetworkDriver {
       parent?.setStations(before)
       throw error
     }
+    running.leasing?.join(endpoint)
     this.#tellHost(running)
   }
 
   leave({ network: name, sandbox }: EndpointState): void {
     const running = this.#networks.get(name)
     if (running === undefined) return
+    running.leasing?.leave(sandbox)
     running.network.detach(sandbox)
     running.parent?.setStations(stationsOf(running.network))
     this.#tellHost(running)

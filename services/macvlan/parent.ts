@@ -3,7 +3,7 @@
  * one VLAN of it) as a port of the network's bridge.
  *
  * ```text
- *   parent device -> [captures] -> [flow cache] -> refuseOwn -> port.input -> bridge
+ *   parent device -> [captures] -> [flow cache] -> dhcpTap -> refuseOwn -> port.input -> bridge
  *   parent device <- [segmenter] <- [captures] <-------------- port.output
  *                                              <- endpoints, in mode vepa
  * ```
@@ -27,6 +27,8 @@ import type { Output, Packet } from '../../stack/packet.ts'
 import type { MacvlanMode } from '../config/model.ts'
 import type { Context } from '../context.ts'
 import { type CaptureSink, DeviceEnd } from '../device_end.ts'
+import type { DhcpClient } from '../dhcp/client.ts'
+import { dhcpTap } from '../dhcp/tap.ts'
 import type { Borrowed } from '../links.ts'
 import type { ParentPort } from '../network.ts'
 
@@ -60,6 +62,8 @@ export class Parent implements ParentPort {
   readonly interfaceName: string
   readonly mode: MacvlanMode
   lost: string | undefined = undefined
+  /** Who asks for addresses by it; the owner adds and removes them. */
+  readonly clients: Set<DhcpClient> = new Set()
   readonly #context: Context
   readonly #bridge: Bridge
   readonly #options: ParentOptions
@@ -125,7 +129,8 @@ export class Parent implements ParentPort {
       const { port: counter } = device
       const common = { name: deviceName, port: counter, output, group: OUTSIDE_GROUP }
       const port = this.#bridge.addPort(common)
-      end.connect(mode === 'vepa' ? port.input : refuseOwn(pool, this.#own, port.input))
+      const guarded = mode === 'vepa' ? port.input : refuseOwn(pool, this.#own, port.input)
+      end.connect(dhcpTap(pool, this.clients, guarded))
       device.onLost = (why) => this.#onLost(why)
       const watched = { device, watch: (sinks: readonly CaptureSink[]) => end.watch(sinks) }
       this.#open = { borrowed, port, watched, transmit: end.transmit }

@@ -2,12 +2,14 @@
  * The DHCP server as real clients see it: busybox's udhcpc and ISC's dhclient in sandboxes whose
  * interfaces have no address until they ask.
  */
+import { execFileSync } from 'node:child_process'
 import { chmodSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { hasTool, Lab } from './lab.ts'
 
 const udhcpc = hasTool('udhcpc', 'udhcpc')
+const busybox = hasTool('busybox', 'busybox')
 const dhclient = hasTool('dhclient', 'isc-dhcp-client')
 
 function file(lab: Lab): string {
@@ -181,5 +183,69 @@ request subnet-mask, routers, domain-name, domain-name-servers, domain-search, i
     await lab.exec('a', 'ip', 'addr', 'add', '10.1.0.11/24', 'dev', 'eth0')
     await lab.exec('a', ...command, '-r', 'eth0')
     await expect.poll(held, { timeout: 10_000 }).toBe(0)
+  })
+})
+
+describe.skipIf(!busybox)('an endpoint on a network outside, with udhcpd there', () => {
+  const lab = new Lab()
+
+  function ip(...args: string[]): void {
+    execFileSync('ip', args)
+  }
+
+  beforeAll(async () => {
+    const [host, out] = [lab.ns('host'), lab.ns('out')]
+    for (const name of [host, out]) ip('netns', 'add', name)
+    ip('-n', host, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', out)
+    ip('-n', out, 'addr', 'add', '192.0.2.1/24', 'dev', 'eth0')
+    for (const name of [host, out]) ip('-n', name, 'link', 'set', 'eth0', 'up')
+    const config = join(lab.folder, 'udhcpd.conf')
+    writeFileSync(
+      config,
+      `interface eth0
+start 192.0.2.100
+end 192.0.2.110
+lease_file ${join(lab.folder, 'udhcpd.leases')}
+pidfile ${join(lab.folder, 'udhcpd.pid')}
+option subnet 255.255.255.0
+option router 192.0.2.1
+option lease 300
+`,
+    )
+    writeFileSync(join(lab.folder, 'udhcpd.leases'), '')
+    lab.spawn('out', 'busybox', 'udhcpd', '-f', '-I', '192.0.2.1', config)
+    await lab.up(`
+name: ${lab.prefix}
+networks:
+  lan:
+    driver: macvlan
+    driver_opts: { parent: eth0, tapline.parent_netns: ${host} }
+    ipam: { driver: dhcp }
+sandboxes:
+  a: { netns: ${lab.ns('a')}, networks: [ lan ] }
+  b: { netns: ${lab.ns('b')}, networks: [ lan ] }
+`)
+  })
+
+  afterAll(async () => {
+    expect((await lab.stop()).code).toBe(0)
+    await lab.close()
+  })
+
+  it('is given its address and route by it', async () => {
+    const addresses = async (): Promise<string[]> => {
+      const { sandboxes } = await lab.json<{
+        sandboxes: { endpoints: { addresses: string[] }[] }[]
+      }>('ls')
+      return sandboxes.flatMap(({ endpoints }) => endpoints[0]!.addresses)
+    }
+    await expect.poll(addresses, { timeout: 30_000 }).toHaveLength(2)
+    const [a, b] = (await addresses()).map((text) => text.replace('/24', ''))
+    expect(a).toMatch(/^192\.0\.2\.1[01]\d$/)
+    const { stdout } = await lab.exec('a', 'ip', 'route')
+    expect(stdout).toContain('default via 192.0.2.1 dev eth0')
+    expect(await lab.ping('a', '192.0.2.1')).toBe(3)
+    expect(await lab.ping('out', a!)).toBe(3)
+    expect(await lab.ping('a', b!)).toBe(3)
   })
 })

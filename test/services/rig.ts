@@ -4,7 +4,7 @@
  */
 import { expect } from 'vitest'
 import { Controller } from '../../services/controller.ts'
-import type { Borrowed, BorrowRequest, LinkRequest, Links } from '../../services/links.ts'
+import type { Borrowed, BorrowRequest, Inside, LinkRequest, Links } from '../../services/links.ts'
 import type { Log } from '../../services/log.ts'
 import { VirtualClock } from '../../stack/clock.ts'
 import type { Device, Offload } from '../../stack/device.ts'
@@ -26,6 +26,8 @@ export class Rig implements Links {
   readonly calls: string[] = []
   /** What the last interface that was borrowed is to hear. */
   stations: readonly Mac[] = []
+  /** What interfaces were given after they were made. */
+  readonly inside: Map<string, Inside> = new Map()
   /** Calls that throw. */
   readonly failing: Set<string> = new Set()
   /** Run before each call. */
@@ -70,6 +72,11 @@ export class Rig implements Links {
       this.stations = now
     }
     return { device, mac: { hi: 0x0200, lo: 0xff }, setStations }
+  }
+
+  readdress(device: Device, inside: Inside): void {
+    this.#call(`readdress ${device.name}`)
+    this.inside.set(device.name, inside)
   }
 
   prepare({ name }: { readonly name: string }): void {
