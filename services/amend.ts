@@ -83,7 +83,7 @@ function withPorts(config: Config, name: string, ports: readonly PortConfig[]): 
 }
 
 /** Ports that were chosen count too: who has one keeps it. */
-function refuseTaken(config: Config, state: State, port: PortConfig): void {
+export function refuseTaken(config: Config, state: State, port: PortConfig): void {
   const held = [...state.ports.values()].map((other) => ({
     who: `sandbox "${other.sandbox}"`,
     port: other.port,

@@ -5,12 +5,15 @@
  *   GET  /v1/daemon             who this is: name, pid, version, state, engine
  *   GET  /v1/ls                 networks and sandboxes        GET /v1/inspect?name=
  *   GET  /v1/fdb?network=       GET /v1/neigh                 GET /v1/routes
+ *   GET  /v1/groups?network=    who wants which multicast group
  *   GET  /v1/leases?network=
  *   GET  /v1/stats              GET /v1/drops
  *   GET  /v1/ports              POST /v1/ports/add { spec, sandbox }, /v1/ports/remove { spec }
  *   GET  /v1/services           POST /v1/services/drain { service, backend }
  *   GET  /v1/conntrack?...      POST /v1/conntrack/delete?...        (filters: api_outside.ts)
  *   GET  /v1/conntrack/events?  connections as they come and go, one a line -> until hung up
+ *   GET  /v1/members            POST /v1/event { name, payload }, /v1/keys { operation, key }
+ *   GET  /v1/attachments?...    POST /v1/attachments/...   (api_attachments.ts)
  *   POST /v1/trace              a described packet            -> its steps and ends
  *   POST /v1/apply              { file, text, dryRun }        -> the steps
  *   GET  /v1/capture?device=&filter=&snaplen=&count=          -> pcapng, until hung up
@@ -27,7 +30,11 @@
 import { chmodSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { type ErrorCode, StackError } from '../stack/errors.ts'
+import { ATTACHMENT_HANDLERS } from './api_attachments.ts'
+import { DNS_HANDLERS } from './api_dns.ts'
+import { GOSSIP_HANDLERS } from './api_gossip.ts'
 import { OUTSIDE_HANDLERS } from './api_outside.ts'
+import { OVERLAY_HANDLERS } from './api_overlay.ts'
 import { type Streamer, streamCapture, streamEvents, streamFlows } from './api_streams.ts'
 import {
   type ApiError,
@@ -36,8 +43,10 @@ import {
   ConfigFaults,
   type DaemonInfo,
 } from './api_types.ts'
+import type { Attachments } from './attachments.ts'
 import type { Controller } from './controller.ts'
 import type { Events } from './events.ts'
+import type { GossipControl } from './gossip_control.ts'
 import { claimPath, inUse } from './sockets.ts'
 import { parseTraceRequest } from './trace_request.ts'
 
@@ -49,6 +58,10 @@ const CONNECTIONS_MAX = 128
 export interface Served {
   readonly controller: Controller
   readonly events: Events
+  /** Left out: it is in no cluster. */
+  readonly gossip?: GossipControl
+  /** Left out: it takes none. */
+  readonly attachments?: Attachments
   /** Bring the clock up to date, so that ages are true: nothing may have moved for hours. */
   refresh(): void
   info(): DaemonInfo
@@ -75,6 +88,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   'GET /v1/daemon': (served) => served.info(),
   'GET /v1/ls': ({ controller }) => controller.ls(),
   'GET /v1/inspect': ({ controller }, query) => controller.inspect(query.get('name') ?? undefined),
+  'GET /v1/groups': ({ controller }, query) => controller.groups(query.get('network') ?? undefined),
   'GET /v1/fdb': ({ controller }, query) => controller.fdb(query.get('network') ?? undefined),
   'GET /v1/leases': ({ controller }, query) => controller.leases(query.get('network') ?? undefined),
   'GET /v1/neigh': ({ controller }) => controller.neigh(),
@@ -84,6 +98,10 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   'POST /v1/trace': ({ controller }, _, body) => controller.trace(parseTraceRequest(body)),
   'POST /v1/apply': (served, _, body) => served.apply(parseApplyRequest(body)),
   ...OUTSIDE_HANDLERS,
+  ...OVERLAY_HANDLERS,
+  ...GOSSIP_HANDLERS,
+  ...ATTACHMENT_HANDLERS,
+  ...DNS_HANDLERS,
 }
 
 const STREAMERS: Readonly<Record<string, Streamer>> = {

@@ -31,7 +31,9 @@ import { EMPTY, type State } from './state.ts'
 import { type TraceRequest, type TraceResult, trace } from './trace.ts'
 import * as views from './views.ts'
 import * as counters from './views_counters.ts'
+import * as names from './views_dns.ts'
 import { type CachedFlow, flows } from './views_flows.ts'
+import * as groups from './views_groups.ts'
 import { type LeaseRow, leases } from './views_leases.ts'
 import * as outside from './views_outside.ts'
 
@@ -67,13 +69,20 @@ export class Controller {
   }
 
   /**
-   * Bring the node to what `config` says. What did not change is not touched.
+   * Bring the node to what `config` says. What did not change is not touched. A function is asked
+   * when its turn has come.
    *
    * @throws StackError if it cannot be had, or a step failed; an AggregateError if restoring what
    *   was before failed as well; the signal's reason if aborted.
    */
-  apply(config: Config, signal?: AbortSignal): Promise<ApplyReport> {
-    return this.#queue(() => this.#apply(config, signal))
+  apply(config: Config | (() => Config), signal?: AbortSignal): Promise<ApplyReport> {
+    const now = (): Config => (typeof config === 'function' ? config() : config)
+    return this.#queue(() => this.#apply(now(), signal))
+  }
+
+  /** Change the configuration in force, until the next `apply`. @throws StackError. */
+  amend(change: Amendment): Promise<ApplyReport> {
+    return this.#amend(change)
   }
 
   /** Publish one more port until the next `apply`, written as in a file. @throws StackError. */
@@ -114,6 +123,11 @@ export class Controller {
   /** @throws StackError `not-found`. */
   leases(network?: string): LeaseRow[] {
     return leases(this.node, network)
+  }
+
+  /** Who wants which multicast group. @throws StackError `not-found`. */
+  groups(network?: string): groups.MemberRow[] {
+    return groups.groups(this.node, network)
   }
 
   neigh(): views.NeighborRow[] {
@@ -161,6 +175,24 @@ export class Controller {
     return this.node.flowEvents.subscribe((event) => {
       if (test(event)) listener(event)
     })
+  }
+
+  names(): names.NamesView {
+    return names.names(this.node)
+  }
+
+  namesCache(): names.CacheRow[] {
+    return names.namesCache(this.node)
+  }
+
+  /** Forget what forwarders answered; how many answers. */
+  flushNames(): number {
+    return names.flushNames(this.node)
+  }
+
+  /** What a sandbox is told of a name, and why. @throws StackError `not-found`. */
+  resolveName(request: names.ResolveRequest): Promise<names.Resolution> {
+    return names.resolveName(this.node, request)
   }
 
   /** What would happen to a packet. Nothing is sent and nothing changes. @throws StackError. */

@@ -20,12 +20,14 @@ import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
 import { ApiServer, type Served } from './api.ts'
 import { type ApplyAnswer, type ApplyRequest, ConfigFaults, type DaemonInfo } from './api_types.ts'
+import { Attachments } from './attachments.ts'
 import type { NodeLimits } from './build_node.ts'
 import type { Config } from './config/model.ts'
 import { readConfigText, toConfig } from './config_file.ts'
 import { type ApplyReport, Controller } from './controller.ts'
 import type { DnsHost } from './dns/host.ts'
 import type { Events } from './events.ts'
+import { GossipControl } from './gossip_control.ts'
 import type { Links } from './links.ts'
 import type { Log } from './log.ts'
 import { packageVersion } from './version.ts'
@@ -61,6 +63,8 @@ export interface DaemonOptions {
 export class Daemon implements Served {
   readonly controller: Controller
   readonly events: Events
+  readonly gossip: GossipControl
+  readonly attachments: Attachments
   readonly #options: DaemonOptions
   readonly #api: ApiServer
   readonly #startedAt = new Date()
@@ -68,6 +72,7 @@ export class Daemon implements Served {
   #listening: Promise<void> = Promise.resolve()
   /** Applies that have not ended. */
   #applying = 0
+  #following: Promise<void> = Promise.resolve()
   #closed: Promise<void> | undefined
 
   constructor(options: DaemonOptions) {
@@ -85,6 +90,9 @@ export class Daemon implements Served {
       ...limits,
       ...(onDevice && { onDevice }),
     })
+    const { overlays } = this.controller.node.context
+    this.gossip = new GossipControl({ clock, random, log, overlays, file: options.file })
+    this.attachments = new Attachments(this.controller)
     this.#api = new ApiServer(this)
   }
 
@@ -124,7 +132,7 @@ export class Daemon implements Served {
       const message = `this daemon is "${name}", and ${file} is for "${config.name}"`
       throw new StackError('bad-argument', message)
     }
-    if (dryRun) return { steps: this.controller.preview(config) }
+    if (dryRun) return { steps: this.controller.preview(this.attachments.merged(config)) }
     return this.#apply(config)
   }
 
@@ -147,10 +155,21 @@ export class Daemon implements Served {
     }
     this.#applying++
     try {
-      return await this.controller.apply(config)
+      const report = await this.controller.apply(() => this.attachments.merged(config))
+      await this.#follow(config)
+      return report
     } finally {
       this.#applying--
     }
+  }
+
+  /** Gossip, one configuration after the other. */
+  #follow({ node }: Config): Promise<void> {
+    const done = this.#following.then(async () => {
+      if (this.#closed === undefined) await this.gossip.apply(node)
+    })
+    this.#following = done.catch(() => {})
+    return done
   }
 
   #refuseIfStopping(): void {
@@ -172,6 +191,8 @@ export class Daemon implements Served {
     await Promise.allSettled([this.#listening])
     const failures: unknown[] = []
     const attempts = [
+      // Others stop sending here first.
+      () => this.#following.then(() => this.gossip.close()),
       () => this.controller.close(),
       () => this.#api.close(),
       () => this.#options.runtime.close(),

@@ -27,6 +27,7 @@ import { DropReason } from '../stack/drop.ts'
 import type { Bridge } from '../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortOptions } from '../stack/eth/bridge_port.ts'
 import { DST } from '../stack/eth/frame.ts'
+import { GroupRole } from '../stack/eth/group_filter.ts'
 import { type Mac, putMac } from '../stack/eth/mac.ts'
 import { refuseEcho } from '../stack/eth/reflection.ts'
 import type { StormLimits } from '../stack/eth/storm.ts'
@@ -39,7 +40,7 @@ import { RateLimit, type RateSpec } from '../stack/ip/rate_limit.ts'
 import type { Output, Packet, Pool } from '../stack/packet.ts'
 import type { RatesConfig } from './config/model.ts'
 import { type CaptureSink, DeviceEnd } from './device_end.ts'
-import type { LocalEndpoint } from './overlay/overlay_network.ts'
+import type { LocalEndpoint } from './overlay/local_endpoint.ts'
 import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState } from './state.ts'
 
@@ -251,12 +252,20 @@ function portOptions(
     output,
     isolated: wiring.isolated || network.options.isolated || options.isolated,
     takesUnknown: wiring.takesUnknown,
+    groupRole: GROUP_ROLES[options.multicastRouter],
+    fastLeave: options.fastLeave ?? (network.options.macGuard && !trunk),
     ...stormOptions(options),
     ...(network.options.vlanFiltering ? { vlan: vlanOptions(options) } : {}),
     // Behind a trunk are stations of their own.
     ...(network.options.macGuard && !trunk ? { macs: [endpoint.mac!] } : {}),
   }
 }
+
+const GROUP_ROLES = {
+  auto: GroupRole.Auto,
+  never: GroupRole.Never,
+  always: GroupRole.Always,
+} as const
 
 /** Nothing at all where there is no limit: a port without limits does not count. */
 function stormOptions(options: EndpointState['options']): { storm?: StormLimits } {

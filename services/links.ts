@@ -9,6 +9,17 @@ import type { Mac } from '../stack/eth/mac.ts'
 import type { Underlay } from '../stack/udp/underlay.ts'
 import type { Log } from './log.ts'
 
+/**
+ * Frames that the kernel queues towards us. TCP fills a receiver's window (some 6 MB) before it
+ * hears of loss: at 1,500 octets a frame that takes 4,096 places, as super-frames a quarter.
+ */
+const QUEUE_PLAIN = 4096
+const QUEUE_SUPER = 1000
+
+export function queueLength(superFrames: boolean): number {
+  return superFrames ? QUEUE_SUPER : QUEUE_PLAIN
+}
+
 export interface LinkRoute {
   readonly destination: Prefix
   readonly via: Address
@@ -50,6 +61,13 @@ export interface LinkRequest {
   readonly txQueueLen?: number
   /** False: plain frames of at most the MTU, checksums complete. */
   readonly offload: boolean
+  /**
+   * Left out: the interface is made in `netns`, configured and up. Else it is left under this name
+   * in the namespace of the process, without addresses and down, for somebody else to move to
+   * `netns` and to configure, as Docker does. It outlives us: one that is there already, here or
+   * there, is taken up again as it is.
+   */
+  readonly handOver?: string
 }
 
 /** An interface that is there already, and stays as it is. */
@@ -129,6 +147,16 @@ export interface UnderlayRequest {
   readonly log: Log
 }
 
+/** Interfaces that are handed over, and outlive us; see handed_over.ts. */
+export interface HandedOverLinks {
+  /** True if it is there to be taken up again, wherever it is by now. */
+  isThere(name: string, netns: string): boolean
+  /** From now on, leave them where they are when they are detached. */
+  leave(): void
+  /** Remove those that were never moved away, nor are in use: their names. */
+  removeUnclaimed(isOurs: (name: string) => boolean): string[]
+}
+
 export interface Links {
   /** `tap` or `memory`, and the engine in use, for people: `tap (io_uring)`. */
   readonly describe: string
@@ -157,10 +185,13 @@ export interface Links {
   /** Lead the host's traffic to a TAP. Left out: there is no host. @throws StackError. */
   openHost?(request: HostRequest): Promise<HostSide>
   /**
-   * A UDP socket of the host's for tunnels; whoever asked closes it. Left out: this kind of links
-   * has no host, and no overlay networks. @throws StackError.
+   * A UDP socket of the host's for tunnels; whoever asked closes it, before the links. Left out:
+   * this kind of links has no host, and no overlay networks. @throws StackError: `exists` if the
+   * port is taken.
    */
   openUnderlay?(request: UnderlayRequest): Underlay
+  /** Left out: no interface outlives us. */
+  readonly handedOver?: HandedOverLinks
   /** Remove the sandbox, if `prepare` made it. Idempotent. */
   release(sandbox: { readonly name: string; readonly netns: string }): void
   /** Give everything back that is left. */

@@ -24,28 +24,20 @@ import type { Cancel } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import { Bridge, type BridgeStation } from '../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortInfo } from '../stack/eth/bridge_port.ts'
+import { GroupRole } from '../stack/eth/group_filter.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import { DEFAULT_PVID } from '../stack/eth/vlan.ts'
 import type { RouterInterface } from '../stack/ip/router_interface.ts'
 import type { Context } from './context.ts'
 import { NetworkDhcp } from './dhcp/network_dhcp.ts'
 import { BRIDGED, Edge, type Wiring } from './edge.ts'
-import { gatewayAddresses, hasIpv6, natOf } from './network_facts.ts'
+import { NetworkGroups } from './groups.ts'
+import { gatewayAddresses, hasIpv6, natOf, type ParentPort } from './network_facts.ts'
 import { OverlayNetwork } from './overlay/overlay_network.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 
 /** The bridge port that leads to the router; device names have a slash, so none is like it. */
 const GATEWAY_PORT = 'gateway'
-
-/** The way to an interface outside, for listings, captures and counters. */
-export interface ParentPort {
-  readonly interfaceName: string
-  readonly mode: string
-  /** Undefined while it is lost. */
-  readonly device: Device | undefined
-  /** Why it was lost; undefined: it works. */
-  readonly lost: string | undefined
-}
 
 /** An edge, and what is still to be done for it. */
 interface Attached {
@@ -65,6 +57,8 @@ export class Network {
   /** Undefined: the network has no gateway of ours. */
   readonly #gateway: BridgePort | undefined
   readonly #leg: RouterInterface | undefined
+  /** Undefined: every group goes to everybody. */
+  readonly groups: NetworkGroups | undefined
   /** Undefined: another driver. */
   readonly #overlay: OverlayNetwork | undefined
   /** Undefined: nobody leases addresses here. */
@@ -81,11 +75,15 @@ export class Network {
     this.#context = context
     this.#wiring = wiring
     this.#bindings = new Bindings({ seed: random.bits() })
+    const { snooping, vlanFiltering, querier } = options
+    const seed = random.bits()
+    this.groups = snooping ? new NetworkGroups({ pool, clock, seed, vlanFiltering }) : undefined
     this.bridge = new Bridge({
       name,
       pool,
       clock,
-      seed: random.bits(),
+      seed,
+      ...(this.groups && { groups: this.groups.filter }),
       vlanFiltering: options.vlanFiltering,
       log: (event) => log.warn(event, `bridge ${name}: ${event.kind}`),
     })
@@ -94,6 +92,8 @@ export class Network {
       name: GATEWAY_PORT,
       port: 0,
       output: (packet) => this.#leg!.input(packet),
+      // The router takes part in groups of the link only, and those are flooded.
+      groupRole: GroupRole.Never,
       ...(options.vlanFiltering ? { vlan: { pvid: DEFAULT_PVID } } : {}),
     })
     try {
@@ -103,9 +103,12 @@ export class Network {
       this.#leg = this.#openLeg(mac, this.#gateway)
       if (state.dhcp !== undefined) this.dhcp = this.#openDhcp(this.#leg)
       context.nat.setNetwork(this.#leg, natOf(state))
+      const addresses = state.subnets.map(({ gateway }) => gateway)
+      if (querier) this.groups?.ask({ mac, addresses, send: this.#gateway.input })
       this.#overlay?.start()
     } catch (error) {
       this.dhcp?.close()
+      this.groups?.close()
       this.#overlay?.close()
       this.bridge.close()
       throw error
@@ -131,6 +134,7 @@ export class Network {
       addresses: endpoint.addresses.filter(isGiven),
       routes: endpoint.routes.filter(({ destination }) => isGiven(destination)),
       offload: this.state.options.offload,
+      ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     })
     let edge: Edge | undefined
     try {
@@ -202,7 +206,10 @@ export class Network {
     const holder = this.edges().find(({ endpoint }) =>
       endpoint.addresses.some((own) => sameAddress(own.address, address)),
     )
-    return holder?.endpoint.mac
+    if (holder !== undefined) return holder.endpoint.mac
+    const entry = this.#bindings.find(address)
+    if (entry < 0) return undefined
+    return { hi: this.#bindings.macHi(entry), lo: this.#bindings.macLo(entry) >>> 0 }
   }
 
   /** Index of its leg, by which routes name it; undefined: it has none. */
@@ -236,6 +243,11 @@ export class Network {
     return this.bridge.fdb()
   }
 
+  /** Of a bridge port by its number. */
+  portName(index: number): string | undefined {
+    return this.bridge.portName(index)
+  }
+
   ports(): BridgePortInfo[] {
     return this.bridge.ports()
   }
@@ -247,6 +259,7 @@ export class Network {
       this.#context.nat.setNetwork(this.#leg, undefined)
       this.#context.router.removeInterface(this.#leg)
     }
+    this.groups?.close()
     this.#overlay?.close()
     this.bridge.close()
   }
@@ -271,7 +284,9 @@ export class Network {
         next: gateway.input,
       }),
       internal,
-      ...(hasIpv6(this.state) ? { advertise: { dnsAddresses: dns, dnsSearch: search } } : {}),
+      ...(hasIpv6(this.state) && this.state.advertise !== false
+        ? { advertise: { dnsAddresses: dns, dnsSearch: search } }
+        : {}),
     })
   }
 
@@ -285,7 +300,7 @@ export class Network {
     const { state } = this
     const own = { context: this.#context, bridge: this.bridge, bindings: this.#bindings }
     const forget = (address: Address): void => router.neighbors.forget(this.#leg!.link, address)
-    return new OverlayNetwork({ ...own, state, forget })
+    return new OverlayNetwork({ ...own, state, forget, groups: this.groups })
   }
 
   /** Tell other nodes. A trunk's stations are its own business. */

@@ -1,9 +1,20 @@
 /** What follows from the state of a network: addresses of its gateway, how it meets the outside. */
 import type { Address } from '../stack/address.ts'
 import { linkLocal } from '../stack/arp/nd_emit.ts'
+import type { Device } from '../stack/device.ts'
 import type { Inbound, Masquerade, NatNetwork } from '../stack/ip/nat_legs.ts'
 import type { GatewayMode } from './config/model.ts'
 import type { NetworkState } from './state.ts'
+
+/** The way to an interface outside, for listings, captures and counters. */
+export interface ParentPort {
+  readonly interfaceName: string
+  readonly mode: string
+  /** Undefined while it is lost. */
+  readonly device: Device | undefined
+  /** Why it was lost; undefined: it works. */
+  readonly lost: string | undefined
+}
 
 /** How the network meets the outside; see {@link GatewayMode}. */
 export function natOf({ options }: NetworkState): NatNetwork {

@@ -37,11 +37,13 @@ import { publishingNetwork } from './config/publishing.ts'
 import { defaultGateway, defaultSubnet, Subnet } from './ipam.ts'
 import type { LinkRoute } from './links.ts'
 import { MacPool, sharedMac } from './mac_pool.ts'
-import { nameServers, planAnnounce, planDhcp, rangeAddresses } from './plan_dhcp.ts'
+import { planAnnounce, planDhcp, rangeAddresses } from './plan_dhcp.ts'
+import { nameServers } from './plan_dns.ts'
 import { routeState, uplinkState } from './plan_outside.ts'
 import { planPolicy, type Subnets } from './plan_policy.ts'
 import { planPorts } from './plan_ports.ts'
 import { planServices } from './plan_services.ts'
+import { sandboxState } from './plan_stack.ts'
 import {
   type EndpointState,
   endpointKey,
@@ -198,6 +200,7 @@ class NetworkPool {
       dhcp: planDhcp(config, subnets, { gateways, announce }),
       announce,
       overlay,
+      ...(config.advertise !== undefined && { advertise: config.advertise }),
     }
   }
 
@@ -298,15 +301,6 @@ function serviceHolder(name: string): string {
   return `service "${name}"`
 }
 
-function sandboxState(sandbox: SandboxConfig, config: Config): SandboxState {
-  const { name, netns } = sandbox
-  const network = config.networks.find((n) => n.name === sandbox.endpoints[0]?.network)
-  if (network?.driver === 'host') return { name, netns: '', stack: 'host' }
-  if (network?.driver !== 'container') return { name, netns, stack: 'own' }
-  const owner = config.sandboxes.find((other) => other.name === network.options.sandbox)!
-  return { name, netns: sandboxState(owner, config).netns, stack: 'shared' }
-}
-
 /**
  * Endpoints of one sandbox. The default route of each family goes by the first network that has
  * the family and is not internal. Who is published must be able to answer, also from an internal
@@ -344,6 +338,7 @@ function planEndpoints(
       options: endpoint.options,
       policy: policyOf(endpoint),
       rate: endpoint.rate,
+      ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     }
   })
 }

@@ -1,14 +1,9 @@
-/**
- * Desired state of what networks tell their stations: resolvers, domains, leases; and who answers
- * about names beside us.
- */
+/** Desired state of what a network tells its stations: resolvers, domains, leases. */
 import { type Address, networkOf } from '../stack/address.ts'
-import type { Config, NetworkConfig, SandboxConfig, SubnetConfig } from './config/model.ts'
+import type { NetworkConfig, SubnetConfig } from './config/model.ts'
 import { POOL_MAX } from './dhcp/leases.ts'
 import { boundsOf, fromInteger, greater, hostBounds, toInteger } from './ipam.ts'
 import type { DhcpState, SubnetState } from './state.ts'
-
-const DNS_PORT = 53
 
 export interface Announced {
   readonly dns: readonly Address[]
@@ -71,16 +66,4 @@ export function rangeAddresses({ range }: NonNullable<NetworkConfig['dhcp']>): A
   return Array.from({ length: Number(last - first) + 1 }, (_, i) =>
     fromInteger(4, first + BigInt(i)),
   )
-}
-
-/** Sandboxes that answer at port 53 themselves. */
-export function nameServers({ sandboxes, services }: Config): readonly string[] {
-  const behind = new Set(
-    services
-      .filter(({ ports }) => ports.some(({ target }) => target === DNS_PORT))
-      .flatMap(({ backends }) => backends.map(({ sandbox }) => sandbox)),
-  )
-  const serves = ({ ports }: SandboxConfig): boolean =>
-    ports.some((p) => p.targetPort <= DNS_PORT && DNS_PORT < p.targetPort + p.count)
-  return sandboxes.filter((one) => behind.has(one.name) || serves(one)).map(({ name }) => name)
 }

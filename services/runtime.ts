@@ -63,7 +63,13 @@ export class Runtime {
     const { engine, why } = openEngine(this.pool, options.engine ?? 'auto')
     this.engine = engine
     this.describe = `${engine.name}${why}, offloads ${describeOffload(offload)}`
-    this.links = new TapLinks({ pool: this.pool, engine, offload })
+    this.links = new TapLinks({
+      pool: this.pool,
+      engine,
+      offload,
+      clock: this.clock,
+      random: this.random,
+    })
     this.dns = new KernelDnsHost(this.clock)
     engine.watch(() => this.#turn())
   }

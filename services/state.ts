@@ -85,6 +85,8 @@ export interface NetworkState {
   readonly options: NetworkOptions
   /** Undefined: another driver. */
   readonly overlay: OverlayConfig | undefined
+  /** As in {@link NetworkConfig}. */
+  readonly advertise?: boolean
 }
 
 /** The DHCP server of a network, with everything decided. All addresses are IPv4. */
@@ -113,7 +115,8 @@ export interface SandboxState {
   readonly name: string
   /** As in {@link LinkRequest}; of a shared stack, its owner's; empty: the host's own. */
   readonly netns: string
-  readonly stack: 'own' | 'host' | 'shared'
+  /** `foreign`: somebody else makes and removes it. */
+  readonly stack: 'own' | 'host' | 'shared' | 'foreign'
 }
 
 export interface EndpointState {
@@ -135,6 +138,8 @@ export interface EndpointState {
   /** Its own and its network's; undefined: neither has one. */
   readonly policy: PolicySpec | undefined
   readonly rate: RatesConfig
+  /** As in {@link LinkRequest}. */
+  readonly handOver?: string
 }
 
 export interface RouteState {

@@ -11,6 +11,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { isDeepStrictEqual } from 'node:util'
 import { type Address, parseAddress } from '../stack/address.ts'
+import type { Clock } from '../stack/clock.ts'
 import type { Device, Offload } from '../stack/device.ts'
 import type { Engine } from '../stack/engine.ts'
 import { StackError } from '../stack/errors.ts'
@@ -30,7 +31,11 @@ import {
 } from '../stack/native/netns.ts'
 import { tcpSocket } from '../stack/native/tcp_socket.ts'
 import type { Pool } from '../stack/packet.ts'
+import type { Random } from '../stack/random.ts'
+import { SocketUnderlay } from '../stack/udp/socket_underlay.ts'
+import type { Underlay } from '../stack/udp/underlay.ts'
 import { splitVlan } from './config/parent.ts'
+import { HandedOver } from './handed_over.ts'
 import { HostGateway } from './host/gateway.ts'
 import {
   type Borrowed,
@@ -41,14 +46,9 @@ import {
   type LinkRequest,
   type Links,
   OWN_NETNS,
+  queueLength,
+  type UnderlayRequest,
 } from './links.ts'
-
-/**
- * Frames that the kernel queues towards us. TCP fills a receiver's window (some 6 MB) before it
- * hears of loss: at 1,500 octets a frame that takes 4,096 places, as super-frames a quarter.
- */
-const QUEUE_PLAIN = 4096
-const QUEUE_SUPER = 1000
 
 interface Place {
   readonly netns: string
@@ -62,11 +62,21 @@ interface SandboxName {
   readonly netns: string
 }
 
+export interface TapLinksOptions {
+  readonly pool: Pool
+  readonly engine: Engine
+  readonly offload: Offload
+  readonly clock: Clock
+  readonly random: Random
+}
+
 export class TapLinks implements Links {
   readonly describe: string
   readonly #pool: Pool
   readonly #engine: Engine
   readonly #offload: Offload
+  readonly #clock: Clock
+  readonly #random: Random
   /** Where each device's interface is, and what it has. */
   readonly #attached = new Map<Device, Attached>()
   /** Interfaces that are closed and may not be quite gone, as `netns interface`. */
@@ -74,14 +84,18 @@ export class TapLinks implements Links {
   /** Where TAPs are born, and how many were. */
   readonly #nursery: Netns = anonymousNetns()
   #bornCount = 0
+  readonly handedOver: HandedOver
   /** Namespaces that we made, by name. */
   readonly #made = new Set<string>()
 
   /** `offload`: what the kernel was found to do; see probe.ts. */
-  constructor({ pool, engine, offload }: { pool: Pool; engine: Engine; offload: Offload }) {
+  constructor({ pool, engine, offload, clock, random }: TapLinksOptions) {
     this.#pool = pool
     this.#engine = engine
+    this.#clock = clock
+    this.#random = random
     this.#offload = offload
+    this.handedOver = new HandedOver({ pool, engine, offload: offload.tso })
     this.describe = `tap (${engine.name})`
   }
 
@@ -98,6 +112,7 @@ export class TapLinks implements Links {
   }
 
   async attach(request: LinkRequest): Promise<Device> {
+    if (request.handOver !== undefined) return await this.handedOver.open(request)
     const netns = new Netns(request.netns)
     let tap: VnetDevice | undefined
     try {
@@ -178,6 +193,7 @@ export class TapLinks implements Links {
   }
 
   detach(device: Device): void {
+    if (this.handedOver.close(device)) return
     const place = this.#attached.get(device)
     if (place !== undefined) this.#closed.add(key(place))
     this.#attached.delete(device)
@@ -192,6 +208,17 @@ export class TapLinks implements Links {
     return netns === '' ? tcpSocket(family) : inNetns(netns, () => tcpSocket(family))
   }
 
+  openUnderlay({ log, ...request }: UnderlayRequest): Underlay {
+    return new SocketUnderlay({
+      pool: this.#pool,
+      engine: this.#engine,
+      clock: this.#clock,
+      seed: this.#random.bits(),
+      onProblem: (text) => log.warn({}, text),
+      ...request,
+    })
+  }
+
   release({ netns }: SandboxName): void {
     for (const entry of this.#closed) if (entry.startsWith(`${netns} `)) this.#closed.delete(entry)
     if (this.#made.delete(netns)) deleteNetns(netns)
@@ -199,6 +226,7 @@ export class TapLinks implements Links {
 
   close(): void {
     for (const device of [...this.#attached.keys()]) this.detach(device)
+    this.handedOver.closeAll()
     for (const netns of [...this.#made]) this.release({ name: netns, netns })
     this.#nursery.close()
   }
@@ -245,7 +273,7 @@ function configure(netlink: Netlink, request: LinkRequest, superFrames: boolean)
   const link = netlink.link(interfaceName)
   if (link === undefined) throw new StackError('not-found', `no interface ${interfaceName}`)
   const { index } = link
-  const txQueueLen = request.txQueueLen ?? (superFrames ? QUEUE_SUPER : QUEUE_PLAIN)
+  const txQueueLen = request.txQueueLen ?? queueLength(superFrames)
   setIpv6(
     interfaceName,
     addresses.some(({ address }) => address.family === 6),

@@ -11,11 +11,12 @@ import type { BridgeStation } from '../stack/eth/bridge.ts'
 import type { BridgePortInfo } from '../stack/eth/bridge_port.ts'
 import { formatMac, type Mac } from '../stack/eth/mac.ts'
 import type { EndpointOptions, NetworkOptions } from './config/model.ts'
-import type { ParentPort } from './network.ts'
+import type { ParentPort } from './network_facts.ts'
 import type { Node } from './node.ts'
 import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 import { UPLINK } from './uplink.ts'
+import { type MulticastDetail, multicast } from './views_groups.ts'
 import { type DhcpRow, dhcpRow } from './views_leases.ts'
 import {
   type PortRow,
@@ -25,6 +26,7 @@ import {
   type UplinkRow,
   uplink,
 } from './views_outside.ts'
+import { type OverlayRow, overlayRow, vtepOf } from './views_overlay.ts'
 
 export interface EndpointRow {
   readonly sandbox: string
@@ -91,12 +93,16 @@ export interface NetworkDetail extends NetworkRow {
   readonly gatewayMac: string | null
   readonly options: NetworkOptions
   readonly members: readonly EndpointDetail[]
+  /** Null: every group goes to everybody. */
+  readonly multicast: MulticastDetail | null
   /** Ports of its bridge, the router's among them; empty if the driver has none. */
   readonly ports: readonly BridgePortInfo[]
   /** The interface outside that it is on; null: it is on none. */
   readonly parent: ParentRow | null
   /** Null: nobody leases addresses here. */
   readonly dhcp: DhcpRow | null
+  /** Null: not of driver `overlay`. */
+  readonly overlay: OverlayRow | null
 }
 
 export interface ParentRow {
@@ -130,6 +136,8 @@ export interface Inspection {
 
 export interface FdbRow extends BridgeStation {
   readonly network: string
+  /** Tunnel end of the node where the station is; null: it is here, or nobody knows. */
+  readonly vtep: string | null
 }
 
 export interface NeighborRow {
@@ -153,7 +161,17 @@ export function ls(node: Node, name: string): Listing {
   return {
     ...outside,
     networks: networks.map(
-      ({ gatewayMac: _, options: __, members, ports: ___, parent: ____, dhcp: _____, ...row }) => ({
+      ({
+        gatewayMac: _,
+        options: __,
+        members,
+        ports: ___,
+        overlay: ____,
+        multicast: _____,
+        parent: ______,
+        dhcp: _______,
+        ...row
+      }) => ({
         ...row,
         endpoints: members.length,
       }),
@@ -215,9 +233,11 @@ function networkDetail(
     gatewayMac: macText(network.gatewayMac),
     options: network.options,
     members,
+    multicast: multicast(node, network.name),
     ports: node.network(network.name)?.ports() ?? [],
     parent: parentRow(node.network(network.name)?.parent),
     dhcp: dhcpRow(node, network.name),
+    overlay: overlayRow(node, node.network(network.name)),
   }
 }
 
@@ -279,11 +299,14 @@ export function fdb(node: Node, only?: string): FdbRow[] {
   return node
     .networks()
     .filter(({ state }) => only === undefined || state.name === only)
-    .flatMap((network) =>
-      network
-        .fdb()
-        .map((row) => ({ network: network.state.name, ...row, ageMs: Math.round(row.ageMs) })),
-    )
+    .flatMap((network) => {
+      const at = vtepOf(network)
+      const { name } = network.state
+      return network.fdb().map((row) => {
+        const vtep = at(row.port, row.mac)
+        return { network: name, ...row, ageMs: Math.round(row.ageMs), vtep }
+      })
+    })
 }
 
 export function neigh(node: Node): NeighborRow[] {

@@ -3,7 +3,6 @@
  * in views.ts, names of fields are a contract.
  */
 import { Count } from '../stack/counters.ts'
-import type { Device } from '../stack/device.ts'
 import { DROP_COUNT, DROP_HELP, DROP_NAMES, DropReason } from '../stack/drop.ts'
 import { SMALL_SLOT_BYTES } from '../stack/packet.ts'
 import type { Node } from './node.ts'
@@ -11,6 +10,20 @@ import { UPLINK } from './uplink.ts'
 
 /** The name under which drops of packets are listed that belong to no device. */
 const NODE_DEVICE = '(node)'
+/** The name of the socket that carries tunnels. */
+const UNDERLAY_DEVICE = 'underlay'
+
+/** What has counters of its own. */
+export interface Counted {
+  readonly device: {
+    readonly name: string
+    readonly kind: string
+    readonly port: number
+    readonly mtuBytes: number
+  }
+  readonly network: string
+  readonly sandbox: string
+}
 
 export interface DropRow {
   /** The device by which the packets came in, or `(node)`. */
@@ -64,7 +77,7 @@ export function stats(node: Node): Stats {
       largeCount: pool.packets.length - smallCount,
       largeIdle: pool.idleLarge,
     },
-    devices: liveDevices(node).map(({ device, network, sandbox }) => {
+    devices: countedDevices(node).map(({ device, network, sandbox }) => {
       const value = (field: number): number => pool.counters.value(device.port, field)
       return {
         device: device.name,
@@ -86,7 +99,7 @@ export function stats(node: Node): Stats {
 
 /** The most frequent first. */
 export function drops(node: Node): DropRow[] {
-  const devices = liveDevices(node).map(({ device }) => [device.name, device.port] as const)
+  const devices = countedDevices(node).map(({ device }) => [device.name, device.port] as const)
   const rows = [[NODE_DEVICE, 0] as const, ...devices].flatMap(([device, port]) =>
     dropsOf(node, port).map(([reason, count]) => ({
       device,
@@ -99,11 +112,9 @@ export function drops(node: Node): DropRow[] {
 }
 
 /** A lost device has given its counters back. */
-function liveDevices(
-  node: Node,
-): { readonly device: Device; readonly network: string; readonly sandbox: string }[] {
+export function countedDevices(node: Node): Counted[] {
   const edges = node.edges().filter((edge) => edge.lost === undefined)
-  const rows = edges.map(({ device, endpoint: { network, sandbox } }) => {
+  const rows: Counted[] = edges.map(({ device, endpoint: { network, sandbox } }) => {
     return { device, network, sandbox }
   })
   for (const { state, parent } of node.networks()) {
@@ -111,8 +122,32 @@ function liveDevices(
     rows.push({ device: parent.device, network: state.name, sandbox: '' })
   }
   const { uplink: open } = node
-  if (open === undefined || open.lost !== undefined) return rows
-  return [...rows, { device: open.device, network: UPLINK, sandbox: '' }]
+  if (open !== undefined && open.lost === undefined) {
+    rows.push({ device: open.device, network: UPLINK, sandbox: '' })
+  }
+  return [...rows, ...tunnels(node)]
+}
+
+/** Tunnels, and the underlay that carries them. */
+function tunnels(node: Node): Counted[] {
+  const { overlays } = node.context
+  if (overlays.node === undefined) return []
+  const { mtuBytes } = overlays.node
+  const { port: under } = overlays.vtep.underlay
+  const rows = node.networks().flatMap(({ state, overlay }): Counted[] =>
+    (overlay?.segments ?? []).map(({ tunnel: { port }, port: { name } }) => ({
+      device: {
+        name: `${state.name}/${name}`,
+        kind: 'tunnel',
+        port,
+        mtuBytes: state.options.mtuBytes,
+      },
+      network: state.name,
+      sandbox: '',
+    })),
+  )
+  const device = { name: UNDERLAY_DEVICE, kind: 'udp', port: under, mtuBytes }
+  return [...rows, { device, network: UNDERLAY_DEVICE, sandbox: '' }]
 }
 
 /** What the node itself took in is counted with the drops, but is none. */

@@ -3,6 +3,7 @@ import { StackError } from '../stack/errors.ts'
 import { protocolName } from '../stack/ip/conntrack_list.ts'
 import type { FlowEndpoint, FlowRow } from '../stack/ip/flow_list.ts'
 import type { Node } from './node.ts'
+import { countedDevices } from './views_counters.ts'
 
 /** Addresses and ports; a port is 0 where the protocol has none, and an echo's identifier. */
 export interface FlowSide {
@@ -36,11 +37,7 @@ export interface CachedFlow {
 
 /** Flows of the cache, the latest first; of one device only. @throws StackError `not-found`. */
 export function flows(node: Node, device?: string): CachedFlow[] {
-  const { edges, uplink } = { edges: node.edges(), uplink: node.uplink }
-  const parents = node.networks().flatMap(({ parent }) => parent?.device ?? [])
-  const outside = uplink === undefined ? parents : [...parents, uplink.device]
-  const devices = [...edges.map((edge) => edge.device), ...outside]
-  const names = new Map(devices.map(({ port, name }) => [port, name]))
+  const names = new Map(countedDevices(node).map(({ device: { port, name } }) => [port, name]))
   if (device !== undefined && ![...names.values()].includes(device)) {
     throw new StackError('not-found', `no device "${device}"`)
   }

@@ -23,8 +23,26 @@ export interface Channel {
   lost(code: number): void
 }
 
+/**
+ * A socket that makes its own system calls, several datagrams each: the engine says when there is
+ * something to receive, and when a turn ends, so that one wake-up serves it and the channels.
+ */
+export interface DatagramChannel {
+  readonly fd: number
+  /** Receive at most about `budget` datagrams. True if there may be more. */
+  receive(budget: number): boolean
+  /** Hand to the kernel what was queued. */
+  flush(): void
+}
+
 export interface Engine {
   readonly name: 'io_uring' | 'poll'
+  /** True inside {@link poll}: at its end every datagram channel is flushed. */
+  readonly turning: boolean
+  /** Start receiving from a socket. The result is for {@link removeDatagrams}. */
+  addDatagrams(channel: DatagramChannel): number
+  /** Stop; the caller closes the descriptor afterwards. Idempotent. */
+  removeDatagrams(id: number): void
   /** Start receiving. The result is the channel's number, for {@link write} and {@link remove}. */
   add(channel: Channel): number
   /** Stop receiving and forget the channel; the caller closes the descriptor afterwards. */

@@ -1,14 +1,22 @@
 /**
- * `tapline check FILE` and `tapline apply FILE`.
+ * `tapline check FILE`, `tapline check --live` and `tapline apply FILE`.
  *
  * A file is read here and sent as text, so that the daemon need not be able to read it, and so
  * that `-` can stand for stdin. Faults come back with the name that was given here.
  */
 import type { Command } from 'commander'
+import { StackError } from '../../stack/errors.ts'
 import type { ApplyAnswer } from '../api_types.ts'
 import { readConfigText, toConfig } from '../config_file.ts'
-import { type DaemonOptions, daemonCommand, examples, openClient } from './command.ts'
+import {
+  type DaemonOptions,
+  daemonCommand,
+  examples,
+  openClient,
+  readingCommand,
+} from './command.ts'
 import { print, printJson } from './output.ts'
+import { checkLive } from './overlay.ts'
 import { table } from './table.ts'
 
 interface ApplyOptions extends DaemonOptions {
@@ -16,11 +24,12 @@ interface ApplyOptions extends DaemonOptions {
 }
 
 export function addCheck(program: Command): void {
-  program
-    .command('check <file>')
-    .description('say what is wrong with a file, and change nothing; needs no daemon')
-    .option('--json', 'print JSON')
-    .addHelpText('after', examples('tapline check shop.yaml', 'generate | tapline check -'))
+  readingCommand(program, 'check [file]', 'say what is wrong with a file, and change nothing')
+    .option('--live', 'ask a daemon whether its tables say what is known of other nodes')
+    .addHelpText(
+      'after',
+      examples('tapline check shop.yaml', 'generate | tapline check -', 'tapline check --live'),
+    )
     .action(check)
 }
 
@@ -36,7 +45,16 @@ ${examples('tapline apply shop.yaml', 'tapline apply shop.yaml --dry-run')}`,
     .action(apply)
 }
 
-function check(path: string, { json }: { json?: boolean }): void {
+interface CheckOptions extends DaemonOptions {
+  readonly live?: boolean
+}
+
+async function check(path: string | undefined, options: CheckOptions): Promise<void> {
+  if (options.live === true && path === undefined) return await checkLive(options)
+  if (path === undefined || options.live === true) {
+    throw new StackError('bad-argument', 'check takes either a file, or --live')
+  }
+  const { json } = options
   const source = readConfigText(path)
   const config = toConfig(source)
   const { networks, sandboxes, services, routes } = config

@@ -10,7 +10,9 @@ import type {
   SandboxRow,
 } from '../views.ts'
 import type { DeviceRow, DropRow } from '../views_counters.ts'
+import type { CacheRow, NameRow, ResolverRow } from '../views_dns.ts'
 import type { CachedFlow, FlowSide } from '../views_flows.ts'
+import type { MemberRow } from '../views_groups.ts'
 import type { BackendRow, PortRow, ServiceRow, UplinkRow } from '../views_outside.ts'
 import { type Column, duration, grouped, scaled } from './table.ts'
 
@@ -45,8 +47,18 @@ export const FDB: readonly Column<FdbRow>[] = [
   { title: 'MAC', cell: ({ mac }) => mac },
   { title: 'VLAN', cell: ({ vid }) => vid || undefined, right: true },
   { title: 'PORT', cell: ({ port }) => port },
+  { title: 'VTEP', cell: ({ vtep }) => vtep },
   { title: 'KIND', cell: (row) => (row.static ? 'static' : 'learned') },
   { title: 'AGE', cell: (row) => (row.static ? undefined : duration(row.ageMs)), right: true },
+]
+
+export const GROUPS: readonly Column<MemberRow>[] = [
+  { title: 'NETWORK', cell: ({ network }) => network },
+  { title: 'VLAN', cell: ({ vid }) => vid || undefined, right: true },
+  { title: 'GROUP', cell: ({ group }) => group },
+  { title: 'PORT', cell: ({ port }) => port },
+  { title: 'WHY', cell: ({ why }) => why },
+  { title: 'ENDS IN', cell: (row) => row.expiresMs && duration(row.expiresMs), right: true },
 ]
 
 export const NEIGHBORS: readonly Column<NeighborRow>[] = [
@@ -148,6 +160,31 @@ export const FLOWS: readonly Column<CachedFlow>[] = [
   { title: 'PACKETS', cell: (row) => grouped(row.packets), right: true },
   { title: 'OCTETS', cell: ({ bytes }) => scaled(bytes), right: true },
   { title: 'IDLE', cell: ({ idleMs }) => duration(idleMs), right: true },
+]
+
+export const NAMES: readonly Column<NameRow>[] = [
+  { title: 'NETWORK', cell: ({ network }) => network },
+  { title: 'NAME', cell: ({ name }) => name },
+  { title: 'KIND', cell: ({ kind }) => kind },
+  { title: 'ADDRESSES', cell: ({ addresses }) => addresses.join(' ') },
+]
+
+export const RESOLVERS: readonly Column<ResolverRow>[] = [
+  { title: 'SANDBOX', cell: ({ sandbox }) => sandbox },
+  { title: 'SEES NETWORKS', cell: ({ networks }) => networks.join(' ') },
+  { title: '127.0.0.11', cell: ({ loopback }) => (loopback ? 'yes' : 'no') },
+  { title: 'ASKS OUTSIDE', cell: ({ forwards }) => (forwards ? 'yes' : 'no') },
+  { title: 'OWN FORWARDERS', cell: ({ servers }) => servers.join(' ') },
+  { title: 'QUERIES', cell: ({ queries }) => grouped(queries), right: true },
+]
+
+export const CACHED: readonly Column<CacheRow>[] = [
+  { title: 'NAME', cell: ({ name }) => name },
+  { title: 'TYPE', cell: ({ type }) => type },
+  { title: 'ANSWER', cell: ({ rcode }) => rcode },
+  { title: 'RECORDS', cell: ({ records }) => records, right: true },
+  { title: 'SECONDS LEFT', cell: ({ leftS }) => leftS, right: true },
+  { title: 'FROM', cell: ({ servers }) => servers },
 ]
 
 /** `10.1.0.11:80`, `[fd00:1::11]:80`, or the address where there are no ports. */

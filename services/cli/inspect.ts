@@ -1,5 +1,6 @@
 /** `tapline inspect [NAME]`: everything about a network, a sandbox or a device, as a tree. */
 import type { Command } from 'commander'
+import type { ConflictEnd } from '../overlay/conflicts.ts'
 import type {
   EndpointDetail,
   Inspection,
@@ -54,9 +55,11 @@ function networkBlock(network: NetworkDetail): string[] {
       'arp proxy': options.arpProxy,
       'mac guard': options.macGuard,
       isolated: options.isolated,
+      multicast: multicastText(network),
       vlan: options.vlanFiltering ? 'filtering' : 'off',
       offload: options.offload,
     }),
+    ...overlayLines(network),
     ...network.ports.map((port) => {
       const { name, state, learned, learnRefused } = port
       return `  port ${printable(name)}: ${state}, ${learned} learned, ${learnRefused} refused`
@@ -71,6 +74,44 @@ function dhcpText({ pool, size, used, refused, error }: DhcpRow): string {
 
 function parentText({ interface: name, mode, state, lost }: ParentRow): string {
   return `${name}, mode ${mode}, ${lost === null ? state : `${state} (${lost})`}`
+}
+
+function overlayLines({ overlay }: NetworkDetail): string[] {
+  if (overlay === null) return []
+  const { vlans, peers, remote, conflicts, refused } = overlay
+  return [
+    ...fields(2, {
+      vni: overlay.vni,
+      'vlan vnis': vlans.map(({ vid, vni }) => `${vid}:${vni}`).join(' '),
+      node: overlay.node,
+      vtep: `${overlay.vtep} port ${overlay.port}`,
+      group: overlay.group,
+      learning: overlay.learning || null,
+      'not taken in': refused || null,
+    }),
+    ...peers.map(({ vni, vtep, member, endpoints, pathMtu }) => {
+      const part = member ? '' : ', no member'
+      return `  peer ${vtep}: VNI ${vni}, ${endpoints} endpoints, path MTU ${pathMtu}${part}`
+    }),
+    ...remote.map(({ name, vtep, mac, addresses }) => {
+      return `  remote ${printable(name || mac)}: ${addresses.join(' ')} ${mac} at ${vtep}`
+    }),
+    ...conflicts.map(({ address, kept, refused: other }) => {
+      const both = `${endName(kept)} has it, ${endName(other)} claims it`
+      return `  conflict ${address}: ${both}`
+    }),
+  ]
+}
+
+function endName({ name, node, mac }: ConflictEnd): string {
+  return `${printable(name || mac)} on ${printable(node)}`
+}
+
+/** Who asks which groups are wanted; without snooping nobody has to. */
+function multicastText({ multicast }: NetworkDetail): string {
+  if (multicast === null) return 'flooded'
+  const { querier4, querier6 } = multicast
+  return `snooping, querier: ${querier4} (IPv4), ${querier6} (IPv6)`
 }
 
 function sandboxBlock(sandbox: SandboxDetail, ports: readonly PortRow[]): string[] {

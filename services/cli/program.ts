@@ -7,11 +7,17 @@ import { packageVersion } from '../version.ts'
 import { addApply, addCheck } from './apply.ts'
 import { addBench } from './bench.ts'
 import { addCapture } from './capture.ts'
+import { addCni } from './cni.ts'
 import { examples, report } from './command.ts'
 import { addConntrack } from './conntrack.ts'
 import { addDemo } from './demo.ts'
+import { addDns } from './dns.ts'
+import { addDocker } from './docker.ts'
 import { addEvents } from './events.ts'
+import { addGossip } from './gossip.ts'
+import { addLab } from './lab.ts'
 import { addLeases } from './leases.ts'
+import { addPeers } from './overlay.ts'
 import { addPorts } from './ports.ts'
 import { addServices } from './services.ts'
 import { addTop } from './top.ts'
@@ -51,14 +57,20 @@ Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
   }
   for (const add of [
     addLeases,
+    addPeers,
     addPorts,
     addServices,
+    addDns,
     addConntrack,
     addEvents,
+    addGossip,
     addDemo,
+    addLab,
     addBench,
   ]) {
     add(program)
   }
+  addCni(program)
+  addDocker(program)
   return program
 }

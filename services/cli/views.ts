@@ -1,5 +1,5 @@
 /**
- * The commands that show what a daemon knows: `ls`, `inspect`, `fdb`, `neigh`, `routes`, `flows`,
+ * The commands that show what a daemon knows: `ls`, `inspect`, `fdb`, `groups`, `neigh`, `routes`, `flows`,
  * `stats` and `drops`. Each asks once and prints tables; with `--json`, what the API said.
  */
 import type { Command } from 'commander'
@@ -12,6 +12,7 @@ import {
   DROPS,
   FDB,
   FLOWS,
+  GROUPS,
   INTERFACES,
   type InterfaceRow,
   NEIGHBORS,
@@ -36,6 +37,11 @@ export function addViews(program: Command): void {
     .addHelpText('after', examples('tapline fdb', 'tapline fdb front'))
     .action((network: string | undefined, options: DaemonOptions) =>
       show(options, { path: 'fdb', query: { network }, columns: FDB }),
+    )
+  readingCommand(program, 'groups [network]', 'multicast groups, and who asked for them')
+    .addHelpText('after', examples('tapline groups', 'tapline groups front'))
+    .action((network: string | undefined, options: DaemonOptions) =>
+      show(options, { path: 'groups', query: { network }, columns: GROUPS }),
     )
   readingCommand(program, 'neigh', 'neighbors that the router knows, with their states')
     .addHelpText('after', examples('tapline neigh'))

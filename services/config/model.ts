@@ -148,6 +148,8 @@ export interface NetworkConfig {
   readonly announce: AnnounceConfig
   /** Of driver `overlay`; undefined: another driver. */
   readonly overlay: OverlayConfig | undefined
+  /** Left out: true. False: no router advertisements, as sandboxes are told their router. */
+  readonly advertise?: boolean
 }
 
 /** The DHCP server of a network. */
@@ -193,6 +195,10 @@ export interface NetworkOptions {
   readonly offload: boolean
   /** True: a sandbox sends from its own MAC address only (access ports). */
   readonly macGuard: boolean
+  /** IGMP and MLD snooping: groups go to who asked for them. */
+  readonly snooping: boolean
+  /** With snooping: ask hosts which groups they want. */
+  readonly querier: boolean
   /** Driver `container`: whose stack its sandboxes share. */
   readonly sandbox: string | undefined
   /** False: addresses are not translated on the way out, whatever the mode. */
@@ -243,6 +249,8 @@ export interface EndpointConfig {
   /** Asked before its network's; undefined: none. */
   readonly policy: PolicyConfig | undefined
   readonly rate: RatesConfig
+  /** Left out: we make the interface. Else somebody else finishes it; see {@link LinkRequest}. */
+  readonly handOver?: string
 }
 
 /** What endpoints may send (egress) and be sent (ingress). The first rule that fits decides. */
@@ -286,7 +294,14 @@ export interface EndpointOptions {
   readonly broadcastPerS: number | undefined
   readonly multicastPerS: number | undefined
   readonly unknownPerS: number | undefined
+  /** Whether every group goes there: where a multicast router was heard, or in any case. */
+  readonly multicastRouter: MulticastRouter
+  /** Undefined: where one station may be behind it. */
+  readonly fastLeave: boolean | undefined
 }
+
+export const MULTICAST_ROUTER = ['auto', 'never', 'always'] as const
+export type MulticastRouter = (typeof MULTICAST_ROUTER)[number]
 
 /** A static route of the router. Exactly one of `via` and `blackhole` is given. */
 export interface RouteConfig {
@@ -309,6 +324,8 @@ export const NO_ENDPOINT_OPTIONS: EndpointOptions = {
   broadcastPerS: undefined,
   multicastPerS: undefined,
   unknownPerS: undefined,
+  multicastRouter: 'auto',
+  fastLeave: undefined,
 }
 
 /** A network that asks for nothing. */
@@ -319,6 +336,8 @@ export const NO_NETWORK_OPTIONS: NetworkOptions = {
   vlanFiltering: false,
   offload: true,
   macGuard: true,
+  snooping: false,
+  querier: true,
   sandbox: undefined,
   masquerade: true,
   gatewayMode4: 'nat',

@@ -11,7 +11,10 @@ import {
   type DriverName,
   type EndpointOptions,
   type GatewayMode,
+  MULTICAST_ROUTER,
+  type MulticastRouter,
   type NetworkOptions,
+  NO_ENDPOINT_OPTIONS,
   NO_NETWORK_OPTIONS,
 } from './model.ts'
 
@@ -33,6 +36,10 @@ const MODE6 = 'com.docker.network.bridge.gateway_mode_ipv6'
 const EGRESS4 = 'com.docker.network.host_ipv4'
 const EGRESS6 = 'com.docker.network.host_ipv6'
 const BINDING4 = 'com.docker.network.bridge.host_binding_ipv4'
+const SNOOPING = 'tapline.igmp_snooping'
+const QUERIER = 'tapline.igmp_querier'
+const FAST_LEAVE = 'tapline.fast_leave'
+const MULTICAST = 'tapline.multicast_router'
 const MODES: readonly GatewayMode[] = ['nat', 'nat-unprotected', 'routed', 'isolated']
 /** Of networks of any driver. */
 export const NETWORK_KEYS: readonly string[] = [
@@ -42,6 +49,8 @@ export const NETWORK_KEYS: readonly string[] = [
   'tapline.vlan_filtering',
   'tapline.offload',
   'tapline.mac_guard',
+  SNOOPING,
+  QUERIER,
   'tapline.sandbox',
   MASQUERADE,
   MODE4,
@@ -85,6 +94,8 @@ const ENDPOINT_KEYS: readonly string[] = [
   'tapline.storm_broadcast',
   'tapline.storm_multicast',
   'tapline.storm_unknown',
+  MULTICAST,
+  FAST_LEAVE,
 ]
 
 /** Where options are read from, and where their faults are told. */
@@ -124,6 +135,8 @@ export function networkOptions(o: Source, network: NetworkFacts): NetworkOptions
     vlanFiltering,
     offload: flag(o, 'tapline.offload', NO_NETWORK_OPTIONS.offload),
     macGuard: flag(o, 'tapline.mac_guard', NO_NETWORK_OPTIONS.macGuard),
+    snooping: flag(o, SNOOPING, driver === 'overlay' || NO_NETWORK_OPTIONS.snooping),
+    querier: flag(o, QUERIER, NO_NETWORK_OPTIONS.querier),
     sandbox: target(o, network.driver === 'container'),
     masquerade: flag(o, MASQUERADE, NO_NETWORK_OPTIONS.masquerade),
     gatewayMode4: gatewayMode(o, MODE4, network.internal),
@@ -159,6 +172,8 @@ export function endpointOptions(
     broadcastPerS: integer(o, 'tapline.storm_broadcast', [0, STORM_MAX_PER_S]),
     multicastPerS: integer(o, 'tapline.storm_multicast', [0, STORM_MAX_PER_S]),
     unknownPerS: integer(o, 'tapline.storm_unknown', [0, STORM_MAX_PER_S]),
+    multicastRouter: multicastRouter(o),
+    fastLeave: o.values[FAST_LEAVE] === undefined ? undefined : flag(o, FAST_LEAVE, false),
   }
 }
 
@@ -193,6 +208,16 @@ function gatewayMode(o: Source, key: string, internal: boolean): GatewayMode {
     o.faults.at([...o.path, key], 'mode "isolated" is for networks with "internal: true"')
   }
   return mode ?? NO_NETWORK_OPTIONS.gatewayMode4
+}
+
+function multicastRouter(o: Source): MulticastRouter {
+  const value = o.values[MULTICAST]
+  if (value === undefined) return NO_ENDPOINT_OPTIONS.multicastRouter
+  const found = MULTICAST_ROUTER.find((name) => name === value)
+  if (found !== undefined) return found
+  const message = `expected ${MULTICAST_ROUTER.join(', ')}, got ${describe(value)}`
+  o.faults.at([...o.path, MULTICAST], message)
+  return NO_ENDPOINT_OPTIONS.multicastRouter
 }
 
 export function address(o: Source, key: string, family?: Family): Address | undefined {

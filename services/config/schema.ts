@@ -17,15 +17,12 @@ import {
 } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import { isGroupMac, type Mac, parseMac } from '../../stack/eth/mac.ts'
+import { LABEL, readAlias } from './alias.ts'
 import { describe, explain } from './explain.ts'
 import { type Faults, type Path, unknownKey } from './faults.ts'
 
-/** A host label of RFC 1123 §2.1: names become parts of DNS names, sockets and devices. */
-const LABEL = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
 /** IFNAMSIZ less its terminating zero. */
 const INTERFACE_NAME_MAX = 15
-/** So that a network's name still fits behind it. */
-const ALIAS_MAX = 180
 
 export function nameFault(name: string): string | undefined {
   if (LABEL.test(name)) return undefined
@@ -98,13 +95,6 @@ function readInterfaceName(written: string): string {
     `"${written}" is not an interface name: at most ${INTERFACE_NAME_MAX} characters ` +
       'without "/", ":" or blanks, and not "lo"',
   )
-}
-
-/** A name of several labels, the first of which may be an asterisk: `*.web`. */
-function readAlias(written: string): string {
-  const labels = written.replace(/^\*\./, '').split('.')
-  const fits = written.length <= ALIAS_MAX && labels.every((label) => LABEL.test(label))
-  return fits ? written : refuse(`"${written}" is not an alias, such as "web", "*.web", "db.lan"`)
 }
 
 const address = text(parseAddress)

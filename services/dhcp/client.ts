@@ -1,6 +1,6 @@
 /**
  * A DHCPv4 client for one station on a network outside (RFC 2131 §4.4), which asks in the name of
- * an endpoint: so a sandbox gets its address from the network that it is on, without a program in it.
+ * an endpoint: a sandbox gets its address from the network that it is on, without a program in it.
  *
  * ```text
  *   selecting ──OFFER──> requesting ──ACK──> bound ──T1──> renewing ──T2──> rebinding

@@ -27,8 +27,8 @@ const WAITING_MAX = 1024
 /** RFC 8767 §5: client response timer, failure recheck timer. */
 const STALE_AFTER_MS = 1800
 const RECHECK_MS = 30_000
-/** As many as a resolv.conf has; Docker's bound. */
-export const SERVERS_MAX = 3
+/** Docker's bound, as many as a resolv.conf has; each may be asked from two places. */
+const SERVERS_MAX = 6
 const FAILED_MAX = 256
 
 export interface Question {
@@ -237,4 +237,15 @@ function keyOf(
 ): string {
   const who = servers.map(formatServer).join(' ')
   return `${who}|${type}|${dnssecOk ? 'd' : ''}${checkingDisabled ? 'c' : ''}|${name}`
+}
+
+/** What a key of the cache is about. */
+export function readKey(key: string): {
+  readonly servers: string
+  readonly type: number
+  readonly name: Name
+} {
+  // A name may have any octet in it, the mark as well.
+  const [, servers, type, name] = /^([^|]*)\|(\d+)\|[dc]*\|(.*)$/s.exec(key)!
+  return { servers: servers!, type: Number(type), name: name as Name }
 }

@@ -51,10 +51,10 @@ export interface DnsHost {
   /** As it is now. */
   resolvers(): HostResolvers
   /**
-   * Hear queries at 127.0.0.11, UDP and TCP, inside a network namespace. Left out: there are none.
-   * @throws StackError.
+   * Hear queries at 127.0.0.11, UDP and TCP, inside a network namespace, until that goes: then
+   * `gone` is told. Left out: there are none. @throws StackError.
    */
-  listen?(netns: string, listener: LoopbackListener): Cancel
+  listen?(netns: string, listener: LoopbackListener, gone: () => void): Cancel
   /** Say which resolvers a namespace has that we made; undefined: say it no more. */
   setResolvConf?(netns: string, text: string | undefined): void
 }

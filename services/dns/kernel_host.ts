@@ -2,12 +2,12 @@
  * The name service on a kernel: sockets of Node.js to forwarders, the host's resolv.conf, and
  * 127.0.0.11 inside network namespaces (loopback.ts).
  *
- * Every question to a forwarder has a socket of its own, connected, so that its port is drawn by the
- * kernel and that nothing of another sender is heard. Where it is asked from another namespace the
+ * Every question to a forwarder has a socket of its own, connected: its port is drawn by the
+ * kernel, and nothing of another sender is heard. Where it is asked from another namespace the
  * socket is made there (inet_socket.ts) and handed to Node.js.
  *
- * resolv.conf is looked at when it is needed, at most once a second, and read when it changed: it is
- * followed without a watch, so that an idle node stays idle, and whatever way it is replaced.
+ * resolv.conf is looked at when it is needed, at most once a second, and read when it changed: it
+ * is followed without a watch, so that an idle node stays idle, and however it is replaced.
  */
 import { randomBytes } from 'node:crypto'
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram'
@@ -87,8 +87,8 @@ export class KernelDnsHost implements DnsHost {
     return this.#resolvers
   }
 
-  listen(netns: string, listener: LoopbackListener): Cancel {
-    return this.#loopbacks.open(netns, listener)
+  listen(netns: string, listener: LoopbackListener, gone: () => void): Cancel {
+    return this.#loopbacks.open(netns, listener, gone)
   }
 
   setResolvConf(netns: string, text: string | undefined): void {

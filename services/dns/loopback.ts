@@ -37,8 +37,11 @@ export class Loopbacks {
     this.#clock = clock
   }
 
-  /** @throws StackError: the namespace is gone, its loopback down, or the port taken. */
-  open(netns: string, listener: LoopbackListener): Cancel {
+  /**
+   * `gone`: the namespace went, and this with it.
+   * @throws StackError: the namespace is gone, its loopback down, or the port taken.
+   */
+  open(netns: string, listener: LoopbackListener, gone: () => void): Cancel {
     const bound = { address: LOOPBACK, port: PORT }
     const [udpFd, tcpFd] = inNetns(netns, () => {
       const fd = inetSocket('udp', 4, bound)
@@ -62,7 +65,10 @@ export class Loopbacks {
     }
     let unwatch = (): void => {}
     try {
-      unwatch = this.#whenGone(netns, end)
+      unwatch = this.#whenGone(netns, () => {
+        end()
+        gone()
+      })
     } catch (error) {
       end()
       throw error

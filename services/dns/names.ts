@@ -71,6 +71,16 @@ export class Entry {
     if (out.length - before > 1) this.turn = (this.turn + 1) % (out.length - before)
   }
 
+  /** What it leads to now, in both families; no turn is taken. */
+  addresses(): readonly Address[] {
+    const { turn } = this
+    const found: Address[] = []
+    this.collect(4, found)
+    this.collect(6, found)
+    this.turn = turn
+    return found
+  }
+
   /** Sources that count. */
   visible(): Source[] {
     return this.sources.filter((source) => !this.#isHidden(source))

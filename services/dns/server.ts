@@ -12,6 +12,7 @@
  * written behind them.
  */
 
+import type { Address } from '../../stack/address.ts'
 import type { DnsConfig, ServerConfig } from '../config/dns_model.ts'
 import { AnswerWriter, type Ending } from './answer.ts'
 import type { Forwarder, Group, Outcome } from './forwarder.ts'
@@ -62,8 +63,7 @@ export class NameServer {
   constructor(options: NameServerOptions, config: DnsConfig) {
     this.#options = options
     const { registry } = options
-    const isInside = (address: Parameters<Registry['isInside']>[0]): boolean =>
-      registry.isInside(address)
+    const isInside = (address: Address): boolean => registry.isInside(address)
     this.#local = new LocalNames({ writer: this.#writer, isInside })
     this.configure(config)
   }
@@ -158,19 +158,19 @@ export class NameServer {
     const { strategy, servers } = this.config
     const parallel = strategy === 'parallel'
     const zone = this.#zone(name)
-    const choose = (why: string, chosen: readonly ServerConfig[], netns?: string): Group => {
-      const list = chosen.map((server): Server => ({ ...server, netns }))
+    const choose = (why: string, chosen: readonly ServerConfig[], inside = false): Group => {
+      const list = inside ? fromInside(chosen, scope.netns) : fromInside(chosen, undefined)
       say?.(`${why}: ${list.map(formatServer).join(', ') || 'none'}`)
       return { servers: list, parallel }
     }
     if (zone !== undefined)
       return choose(`forwarders of zone ${formatName(zone.zone)}`, zone.servers)
     const own = scope.settings.servers
-    if (own.length > 0) return choose('forwarders of the sandbox', own, scope.netns)
+    if (own.length > 0) return choose('forwarders of the sandbox', own, true)
     for (const { network, internal } of scope.networks) {
       const given = internal ? undefined : this.#networkServers(network)
       if (given !== undefined) {
-        return choose(`forwarders of network ${network}`, given, scope.netns)
+        return choose(`forwarders of network ${network}`, given, true)
       }
     }
     if (servers !== undefined) return choose('forwarders of the file', servers)
@@ -219,6 +219,22 @@ export class NameServer {
 
 /** What is given out at most: a day, as it is kept. */
 const TTL_MAX_S = 86_400
+
+/**
+ * As Docker asks a container's own forwarders: from inside the container, whose routes and policies
+ * hold for it; those on loopback from the host. Where it does not get there, the host tries.
+ */
+function fromInside(servers: readonly ServerConfig[], netns: string | undefined): Server[] {
+  const host = servers.map((server): Server => ({ ...server, netns: undefined }))
+  if (netns === undefined) return host
+  const far = servers.filter(({ address }) => !isLoopback(address))
+  return [...far.map((server): Server => ({ ...server, netns })), ...host]
+}
+
+function isLoopback({ family, words }: Address): boolean {
+  if (family === 4) return words[3]! >>> 24 === 127
+  return words[0] === 0 && words[1] === 0 && words[2] === 0 && words[3] === 1
+}
 
 /** How a query is answered. */
 export interface Manner {

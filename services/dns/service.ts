@@ -107,7 +107,7 @@ export class NameService {
   addSandbox(sandbox: SandboxState): void {
     const scope = this.registry.scope(sandbox.name)
     if (sandbox.stack !== 'own') return
-    scope.netns = sandbox.netns
+    if (this.#options.host?.listen !== undefined) scope.netns = sandbox.netns
     const inside = { sandbox, endpoints: new Map(), close: undefined, resolvConf: undefined }
     this.#sandboxes.set(sandbox.name, inside)
     this.#refresh(inside)
@@ -225,7 +225,14 @@ export class NameService {
     const { name, netns } = inside.sandbox
     const scope = this.registry.scope(name)
     try {
-      inside.close = host!.listen!(netns, (message, client) => this.#hear(scope, message, client))
+      const close = host!.listen!(
+        netns,
+        (message, client) => this.#hear(scope, message, client),
+        () => {
+          if (inside.close === close) inside.close = undefined
+        },
+      )
+      inside.close = close
     } catch (error) {
       const text = `sandbox ${name} has no 127.0.0.11, and asks its gateways for names`
       context.log.warn({ sandbox: name, err: error }, text)

@@ -28,6 +28,8 @@ export interface NetworkOptions {
   readonly arpProxy?: boolean
   /** False: sandboxes may send from any MAC. */
   readonly macGuard?: boolean
+  /** IGMP and MLD snooping with a querier. Default false. */
+  readonly snooping?: boolean
   readonly vlanFiltering?: boolean
   /** Super-frames and partial checksums. Default true. */
   readonly offload?: boolean
@@ -122,6 +124,7 @@ export function networkEntry(options: NetworkOptions): Entry {
       'com.docker.network.bridge.enable_icc': options.isolated === true ? false : undefined,
       'tapline.arp_proxy': options.arpProxy,
       'tapline.mac_guard': options.macGuard,
+      'tapline.igmp_snooping': options.snooping,
       'tapline.vlan_filtering': options.vlanFiltering,
       'tapline.offload': options.offload,
     }),

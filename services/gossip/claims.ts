@@ -1,12 +1,12 @@
 /**
  * Which endpoint has a MAC address, and which an address: the part of gossip that decides.
  *
- * Several nodes may claim one MAC or address in one network: since an endpoint moves, or by mistake.
- * The rule is a function of the records in force, so that all nodes that know the same records
- * decide the same:
+ * Several nodes may claim one MAC or address in one network: since an endpoint moves, or by
+ * mistake. The rule is a function of the records in force, so that all nodes that know the same
+ * records decide the same:
  *
  * * The **older** claim (by Lamport time, then by the node's name) keeps it.
- * * Unless the newer one is **the same sandbox** by name: it has moved, and the newer has it at once.
+ * * Unless the newer one is **the same sandbox** by name: it has moved, and the newer has it now.
  * * Unless the older one's node still holds on to it: if a node does not withdraw its own endpoint
  *   within {@link CONTEST_MS} after another node claimed it, there are two of them. It writes into
  *   its record that it holds it, and has it again.
@@ -74,6 +74,8 @@ export class Claims {
   readonly #conflicts = new Map<string, Conflict>()
   /** By what they are about, to find those that are no more. */
   readonly #conflictsOf = new Map<number, string[]>()
+  /** Of each owner, bounded as they are. */
+  readonly #vteps = new Map<string, Address>()
   readonly #contests = new Map<number, Contest>()
 
   constructor(source: ClaimSource) {
@@ -133,11 +135,23 @@ export class Claims {
     for (const record of this.#records.get(key) ?? []) {
       if (!this.#source.isInForce(record.owner)) continue
       const known = this.#winners.get(key)
-      const endpoint = known?.record === record ? known.endpoint : decodeEndpoint(record.value!)
+      const endpoint = known?.record === record ? known.endpoint : this.#decode(record)
       if (endpoint === undefined) this.malformed++
       else claims.push({ record, endpoint })
     }
     return claims
+  }
+
+  /** All endpoints of a node share its VTEP, in memory too. */
+  #decode({ owner, value }: TableRecord): EndpointValue | undefined {
+    const endpoint = decodeEndpoint(value!)
+    if (endpoint === undefined) return undefined
+    const known = this.#vteps.get(owner)
+    if (known !== undefined && sameAddress(known, endpoint.vtep)) {
+      return { ...endpoint, vtep: known }
+    }
+    this.#vteps.set(owner, endpoint.vtep)
+    return endpoint
   }
 
   #unhold(key: number, { endpoint }: Claim, affected: Set<number>): void {
@@ -186,8 +200,11 @@ export class Claims {
       return listener.removeEndpoint(vni, macOfKey(key))
     }
     if (told?.claim.record === winner.record && areSame(told.addresses, kept)) return
-    this.#told.set(key, { claim: winner, addresses: kept })
-    listener.setEndpoint(this.#record(winner, kept))
+    const { addresses } = winner.endpoint
+    // Mostly it has all of them: one list for both.
+    const list = kept.length === addresses.length ? addresses : kept
+    this.#told.set(key, { claim: winner, addresses: list })
+    listener.setEndpoint(this.#record(winner, list))
   }
 
   /** Those who claimed the MAC and did not get it. Returns when a rival took it from this node. */

@@ -20,7 +20,7 @@ export const RETRANSMIT_MULT = 4
 export const GOSSIP_INTERVAL_MS = 200
 /** Members that get it each time. */
 export const GOSSIP_NODES = 3
-/** The dead hear of their death for so long, so that they can refute it; then they are forgotten. */
+/** The dead hear of their death for so long, to refute it if they can; then they are forgotten. */
 export const GOSSIP_TO_THE_DEAD_MS = 30_000
 
 export const PUSH_PULL_INTERVAL_MS = 30_000

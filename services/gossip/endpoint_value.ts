@@ -2,7 +2,7 @@
  * Endpoint records as values of a network's table, and VTEPs as values of the cluster's.
  *
  * ```text
- *   endpoint   VTEP: address, number of addresses, addresses, name: text, number of aliases, aliases
+ *   endpoint   VTEP: address, number and addresses, name: text, number and aliases
  *   part       VTEP: address
  * ```
  *
@@ -22,6 +22,7 @@ export const ALIASES_MAX = 64
 export const VALUE_BYTES_MAX = 8192
 
 const TWO_32 = 0x1_0000_0000
+const NOTHING: readonly never[] = []
 
 /** What a value says of an endpoint; MAC, network and node are known from where it is. */
 export type EndpointValue = Pick<EndpointRecord, 'vtep' | 'addresses' | 'name' | 'aliases'>
@@ -79,9 +80,10 @@ export function decodeVtep(value: Uint8Array): Address | undefined {
   return reader.failed || reader.left > 0 ? undefined : vtep
 }
 
-function list<T>(reader: OctetReader, countMax: number, read: () => T): T[] {
+function list<T>(reader: OctetReader, countMax: number, read: () => T): readonly T[] {
   const count = reader.u8()
   if (count > countMax) reader.fail()
+  if (count === 0) return NOTHING
   const items: T[] = []
   for (let i = 0; i < count && !reader.failed; i++) items.push(read())
   return items

@@ -27,8 +27,17 @@ export interface SocketCounters {
   streamsRefused: number
 }
 
-/** Listen there; port 0 takes one that is free. @throws StackError `syscall`. */
-export async function openNodeTransport(address: Address, port: number): Promise<NodeTransport> {
+/**
+ * Listen there; port 0 takes one that is free. `refresh` is called before what the network brings:
+ * the clock may have stood still.
+ *
+ * @throws StackError `syscall`.
+ */
+export async function openNodeTransport(
+  address: Address,
+  port: number,
+  refresh: () => void = () => {},
+): Promise<NodeTransport> {
   for (let attempt = 1; ; attempt++) {
     const server = createServer()
     const socket = createSocket({
@@ -40,7 +49,7 @@ export async function openNodeTransport(address: Address, port: number): Promise
       await listen(server, host, port)
       const bound = (server.address() as AddressInfo).port
       await bind(socket, host, bound)
-      return new NodeTransport(address, bound, socket, server)
+      return new NodeTransport({ address, port: bound, socket, server, refresh })
     } catch (error) {
       server.close()
       socket.close()
@@ -71,27 +80,38 @@ function bind(socket: DatagramSocket, host: string, port: number): Promise<void>
   })
 }
 
+interface Bound {
+  readonly address: Address
+  readonly port: number
+  readonly socket: DatagramSocket
+  readonly server: Server
+  readonly refresh: () => void
+}
+
 export class NodeTransport implements Transport {
   readonly address: Address
   readonly port: number
   readonly counters: SocketCounters = { sendErrors: 0, streamsRefused: 0 }
   readonly #socket: DatagramSocket
   readonly #server: Server
+  readonly #refresh: () => void
   readonly #streams = new Set<NodeStream>()
   #accepted = 0
   #closed: Promise<void> | undefined
 
-  constructor(address: Address, port: number, socket: DatagramSocket, server: Server) {
+  constructor({ address, port, socket, server, refresh }: Bound) {
     this.address = address
     this.port = port
     this.#socket = socket
     this.#server = server
+    this.#refresh = refresh
     // Kernels with smaller limits give what they have.
     socket.setRecvBufferSize(RECEIVE_BUFFER_BYTES)
   }
 
   start({ onDatagram, onStream }: TransportHandlers): void {
     this.#socket.on('message', (bytes: Buffer, from: RemoteInfo) => {
+      this.#refresh()
       onDatagram(bytes, addressOf(from.address), from.port)
     })
     this.#socket.on('error', () => {
@@ -104,7 +124,7 @@ export class NodeTransport implements Transport {
         return
       }
       this.#accepted++
-      const stream = new NodeStream(socket)
+      const stream = new NodeStream(socket, this.#refresh)
       stream.handlers = onStream(stream)
       this.#own(stream)
       socket.once('close', () => {
@@ -126,7 +146,7 @@ export class NodeTransport implements Transport {
   }
 
   dial(address: Address, port: number, handlers: StreamHandlers): GossipStream {
-    const stream = new NodeStream(connect({ host: formatAddress(address), port }))
+    const stream = new NodeStream(connect({ host: formatAddress(address), port }), this.#refresh)
     stream.handlers = handlers
     this.#own(stream)
     return stream
@@ -165,10 +185,13 @@ class NodeStream implements GossipStream {
   readonly socket: Socket
   #error: StackError | undefined
 
-  constructor(socket: Socket) {
+  constructor(socket: Socket, refresh: () => void) {
     this.socket = socket
     socket.setNoDelay(true)
-    socket.on('data', (bytes) => this.handlers?.onData(bytes))
+    socket.on('data', (bytes) => {
+      refresh()
+      this.handlers?.onData(bytes)
+    })
     socket.on('error', (error) => {
       this.#error = new StackError('syscall', error.message, { cause: error })
     })

@@ -12,12 +12,13 @@
  * The records of a node that does not answer stay in force for {@link KEEP_DEAD_MS}: an overlay
  * goes on with what it was told while a node is merely cut off. A node that says that it leaves
  * takes its records with it at once, as does one whose place another node has taken (same address
- * and port, another name). Records of nodes that membership has not told of yet are held, but do not
- * count before it does.
+ * and port, another name). Agents of other programs in the cluster have no tables. Records of nodes
+ * that membership has not told of yet are held, but do not count before it does.
  */
 import { sameAddress } from '../../stack/address.ts'
 import type { Cluster, Member, MemberEvent } from './cluster.ts'
 import { OWNERS_MAX } from './replica.ts'
+import { isOwn } from './tags.ts'
 
 /** How long the records of a node that failed stay: twice a disconnection of 30 s. */
 export const KEEP_DEAD_MS = 60_000
@@ -49,7 +50,8 @@ export class Nodes {
   constructor(options: NodesOptions) {
     this.#options = options
     for (const member of options.cluster.members()) {
-      if (isUp(member)) this.#nodes.set(member.name, { member, state: 'alive', sinceMs: 0 })
+      if (isUp(member) && isOwn(member))
+        this.#nodes.set(member.name, { member, state: 'alive', sinceMs: 0 })
     }
   }
 
@@ -88,6 +90,7 @@ export class Nodes {
 
   onMember(event: MemberEvent, member: Member, nowMs: number): void {
     const { name } = member
+    if (!isOwn(member)) return
     const node = this.#nodes.get(name)
     this.#alive = undefined
     if (event === 'leave') return this.#remove(name)

@@ -7,7 +7,7 @@
  */
 import { Fields } from './fields.ts'
 import { encode, Reader, textOf } from './msgpack.ts'
-import type { Tags } from './serf_messages.ts'
+import type { Tags } from './tags.ts'
 
 const FilterType = { Node: 0, Tag: 1 } as const
 const EXPRESSION_MAX = 128

@@ -26,7 +26,7 @@ import type { Destination } from './datagrams.ts'
 import type { Keyring } from './keyring.ts'
 import { LamportClock } from './lamport.ts'
 import { type Delegate, type GossipCounters, Memberlist } from './memberlist.ts'
-import { type Alive, META_BYTES_MAX, NAME_BYTES_MAX } from './messages.ts'
+import { type Alive, NAME_BYTES_MAX } from './messages.ts'
 import type { NodeRecord } from './node_table.ts'
 import type { Answers } from './queries.ts'
 import { Roster } from './roster.ts'
@@ -35,19 +35,15 @@ import {
   decodeState,
   encodeSerf,
   encodeState,
-  encodeTags,
   type Intent,
   type SerfMessage,
-  type Tags,
   type UserEvent,
 } from './serf_messages.ts'
 import { type Question, SerfQueries } from './serf_queries.ts'
 import { SerfQueues } from './serf_queues.ts'
+import { isOwn, ownMeta, type Tags } from './tags.ts'
 import type { Transport } from './transport.ts'
 import { type UserEventListener, UserEvents } from './user_events.ts'
-
-/** Members that have it understand what {@link Serf.send} sends. */
-const OWN_TAG = 'tapline'
 
 /**
  * Between the intent to leave and the leave. serf's agents handle what comes together in the
@@ -65,7 +61,7 @@ export interface SerfOptions {
   readonly tags?: Tags
   /** Given: everything is encrypted, and nothing else is accepted. */
   readonly keyring?: Keyring
-  /** Another cluster's datagrams are not ours: all members have the same. */
+  /** The same for all members: another cluster's datagrams are not ours. */
   readonly label?: string
   /** Where others reach this node, if that is not the transport's address. */
   readonly advertise?: Destination
@@ -93,7 +89,7 @@ export class Serf implements Cluster {
     if (name === '' || Buffer.byteLength(name) > NAME_BYTES_MAX) {
       throw new StackError('bad-argument', `a name has 1 to ${NAME_BYTES_MAX} octets`)
     }
-    const meta = metaOf(options.tags ?? {})
+    const meta = ownMeta(options.tags ?? {})
     this.#roster = new Roster(clock, (event, member) => this.#tell(event, member))
     this.#queues = new SerfQueues(
       () => this.#memberlist.wake(),
@@ -205,7 +201,7 @@ export class Serf implements Cluster {
 
   /** @throws StackError `bad-argument` if they are too long. */
   setTags(tags: Tags): void {
-    this.#memberlist.swim.setMeta(metaOf(tags))
+    this.#memberlist.swim.setMeta(ownMeta(tags))
   }
 
   /** Members that failed: somebody should try to reach them. */
@@ -338,14 +334,3 @@ export class Serf implements Cluster {
 
 /** Around a user message in a compound: its type, its length, the compound's header. */
 const COMPOUND_BYTES = 5
-
-function isOwn({ tags }: Member): boolean {
-  return tags[OWN_TAG] !== undefined
-}
-
-/** @throws StackError `bad-argument` */
-function metaOf(tags: Tags): Uint8Array {
-  const meta = encodeTags({ [OWN_TAG]: '1', ...tags })
-  if (meta.length <= META_BYTES_MAX) return meta
-  throw new StackError('bad-argument', `tags have at most ${META_BYTES_MAX} octets in all`)
-}

@@ -15,7 +15,7 @@ import { type Address, toBytes } from '../../stack/address.ts'
 import { Fields } from './fields.ts'
 import { LAMPORT_MAX } from './lamport.ts'
 import { NAME_BYTES_MAX, pack } from './messages.ts'
-import { encode, Reader, textOf, type Value } from './msgpack.ts'
+import { Reader, textOf, type Value } from './msgpack.ts'
 
 export const SerfType = {
   Leave: 0,
@@ -31,13 +31,9 @@ export const SerfType = {
   Tapline: 0x74,
 } as const
 
-/** Of meta data: a map of tags follows. */
-const TAGS_MAGIC = 0xff
 const NS_PER_MS = 1e6
 /** Members in one state, more than which nobody has. */
 const STATUSES_MAX = 16_384
-
-export type Tags = Readonly<Record<string, string>>
 
 export interface Intent {
   readonly type: 'leave' | 'join'
@@ -291,29 +287,4 @@ function rawText(value: Value): string | undefined {
 
 function isDefined<T>(value: T | undefined): value is T {
   return value !== undefined
-}
-
-export function encodeTags(tags: Tags): Uint8Array {
-  const map = encode(tags)
-  const mem = new Uint8Array(1 + map.length)
-  mem[0] = TAGS_MAGIC
-  mem.set(map, 1)
-  return mem
-}
-
-/** Tags of meta data; before there were tags, all of it was the role. */
-export function decodeTags(meta: Uint8Array): Tags {
-  const tags: Record<string, string> = Object.create(null)
-  if (meta.length === 0) return tags
-  if (meta[0] !== TAGS_MAGIC) {
-    tags['role'] = textOf(meta) ?? ''
-    return tags
-  }
-  const map = new Reader(meta, 1).next()
-  if (!(map instanceof Map)) return tags
-  for (const [key, value] of map) {
-    const text = rawText(value)
-    if (text !== undefined) tags[key] = text
-  }
-  return tags
 }

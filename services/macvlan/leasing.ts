@@ -1,5 +1,5 @@
 /**
- * Addresses that the network outside gives (`ipam.driver: dhcp`): one DHCP client for each endpoint,
+ * Addresses that the network outside gives (`ipam.driver: dhcp`): one DHCP client an endpoint,
  * whose lease becomes the address and the default route of the sandbox's interface, and goes again
  * with it. A sandbox is joined before its address is there, as a server may come late.
  */

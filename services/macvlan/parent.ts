@@ -30,7 +30,7 @@ import { type CaptureSink, DeviceEnd } from '../device_end.ts'
 import type { DhcpClient } from '../dhcp/client.ts'
 import { dhcpTap } from '../dhcp/tap.ts'
 import type { Borrowed } from '../links.ts'
-import type { ParentPort } from '../network.ts'
+import type { ParentPort } from '../network_facts.ts'
 
 /** Quick enough for people, and nothing to the machine. */
 const REOPEN_MS = 1000

@@ -25,9 +25,11 @@ import { StackError } from '../../stack/errors.ts'
 import type { Bridge } from '../../stack/eth/bridge.ts'
 import { formatMac, isGroupMac, type Mac, sameMac } from '../../stack/eth/mac.ts'
 import type { Context } from '../context.ts'
+import type { NetworkGroups } from '../groups.ts'
 import type { NetworkState } from '../state.ts'
 import { Conflicts } from './conflicts.ts'
 import { LastMacs } from './last_macs.ts'
+import type { LocalEndpoint } from './local_endpoint.ts'
 import { Members } from './members.ts'
 import type { EndpointRecord, PeerListener, PeerSource } from './peer_source.ts'
 import { closeSegments, openSegments, type Segment } from './segment.ts'
@@ -41,18 +43,10 @@ export interface OverlayNetworkOptions {
   readonly state: NetworkState
   readonly bridge: Bridge
   readonly bindings: Bindings
+  /** Undefined: every group goes to everybody. */
+  readonly groups: NetworkGroups | undefined
   /** What the router knows of this address is no more true. */
   readonly forget: (address: Address) => void
-}
-
-/** An endpoint of this node. */
-export interface LocalEndpoint {
-  readonly mac: Mac
-  readonly addresses: readonly Address[]
-  /** VLAN that it is in; undefined: the network's own. */
-  readonly vid: number | undefined
-  readonly name: string
-  readonly aliases: readonly string[]
 }
 
 interface Held {
@@ -71,6 +65,7 @@ export class OverlayNetwork {
   /** What could not be taken in for want of room. */
   refused = 0
   readonly #context: Context
+  readonly #groups: NetworkGroups | undefined
   readonly #own: Address
   readonly #node: string
   readonly #forget: (address: Address) => void
@@ -93,6 +88,7 @@ export class OverlayNetwork {
     this.#own = vtep.underlay.address
     this.#node = overlays.node!.name
     this.#forget = o.forget
+    this.#groups = o.groups
     this.segments = openSegments(o)
     this.update(state)
   }
@@ -167,9 +163,41 @@ export class OverlayNetwork {
     return this.#local.has(formatMac(mac))
   }
 
-  /** Put every record into the tables again: see reconcile.ts. */
-  reapply(vni: number): void {
-    for (const record of this.records(vni)) this.#apply(record, undefined)
+  sources(): readonly PeerSource[] {
+    return this.#context.overlays.sources
+  }
+
+  /** True if tunnels of this node end there. */
+  isOwn(vtep: Address): boolean {
+    return sameAddress(vtep, this.#own)
+  }
+
+  /** True if the address is that of an endpoint of this node, or of the gateway. */
+  isHeldHere(address: Address): boolean {
+    const entry = this.bindings.find(address)
+    return entry >= 0 && !this.#isTunnel(this.bindings.port(entry))
+  }
+
+  /** Take in once more all that sources tell: see reconcile.ts. */
+  reapply(): void {
+    for (const { vni, tunnel } of this.segments) {
+      for (const source of this.sources()) {
+        const told = source.records(vni)
+        const macs = new Set(told.map(({ mac }) => formatMac(mac)))
+        for (const held of [...this.#held.values()]) {
+          const { mac, vni: other } = held.record
+          if (other !== vni || held.source !== source || macs.has(formatMac(mac))) continue
+          this.#remove(source, vni, mac)
+        }
+        for (const vtep of source.vteps(vni)) {
+          this.#attempt(() => {
+            this.#join(source, vni, vtep)
+            if (!this.isOwn(vtep)) tunnel.addMember(vtep)
+          })
+        }
+        for (const record of told) this.#set(source, record)
+      }
+    }
   }
 
   /** Forget what the router knows of an address. */
@@ -199,6 +227,7 @@ export class OverlayNetwork {
     const segment = this.#segment(vni)
     if (segment === undefined || sameAddress(vtep, this.#own)) return
     this.members.join(source, segment, vtep)
+    this.#groups?.welcome()
   }
 
   #leave(source: PeerSource, vni: number, vtep: Address): void {
@@ -262,10 +291,8 @@ export class OverlayNetwork {
   /** True if the address was at another MAC when last seen. */
   #bind({ tunnel }: Segment, address: Address, record: EndpointRecord): boolean {
     const { mac } = record
-    const entry = this.bindings.find(address)
     const holder = [...this.#local.values()].find((local) => has(local, address))
-    const elsewhere = entry >= 0 && !this.#isTunnel(this.bindings.port(entry))
-    if (holder !== undefined || elsewhere) {
+    if (holder !== undefined || this.isHeldHere(address)) {
       if (holder !== undefined) this.conflicts.add(address, holder, record)
       return false
     }

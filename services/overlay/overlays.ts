@@ -10,13 +10,16 @@
 import { formatAddress } from '../../stack/address.ts'
 import type { Clock } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
+import type { Router } from '../../stack/ip/router.ts'
 import type { Pool } from '../../stack/packet.ts'
+import { Coalescer } from '../../stack/vxlan/coalesce.ts'
 import { Vtep } from '../../stack/vxlan/vtep.ts'
 import type { Links } from '../links.ts'
 import type { Log } from '../log.ts'
 import type { NodeState } from '../state.ts'
 import type { OverlayNetwork } from './overlay_network.ts'
 import type { PeerSource } from './peer_source.ts'
+import { Reconciler } from './reconcile.ts'
 import { StaticSource } from './static_source.ts'
 
 export interface OverlaysOptions {
@@ -24,6 +27,7 @@ export interface OverlaysOptions {
   readonly clock: Clock
   readonly links: Links
   readonly log: Log
+  readonly router: Router
 }
 
 export class Overlays {
@@ -32,10 +36,12 @@ export class Overlays {
   #sources: readonly PeerSource[] = [this.fixed]
   readonly #options: OverlaysOptions
   readonly #networks = new Set<OverlayNetwork>()
+  readonly #reconciler: Reconciler
   #opened: { readonly node: NodeState; readonly vtep: Vtep } | undefined = undefined
 
   constructor(options: OverlaysOptions) {
     this.#options = options
+    this.#reconciler = new Reconciler({ ...options, networks: () => this.networks() })
   }
 
   /** Undefined: this host is the only one. */
@@ -62,8 +68,9 @@ export class Overlays {
     }
     const { address, udpPort, interfaceName, mtuBytes } = node
     const underlay = links.openUnderlay({ address, udpPort, interfaceName, mtuBytes, log })
+    const joiner = new Coalescer({ pool, underlay }).join
     underlay.onPathMtu = (peer, bytes) => this.#onPathMtu(peer, bytes)
-    this.#opened = { node, vtep: new Vtep({ pool, underlay }) }
+    this.#opened = { node, vtep: new Vtep({ pool, underlay, joiner }) }
   }
 
   /** Precondition: no overlay network is left. Idempotent. */
@@ -90,11 +97,18 @@ export class Overlays {
   add(network: OverlayNetwork): void {
     this.#networks.add(network)
     for (const source of this.#sources) network.listen(source)
+    this.#reconciler.start()
   }
 
   remove(network: OverlayNetwork): void {
     if (!this.#networks.delete(network)) return
     for (const source of this.#sources) network.ignore(source)
+    if (this.#networks.size === 0) this.#reconciler.stop()
+  }
+
+  /** What was found wrong in tables and mended since the start. */
+  get repaired(): number {
+    return this.#reconciler.repaired
   }
 
   networks(): OverlayNetwork[] {

@@ -11,9 +11,13 @@ import type { Bindings } from '../../stack/arp/bindings.ts'
 import { arpProxy } from '../../stack/arp/proxy.ts'
 import type { Bridge } from '../../stack/eth/bridge.ts'
 import type { BridgePort } from '../../stack/eth/bridge_port.ts'
+import { GroupRole } from '../../stack/eth/group_filter.ts'
 import { DEFAULT_PVID } from '../../stack/eth/vlan.ts'
+import type { Snooper } from '../../stack/ip/snooping.ts'
+import { TUNNEL_PEERS_MAX } from '../../stack/vxlan/remotes.ts'
 import type { Tunnel } from '../../stack/vxlan/tunnel.ts'
 import type { Context } from '../context.ts'
+import type { NetworkGroups } from '../groups.ts'
 import { nodeMac } from '../mac_pool.ts'
 import type { NetworkState } from '../state.ts'
 
@@ -26,6 +30,8 @@ export interface Segment {
   readonly vid: number | undefined
   readonly tunnel: Tunnel
   readonly port: BridgePort
+  /** Which node wants which group; undefined: every node gets all. */
+  readonly groups: Snooper | undefined
 }
 
 export interface SegmentsOptions {
@@ -33,6 +39,8 @@ export interface SegmentsOptions {
   readonly state: NetworkState
   readonly bridge: Bridge
   readonly bindings: Bindings
+  /** Undefined: every group goes to everybody. */
+  readonly groups: NetworkGroups | undefined
 }
 
 /** All of a network, its own VNI first. @throws StackError; leaves nothing. */
@@ -54,9 +62,10 @@ export function closeSegments(
   { context, bridge }: Pick<SegmentsOptions, 'context' | 'bridge'>,
   segments: readonly Segment[],
 ): void {
-  for (const { tunnel, port } of segments) {
+  for (const { tunnel, port, groups } of segments) {
     bridge.removePort(port)
     context.overlays.vtep.remove(tunnel)
+    groups?.close()
   }
 }
 
@@ -67,8 +76,9 @@ function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment
   const overlay = state.overlay!
   const name = vni === overlay.vni ? TUNNEL_PORT : `${TUNNEL_PORT}.${vid}`
   const own: Address = vtep.underlay.address
+  const groups = o.groups?.forTunnel(vid ?? 0, TUNNEL_PEERS_MAX)
   const tunnel = vtep.open({
-    name: `${state.name} ${name}`,
+    name: vid === undefined || vni === overlay.vni ? state.name : `${state.name}.${vid}`,
     clock,
     seed: random.bits(),
     vni,
@@ -76,6 +86,7 @@ function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment
     learning: overlay.learning,
     dscp: overlay.dscp,
     innerVlan: overlay.innerVlan,
+    ...(groups && { groups }),
   })
   try {
     if (overlay.group !== undefined) tunnel.setGroup(overlay.group)
@@ -84,6 +95,7 @@ function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment
       port: tunnel.port,
       output: tunnel.transmit,
       isolated: state.options.isolated,
+      groupRole: GroupRole.Reports,
       ...(vid === undefined ? {} : { vlan: { pvid: vid } }),
     })
     const guarded = arpProxy({
@@ -97,9 +109,10 @@ function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment
       next: port.input,
     })
     tunnel.output = flows?.input(tunnel.port, guarded) ?? guarded
-    return { vni, vid, tunnel, port }
+    return { vni, vid, tunnel, port, groups }
   } catch (error) {
     vtep.remove(tunnel)
+    groups?.close()
     throw error
   }
 }

@@ -133,10 +133,8 @@ export class Bridge {
       filtering: this.#filtering,
       input: (self) => (packet) => this.#receive(self, packet),
     })
-    this.#groups?.addPort(index, {
-      role: options.groupRole ?? GroupRole.Auto,
-      fastLeave: options.fastLeave ?? false,
-    })
+    const { groupRole: role = GroupRole.Auto, fastLeave = false } = options
+    this.#groups?.addPort(index, { role, fastLeave })
     this.#slots[index] = port
     this.#ports = [...this.#ports, port]
     this.#pool.notes.changed()
@@ -200,6 +198,11 @@ export class Bridge {
       isolated: port.isolated,
       vlan: port.options.vlan,
     }))
+  }
+
+  /** Of a port by its number. */
+  portName(index: number): string | undefined {
+    return this.#slots[index]?.name
   }
 
   /** Remove all ports and stop all timers. Idempotent. */
@@ -307,8 +310,7 @@ export class Bridge {
     let last: Port | undefined
     for (let i = 0; i < ports.length; i++) {
       const to = ports[i]!
-      if (!from.floods(to, vid, group)) continue
-      if (groups?.wants(audience, to.index) === false) continue
+      if (!from.floods(to, vid, group) || groups?.wants(audience, to.index) === false) continue
       if (last !== undefined) this.#copyTo(last, packet, vid)
       last = to
     }

@@ -38,6 +38,8 @@ export interface GroupPort {
   readonly role: number
   /** One station at most is behind it: when that leaves a group, nobody else has to be asked. */
   readonly fastLeave: boolean
+  /** It gets every group for so long, since what it wants is not known yet. Default 0. */
+  readonly everyMs?: number
 }
 
 export interface GroupFilter {

@@ -3,7 +3,7 @@
  *
  * ```text
  *   pick:   does the client stick to one that is ready?   else the scheduler (schedulers.ts)
- *   ready = up, not draining, not ejected, weight above 0
+ *   ready = up, not draining (of weight 0), not ejected
  * ```
  *
  * Connections that live are not this file's business: connection tracking keeps them where they
@@ -120,7 +120,7 @@ export class Backends implements Balance {
       address: address.words,
       port,
       up,
-      draining: false,
+      draining: weight === 0,
       removed: false,
       total: 0,
       failures: 0,
@@ -138,24 +138,23 @@ export class Backends implements Balance {
 
   /** No new connection; when the last one ended its index is free. */
   remove(index: number): void {
-    this.#backends[index]!.removed = true
+    const backend = this.#backends[index]!
+    backend.removed = true
+    backend.draining = true
     this.#field.configured[index] = 0
     this.#affinity?.forget(index)
     this.#changed()
     this.#retire(index)
   }
 
+  /** With weight 0 it drains: it keeps its connections and its place, and gets no new ones. */
   setWeight(index: number, weight: number): void {
     checkWeight(weight)
-    if (this.#field.configured[index] === weight) return
+    this.#backends[index]!.draining = weight === 0
+    this.#staleMs = LONG_AGO
+    if (weight === 0 || this.#field.configured[index] === weight) return
     this.#field.configured[index] = weight
     this.#changed()
-  }
-
-  /** While it drains it keeps the connections that it has, and gets no new one. */
-  setDraining(index: number, draining: boolean): void {
-    this.#backends[index]!.draining = draining
-    this.#staleMs = LONG_AGO
   }
 
   /** What health checks found. Coming up begins a slow start. */
@@ -260,7 +259,7 @@ export class Backends implements Balance {
 
   #status(index: number): BackendStatus {
     const { draining, up, ejectedUntilMs } = this.#backends[index]!
-    if (draining || this.#field.configured[index] === 0) return 'draining'
+    if (draining) return 'draining'
     if (!up) return 'down'
     return ejectedUntilMs > this.#clock.nowMs ? 'ejected' : 'up'
   }
@@ -268,8 +267,7 @@ export class Backends implements Balance {
   /** Up, and to be given connections: all but ejection. */
   #isAble(index: number): boolean {
     const backend = this.#backends[index]
-    if (backend === undefined || !backend.up || backend.draining) return false
-    return this.#field.configured[index]! > 0
+    return backend?.up === true && !backend.draining
   }
 
   /** Find who is ready, and until when that stays. */

@@ -24,6 +24,8 @@ export const LAST_MEMBER_MS = 1000
 export const MEMBERSHIP_MS: number = ROBUSTNESS * QUERY_INTERVAL_MS + RESPONSE_MS
 /** Other querier present interval (§8.5); a router is believed in for as long. */
 export const QUERIER_MS: number = ROBUSTNESS * QUERY_INTERVAL_MS + RESPONSE_MS / 2
+/** After so long, who is new has been asked twice what it wants. */
+export const NEW_MS: number = QUERY_INTERVAL_MS / 4 + RESPONSE_MS
 /** How often memory of memberships that ended is given back, while there are any. */
 const SWEEP_MS = 10_000
 /** In which time those that remain have confirmed, if they are asked twice, and some more. */
@@ -31,9 +33,6 @@ const LEAVE_MS = ROBUSTNESS * LAST_MEMBER_MS + LAST_MEMBER_MS
 
 /** Families, as indices. */
 export const Family = { Four: 0, Six: 1 } as const
-/** What is done with groups that nobody asked for, while there is no querier. */
-export type Unregistered = 'until-querier' | 'never'
-
 export interface GroupStateOptions {
   readonly clock: Clock
   readonly seed: number
@@ -41,7 +40,13 @@ export interface GroupStateOptions {
   readonly portsMax: number
   /** VLAN numbers are below: 1 where tags are payload. */
   readonly vlans: number
-  readonly unregistered: Unregistered
+  /**
+   * True while what is known of a family is complete, since a querier keeps it so: of a tunnel,
+   * whose peers have queriers of their own. Undefined: while one is heard here.
+   */
+  readonly isComplete?: (family: number) => boolean
+  /** Of ports that are not told of by `addPort`. Default: Auto. */
+  readonly role?: number
   /** Default {@link GROUPS_MAX}. */
   readonly groupsMax?: number
   /** Default {@link MEMBERS_MAX}. */
@@ -66,8 +71,9 @@ export interface EveryGroup {
 export class GroupState {
   readonly #clock: Clock
   readonly #members: Membership
-  readonly #never: boolean
+  readonly #isComplete: ((family: number) => boolean) | undefined
   readonly #portsMax: number
+  readonly #role: number
   readonly #roles: Uint8Array
   readonly #fast: Uint8Array
   readonly #routerMs: Float64Array
@@ -86,9 +92,10 @@ export class GroupState {
     const { groupsMax = GROUPS_MAX, membersMax = MEMBERS_MAX } = options
     this.#clock = clock
     this.#portsMax = portsMax
-    this.#never = options.unregistered === 'never'
+    this.#isComplete = options.isComplete
     this.#members = new Membership({ clock, seed, portsMax, groupsMax, membersMax })
-    this.#roles = new Uint8Array(portsMax)
+    this.#role = options.role ?? GroupRole.Auto
+    this.#roles = new Uint8Array(portsMax).fill(this.#role)
     this.#fast = new Uint8Array(portsMax)
     this.#routerMs = new Float64Array(2 * portsMax)
     this.#everyMs = new Float64Array(portsMax)
@@ -102,18 +109,26 @@ export class GroupState {
     return this.#members.key
   }
 
-  addPort(port: number, { role, fastLeave }: GroupPort): void {
+  addPort(port: number, { role, fastLeave, everyMs = 0 }: GroupPort): void {
     this.#roles[port] = role
     this.#fast[port] = fastLeave ? 1 : 0
     this.#routerMs[port] = 0
     this.#routerMs[port + this.#portsMax] = 0
-    this.#everyMs[port] = 0
+    this.#everyMs[port] = this.#clock.nowMs + everyMs
   }
 
   removePort(port: number): void {
     this.#members.forgetPort(port)
-    this.addPort(port, { role: GroupRole.Never, fastLeave: false })
+    this.addPort(port, { role: this.#role, fastLeave: false })
     if (this.#members.count === 0) this.#stopSweep()
+  }
+
+  /** Ports with others who snoop behind them get every group until a new one there was asked. */
+  awaitNews(): void {
+    const untilMs = this.#clock.nowMs + NEW_MS
+    for (let port = 0; port < this.#portsMax; port++) {
+      if (this.isReporter(port)) this.#everyMs[port] = untilMs
+    }
   }
 
   /** The group with the key, or -1. */
@@ -131,12 +146,14 @@ export class GroupState {
   /** Gone at once if nobody else is behind the port; else soon, if those who remain are asked. */
   leave(port: number, family: number): void {
     const members = this.#members
+    // Behind it are others who snoop: who is left there is known to them.
+    if (this.isReporter(port) && this.#isComplete === undefined) return
     if (this.#fast[port] === 1) {
       members.shorten(port, 0)
       if (!members.hasOthers(port)) return
     }
     const asked = this.asker?.left(members.key, family) ?? false
-    if (asked || this.#never) members.shorten(port, LEAVE_MS)
+    if (asked || this.#isComplete !== undefined) members.shorten(port, LEAVE_MS)
   }
 
   /** Members of the group with the key were asked, and answer in `responseMs`. */
@@ -186,7 +203,7 @@ export class GroupState {
 
   /** True if frames go by what is known. */
   decides(vid: number, family: number): boolean {
-    return this.#never || this.hasQuerier(vid, family)
+    return this.#isComplete?.(family) ?? this.hasQuerier(vid, family)
   }
 
   /** True if the port gets every group. */

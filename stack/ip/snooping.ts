@@ -9,10 +9,9 @@
  * ```
  *
  * Without a querier nobody is asked to repeat what he wants, so what is known would be less and
- * less true: with {@link Unregistered} `until-querier` everything is flooded until one has been
- * there for {@link RESPONSE_MS}. That may be our own (querier.ts), which says so by
- * {@link Snooper.setOwn}. The filter of a tunnel has peers for ports, and sends nothing unasked
- * (`never`); there the reports of a peer's own querier keep what is known true.
+ * less true: everything is flooded until one has been there for as long as hosts take to answer.
+ * That may be our own (querier.ts), which says so by {@link Snooper.setOwn}. The filter of a tunnel
+ * has peers for ports; there the answers to each peer's own querier keep what is known true.
  *
  * A port that may not hold another membership (membership.ts) gets every group instead, for as long
  * as the membership would have lasted: more traffic for that port, and no loss.
@@ -77,6 +76,11 @@ export class Snooper implements GroupFilter {
 
   removePort(port: number): void {
     this.#state.removePort(port)
+  }
+
+  /** Behind ports with others who snoop is a new one: they get every group until it was asked. */
+  awaitNews(): void {
+    this.#state.awaitNews()
   }
 
   /** Who asks from now on; undefined: nobody here. */

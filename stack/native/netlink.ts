@@ -14,10 +14,10 @@
 import { type Address, familyBits, type Prefix, toBytes } from '../address.ts'
 import { StackError } from '../errors.ts'
 import { check, close, errnoName, recv, send, sendAsync, socket } from './libc.ts'
+import { Flag, HEADER_BYTES, Message } from './netlink_message.ts'
 
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0x8_0000
-const HEADER_BYTES = 16
 const REPLY_BYTES = 65_536
 
 const Type = {
@@ -31,12 +31,12 @@ const Type = {
   NewRoute: 24,
   DelRoute: 25,
 } as const
-const Flag = { Request: 1, Ack: 4, Replace: 0x100, Create: 0x400 } as const
 const Attribute = {
   LinkAddress: 1,
   LinkName: 3,
   LinkMtu: 4,
   LinkTxQueueLen: 13,
+  LinkAlias: 20,
   LinkNetnsFd: 28,
   Address: 1,
   Local: 2,
@@ -71,6 +71,8 @@ export interface LinkSettings {
   readonly mac?: Uint8Array
   readonly mtuBytes?: number
   readonly txQueueLen?: number
+  /** A text that stays with the link wherever it goes and whatever its name is. */
+  readonly alias?: string
   readonly up?: boolean
 }
 
@@ -80,52 +82,14 @@ export interface LinkInfo {
   readonly mtuBytes: number
   readonly up: boolean
   readonly mac: Uint8Array
+  /** Empty: it has none. */
+  readonly alias: string
 }
 
-/** A message under construction: a growing cursor over a fixed buffer. */
-class Message {
-  readonly bytes = new Uint8Array(1024)
-  readonly #view = new DataView(this.bytes.buffer)
-  length = HEADER_BYTES
-
-  constructor(type: number, flags: number) {
-    this.#view.setUint16(4, type, true)
-    this.#view.setUint16(6, Flag.Request | Flag.Ack | flags, true)
-  }
-
-  u8(value: number): this {
-    this.#view.setUint8(this.length++, value)
-    return this
-  }
-
-  u16(value: number): this {
-    this.#view.setUint16(this.length, value, true)
-    this.length += 2
-    return this
-  }
-
-  u32(value: number): this {
-    this.#view.setUint32(this.length, value, true)
-    this.length += 4
-    return this
-  }
-
-  attribute(type: number, value: Uint8Array): this {
-    this.u16(4 + value.length).u16(type)
-    this.bytes.set(value, this.length)
-    this.length += (value.length + 3) & ~3
-    return this
-  }
-
-  attribute32(type: number, value: number): this {
-    return this.u16(8).u16(type).u32(value)
-  }
-
-  seal(sequence: number): Uint8Array {
-    this.#view.setUint32(0, this.length, true)
-    this.#view.setUint32(8, sequence, true)
-    return this.bytes.subarray(0, this.length)
-  }
+/** 0 or a negative errno, and what was told before it. */
+interface Answer {
+  readonly code: number
+  readonly body: Uint8Array | undefined
 }
 
 export class Netlink {
@@ -148,6 +112,16 @@ export class Netlink {
     return body === undefined ? undefined : parseLink(body)
   }
 
+  /** Every link of the namespace. */
+  links(): LinkInfo[] {
+    const message = new Message(Type.GetLink, Flag.Dump)
+    putLinkBody(message, 0, 0, 0)
+    const found: LinkInfo[] = []
+    const { code } = this.#exchange(message, (body) => found.push(parseLink(body)))
+    fail(code, 'list links')
+    return found
+  }
+
   /** Change a link; only what is given. */
   setLink(index: number, settings: LinkSettings): void {
     const message = new Message(Type.NewLink, 0)
@@ -159,6 +133,7 @@ export class Netlink {
     if (settings.txQueueLen !== undefined) {
       message.attribute32(Attribute.LinkTxQueueLen, settings.txQueueLen)
     }
+    if (settings.alias !== undefined) message.attribute(Attribute.LinkAlias, text(settings.alias))
     fail(this.#exchange(message).code, `configure link ${settings.name ?? index}`)
   }
 
@@ -240,14 +215,15 @@ export class Netlink {
   }
 
   /** Send, and wait for the acknowledgement: 0 or a negative errno, and the answer if any. */
-  #exchange(message: Message): { code: number; body: Uint8Array | undefined } {
+  #exchange(message: Message, each?: (body: Uint8Array) => void): Answer {
     const sequence = ++this.#sequence
     const request = message.seal(sequence)
     check(send(this.#fd, request, request.length, 0), 'send to netlink')
-    return this.#receive(sequence)
+    return this.#receive(sequence, each)
   }
 
-  #receive(sequence: number): { code: number; body: Uint8Array | undefined } {
+  /** @param each - told of every part of a list, which ends without an acknowledgement. */
+  #receive(sequence: number, each?: (body: Uint8Array) => void): Answer {
     let body: Uint8Array | undefined
     for (;;) {
       const bytes = check(recv(this.#fd, this.#reply, REPLY_BYTES, 0), 'receive from netlink')
@@ -258,7 +234,9 @@ export class Netlink {
         if (length < HEADER_BYTES || at + length > bytes) break
         if (view.getUint32(at + 8, true) === sequence) {
           if (type === Type.Error) return { code: view.getInt32(at + HEADER_BYTES, true), body }
+          if (type === Type.Done && each !== undefined) return { code: 0, body }
           if (type !== Type.Done) body = this.#reply.slice(at + HEADER_BYTES, at + length)
+          if (type !== Type.Done) each?.(body!)
         }
         at += (length + 3) & ~3
       }
@@ -306,15 +284,19 @@ function parseLink(body: Uint8Array): LinkInfo {
     attributes.set(view.getUint16(at + 2, true), body.subarray(at + 4, at + length))
     at += (length + 3) & ~3
   }
-  const name = attributes.get(Attribute.LinkName) ?? new Uint8Array()
   const mtu = attributes.get(Attribute.LinkMtu) ?? new Uint8Array(4)
   return {
     index: view.getInt32(4, true),
-    name: new TextDecoder().decode(name).replace(/\0.*$/, ''),
+    name: string(attributes.get(Attribute.LinkName)),
     mtuBytes: new DataView(mtu.buffer, mtu.byteOffset).getUint32(0, true),
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
     mac: attributes.get(Attribute.LinkAddress) ?? new Uint8Array(6),
+    alias: string(attributes.get(Attribute.LinkAlias)),
   }
+}
+
+function string(value: Uint8Array = new Uint8Array()): string {
+  return new TextDecoder().decode(value).replace(/\0.*$/, '')
 }
 
 function domain(address: Address): number {

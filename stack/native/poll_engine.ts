@@ -6,7 +6,7 @@
  * the next turn. Writes happen at once, so nothing is ever queued here.
  */
 import { BURST } from '../device.ts'
-import type { Channel, Engine } from '../engine.ts'
+import type { Channel, DatagramChannel, Engine } from '../engine.ts'
 import { StackError } from '../errors.ts'
 import {
   HEADROOM_BYTES,
@@ -41,6 +41,8 @@ const EPOLLIN = 1
 const EVENTS_MAX = 64
 /** struct epoll_event is packed on x86-64: events u32, data u64. */
 const EVENT_BYTES = 12
+/** In an event's data: the number is a socket's, not a channel's. */
+const SOCKET = 1 << 30
 
 export class PollEngine implements Engine {
   readonly name = 'poll'
@@ -49,6 +51,8 @@ export class PollEngine implements Engine {
   readonly #events: DataView
   readonly #eventsAddress: number
   readonly #channels: (Channel | undefined)[] = []
+  readonly #sockets: (DatagramChannel | undefined)[] = []
+  turning = false
   #watch: Watch | undefined
 
   constructor(pool: Pool) {
@@ -63,13 +67,32 @@ export class PollEngine implements Engine {
   add(channel: Channel): number {
     let id = this.#channels.indexOf(undefined)
     if (id < 0) id = this.#channels.length
+    this.#listen(channel.fd, id)
+    this.#channels[id] = channel
+    return id
+  }
+
+  addDatagrams(channel: DatagramChannel): number {
+    let id = this.#sockets.indexOf(undefined)
+    if (id < 0) id = this.#sockets.length
+    this.#listen(channel.fd, SOCKET | id)
+    this.#sockets[id] = channel
+    return id
+  }
+
+  removeDatagrams(id: number): void {
+    const channel = this.#sockets[id]
+    if (channel === undefined) return
+    this.#sockets[id] = undefined
+    syscall6(EPOLL_CTL, this.#epoll, CTL_DEL, channel.fd, 0, 0)
+  }
+
+  #listen(fd: number, data: number): void {
     const event = new Uint8Array(EVENT_BYTES)
     const view = new DataView(event.buffer)
     view.setUint32(0, EPOLLIN, true)
-    view.setUint32(4, id, true)
-    this.#control(CTL_ADD, channel.fd, addressOf(event))
-    this.#channels[id] = channel
-    return id
+    view.setUint32(4, data, true)
+    this.#control(CTL_ADD, fd, addressOf(event))
   }
 
   remove(id: number): void {
@@ -93,10 +116,17 @@ export class PollEngine implements Engine {
   poll(budget: number): number {
     const count = syscall6(EPOLL_WAIT, this.#epoll, this.#eventsAddress, EVENTS_MAX, 0, 0)
     let moved = 0
+    this.turning = true
     for (let i = 0; i < count && moved < budget; i++) {
-      const id = this.#events.getUint32(i * EVENT_BYTES + 4, true)
-      moved += this.#drain(id, Math.min(BURST, budget - moved))
+      const data = this.#events.getUint32(i * EVENT_BYTES + 4, true)
+      if ((data & SOCKET) === 0) moved += this.#drain(data, Math.min(BURST, budget - moved))
+      else {
+        this.#sockets[data & ~SOCKET]?.receive(BURST)
+        moved++
+      }
     }
+    this.turning = false
+    for (let id = 0; id < this.#sockets.length; id++) this.#sockets[id]?.flush()
     return moved
   }
 

@@ -49,10 +49,11 @@ const SQ_OFFSETS = 10
 const CQ_OFFSETS = 20
 const SQE_WORDS = 16
 const CQE_WORDS = 4
+const POLLIN = 1
 /** Storing a pointer to a word keeps its low half; the high half is divided out. */
 const TWO_32 = 0x1_0000_0000
 
-export const Op = { AsyncCancel: 14, Write: 23, ReadMultishot: 49 } as const
+export const Op = { PollAdd: 6, AsyncCancel: 14, Write: 23, ReadMultishot: 49 } as const
 export const SqeFlag = { BufferSelect: 0x20 } as const
 export const CqeFlag = { Buffer: 1, More: 2 } as const
 
@@ -162,6 +163,13 @@ export class Uring {
     sqes[at + 11] = 0
     this.#tail = (this.#tail + 1) | 0
     this.pending++
+  }
+
+  /** Queue a question: complete once when the descriptor is readable. Precondition: not `full`. */
+  submitPoll(fd: number, low: number, high: number): void {
+    const at = (this.#tail & (this.#entries - 1)) * SQE_WORDS
+    this.submit(Op.PollAdd, fd, 0, 0, 0, low, high, 0)
+    this.#sqes[at + 7] = POLLIN
   }
 
   /** Submit what is queued, run due completions, and wait for at least `least` of them. */

@@ -16,7 +16,7 @@
  * A removed channel lives on until the kernel has confirmed that its read is over: until then
  * completions of it may still come.
  */
-import type { Channel, Engine } from '../engine.ts'
+import type { Channel, DatagramChannel, Engine } from '../engine.ts'
 import { StackError } from '../errors.ts'
 import {
   HEADROOM_BYTES,
@@ -43,7 +43,7 @@ const BUFFERS_MIN = 16
 const MEAN_SHIFT = 5
 
 /** What a completion belongs to: the high word of user data, over the channel's number. */
-const Kind = { Read: 1 << 16, Write: 2 << 16, Cancel: 3 << 16 } as const
+const Kind = { Read: 1 << 16, Write: 2 << 16, Cancel: 3 << 16, Poll: 4 << 16 } as const
 const KIND_MASK = 0xff_0000
 const SIGNAL_BYTES = 8
 const CHANNEL_MASK = 0xffff
@@ -69,6 +69,14 @@ interface Slot {
   armed: boolean
 }
 
+/** A socket: asked of the kernel only while it is empty, so that a busy one costs no wake-ups. */
+interface SocketSlot {
+  readonly channel: DatagramChannel
+  open: boolean
+  /** The question whether it is readable is with the kernel. */
+  asked: boolean
+}
+
 export class UringEngine implements Engine {
   readonly name = 'io_uring'
   readonly #pool: Pool
@@ -84,8 +92,9 @@ export class UringEngine implements Engine {
   readonly #signal = mapMemory(SIGNAL_BYTES)
   /** Writes with the kernel. */
   #writing = 0
+  readonly #sockets: (SocketSlot | undefined)[] = []
   /** Inside {@link poll}: writes wait for its end; outside they go at once. */
-  #turning = false
+  turning = false
 
   /** @throws StackError `unsupported` where the kernel lacks what this engine needs. */
   constructor(pool: Pool) {
@@ -93,7 +102,7 @@ export class UringEngine implements Engine {
     this.#pool = pool
     this.#uring = new Uring(SQ_ENTRIES, CQ_ENTRIES)
     try {
-      if (!this.#uring.supports([Op.AsyncCancel, Op.Write, Op.ReadMultishot])) {
+      if (!this.#uring.supports([Op.PollAdd, Op.AsyncCancel, Op.Write, Op.ReadMultishot])) {
         throw new StackError('unsupported', 'this io_uring has no multishot read')
       }
       this.#groups = [this.#group(1, SMALL_BUFFERS, false), this.#group(2, LARGE_BUFFERS, true)]
@@ -143,7 +152,7 @@ export class UringEngine implements Engine {
     const address = this.#pool.address + at
     this.#uring.submit(Op.Write, fd, 0, address, bytes, packet.index, Kind.Write | id, 0)
     this.#writing++
-    if (!this.#turning) this.flush()
+    if (!this.turning) this.flush()
   }
 
   poll(budget: number): number {
@@ -152,14 +161,63 @@ export class UringEngine implements Engine {
     if (uring.due) uring.enter(0)
     const ready = uring.ready()
     const count = Math.min(ready, budget)
-    this.#turning = true
+    this.turning = true
     for (let i = 0; i < count; i++) this.#complete()
-    this.#turning = false
+    const more = this.#receive(budget)
+    this.turning = false
+    for (let id = 0; id < this.#sockets.length; id++) this.#sockets[id]?.channel.flush()
     this.#refill(this.#groups[0])
     this.#refill(this.#groups[1])
     if (this.#starved.length > 0) this.#rearm()
-    const left = count + uring.pending
+    const left = count + more + uring.pending
     return left > 0 || uring.rest() ? left : 1
+  }
+
+  addDatagrams(channel: DatagramChannel): number {
+    let id = this.#sockets.indexOf(undefined)
+    if (id < 0) id = this.#sockets.length
+    this.#sockets[id] = { channel, open: true, asked: false }
+    this.#ask(id)
+    this.flush()
+    return id
+  }
+
+  removeDatagrams(id: number): void {
+    const slot = this.#sockets[id]
+    if (slot === undefined || !slot.open) return
+    slot.open = false
+    if (slot.asked) {
+      this.#makeRoom()
+      const target = (Kind.Poll | id) * TWO_32
+      this.#uring.submit(Op.AsyncCancel, -1, 0, target, 0, 0, Kind.Cancel, 0)
+    } else this.#sockets[id] = undefined
+    this.flush()
+  }
+
+  /** Have every socket receive that is not known to be empty. How many may have more. */
+  #receive(budget: number): number {
+    let more = 0
+    for (let id = 0; id < this.#sockets.length; id++) {
+      const slot = this.#sockets[id]
+      if (slot === undefined || slot.asked || !slot.open) continue
+      if (slot.channel.receive(budget)) more++
+      else if (slot.open) this.#ask(id)
+    }
+    return more
+  }
+
+  #ask(id: number): void {
+    const slot = this.#sockets[id]!
+    this.#makeRoom()
+    this.#uring.submitPoll(slot.channel.fd, 0, Kind.Poll | id)
+    slot.asked = true
+  }
+
+  /** A socket is readable, or its question was taken back. */
+  #answered(id: number): void {
+    const slot = this.#sockets[id]!
+    slot.asked = false
+    if (!slot.open) this.#sockets[id] = undefined
   }
 
   flush(): void {
@@ -178,6 +236,7 @@ export class UringEngine implements Engine {
   close(): void {
     this.#watch?.stop()
     for (let id = 0; id < this.#slots.length; id++) this.remove(id)
+    for (let id = 0; id < this.#sockets.length; id++) this.removeDatagrams(id)
     for (let turns = 0; turns < CLOSE_TURNS && this.#busy(); turns++) {
       this.#uring.enter(1)
       while (this.#uring.ready() > 0) this.#complete()
@@ -190,7 +249,8 @@ export class UringEngine implements Engine {
   }
 
   #busy(): boolean {
-    return this.#writing > 0 || this.#slots.some((slot) => slot !== undefined)
+    const isThere = (slot: Slot | SocketSlot | undefined): boolean => slot !== undefined
+    return this.#writing > 0 || this.#slots.some(isThere) || this.#sockets.some(isThere)
   }
 
   #complete(): void {
@@ -203,6 +263,7 @@ export class UringEngine implements Engine {
     const kind = high & KIND_MASK
     if (kind === Kind.Read) this.#completeRead(high & CHANNEL_MASK, result, flags)
     else if (kind === Kind.Write) this.#completeWrite(high & CHANNEL_MASK, low, result)
+    else if (kind === Kind.Poll) this.#answered(high & CHANNEL_MASK)
   }
 
   #completeRead(id: number, result: number, flags: number): void {

@@ -35,6 +35,20 @@ export interface UnderlayPeer {
   readonly udpPort: number
 }
 
+/** How far from the start of a frame a sum may begin that a tunnel header can tell of. */
+const OPEN_START_MAX = 254
+const [UDP_CHECKSUM, TCP_CHECKSUM] = [6, 16]
+
+/**
+ * True if a packet's checksum can be left open on the way to a peer that takes that, because a
+ * tunnel's header can say where it is (VXLAN's remote checksum offload). `frame`: its offset.
+ */
+export function isOpen(packet: Packet, frame: number): boolean {
+  const start = packet.csumStart - frame
+  if (packet.csumStart === 0 || start > OPEN_START_MAX || (start & 1) !== 0) return false
+  return packet.csumOffset === UDP_CHECKSUM || packet.csumOffset === TCP_CHECKSUM
+}
+
 export interface Underlay {
   /** For people: `udp 10.200.0.1:4789`. */
   readonly name: string
@@ -47,6 +61,11 @@ export interface Underlay {
   pathMtuBytes(peer: number): number
   /** Told when that changes. */
   onPathMtu: (peer: number, mtuBytes: number) => void
+  /**
+   * From now on the peer takes partial checksums as they are, or no more: see {@link leavesOpen}.
+   * It must have said so.
+   */
+  setOpenChecksums(peer: number, on: boolean): void
   /** Its number, the same for the same address until it is removed as often as it was added. */
   addPeer(peer: UnderlayPeer): number
   removePeer(peer: number): void
@@ -54,6 +73,11 @@ export interface Underlay {
   peer(number: number): UnderlayPeer | undefined
   /** Sender of the datagram that is handled now: for learning and for logs, not for each packet. */
   sourceOf(): UnderlayPeer
+  /**
+   * True if {@link send} leaves this packet's checksum open, so that the tunnel's header must tell
+   * where it is. Else it is completed. `frame`: offset of the Ethernet frame in it.
+   */
+  leavesOpen(peer: number, packet: Packet, frame: number): boolean
   /**
    * Send the packet, whose first `prefixBytes` octets are a tunnel header, with `tos` outside.
    * Takes ownership; counts it, or drops it with a reason.

@@ -25,9 +25,12 @@ import type { Clock } from '../clock.ts'
 import { DROP_NAMES, DropReason } from '../drop.ts'
 import { AGE_MS, FDB_MAX, Fdb } from '../eth/fdb.ts'
 import * as eth from '../eth/frame.ts'
+import { Audience, type GroupFilter, GroupRole, NO_PORT } from '../eth/group_filter.ts'
 import { isMacAt, type Mac } from '../eth/mac.ts'
 import { NOT_HEARD } from '../flow_notes.ts'
+import { NEW_MS } from '../ip/group_state.ts'
 import { type Output, type Packet, type Pool, pull, push } from '../packet.ts'
+import * as udp from '../udp/header.ts'
 import type { Underlay } from '../udp/underlay.ts'
 import * as ecn from './ecn.ts'
 import { mayLeave, type SharedGateway } from './gateway.ts'
@@ -56,6 +59,8 @@ export interface TunnelOptions {
   readonly dscp?: number
   /** Carry frames with a VLAN tag (RFC 7348 §6.1). Default false. */
   readonly innerVlan?: boolean
+  /** Knows which node wants which group; its ports are peers. Undefined: all get all. */
+  readonly groups?: GroupFilter
 }
 
 /** For listings. */
@@ -87,6 +92,7 @@ export class Tunnel {
   readonly #learning: boolean
   readonly #dscp: number
   readonly #innerVlan: boolean
+  readonly #groups: GroupFilter | undefined
   readonly #stations: Fdb
   readonly #remotes: Remotes
   #closed = false
@@ -103,6 +109,7 @@ export class Tunnel {
     this.#learning = o.learning ?? false
     this.#dscp = o.dscp ?? 0
     this.#innerVlan = o.innerVlan ?? false
+    this.#groups = o.groups
     const { changed } = pool.notes
     const stations = new Fdb({ clock, seed, entriesMax: stationsMax, ageMs, changed })
     this.#stations = stations
@@ -111,13 +118,20 @@ export class Tunnel {
       udpPort: o.udpPort ?? o.underlay.udpPort,
       send: (packet, number) => this.#send(packet, number),
       // Learned stations there go too.
-      gone: (number) => stations.forgetPort(number, true),
+      gone: (number) => {
+        stations.forgetPort(number, true)
+        o.groups?.removePort(number)
+      },
     })
   }
 
   /** The node there takes part from now on. Idempotent. @throws StackError `exhausted`. */
   addMember(vtep: Address): void {
-    if (this.#remotes.join(vtep)) this.#pool.notes.changed()
+    if (!this.#remotes.join(vtep)) return
+    const { number } = this.#remotes.members.at(-1)!
+    const role = GroupRole.Reports
+    this.#groups?.addPort(number, { role, fastLeave: false, everyMs: NEW_MS })
+    this.#pool.notes.changed()
   }
 
   /** No more; stations that were told to be there stay known. Idempotent. */
@@ -170,6 +184,11 @@ export class Tunnel {
     }))
   }
 
+  /** Where a peer's tunnel ends; undefined: it is none of this network's. */
+  vtepOf(peer: number): Address | undefined {
+    return this.#remotes.at(peer)?.address
+  }
+
   peers(): TunnelPeer[] {
     return this.#remotes.list().map(({ number, address: vtep, member, stations }) => ({
       vtep,
@@ -190,9 +209,11 @@ export class Tunnel {
       return this.#pool.drop(packet, DropReason.VxlanGateway)
     }
     const dst = packet.head + eth.DST
-    if (eth.isGroup(mem, dst)) return this.#flood(packet)
+    if (eth.isGroup(mem, dst)) {
+      return this.#flood(packet, this.#groups?.audience(packet, 0, NO_PORT) ?? Audience.Everybody)
+    }
     const entry = this.#stations.find(0, u16(mem, dst), i32(mem, dst + 2))
-    if (entry < 0) return this.#flood(packet)
+    if (entry < 0) return this.#flood(packet, Audience.Everybody)
     const remote = this.#remotes.at(this.#stations.port(entry))!
     if (packet.traced) this.#say(`${formatAddress(remote.address)} has the destination`)
     if (packet.recorded && !this.#stations.isStatic(entry)) {
@@ -225,6 +246,7 @@ export class Tunnel {
     }
     if (!ecn.unite(mem, frame, packet.len, tos)) return pool.drop(packet, DropReason.VxlanEcn)
     if (this.#learning) this.#learn(frame, peer)
+    if (eth.isGroup(mem, frame + eth.DST)) this.#groups?.audience(packet, 0, peer)
     this.output(packet)
   }
 
@@ -254,21 +276,39 @@ export class Tunnel {
   }
 
   /** Always one behind, so that the last gets the frame itself and not a copy. */
-  #flood(packet: Packet): void {
+  #flood(packet: Packet, audience: number): void {
     const pool = this.#pool
     packet.recorded = false
     const { members, group } = this.#remotes
     if (group !== undefined) return group.output(packet)
-    const last = members.length - 1
-    if (packet.traced) this.#say(`nobody alone has the destination: to ${members.length} nodes`)
-    if (last < 0) return pool.drop(packet, DropReason.VxlanNoPeer)
-    for (let i = 0; i < last; i++) {
-      const twin = pool.clone(packet)
-      if (twin !== undefined) members[i]!.output(twin)
-      else if (packet.traced) pool.trace?.end('dropped', DROP_NAMES[DropReason.PoolEmpty]!)
-      else pool.counters.dropped(this.port, DropReason.PoolEmpty)
+    const groups = audience === Audience.Everybody ? undefined : this.#groups
+    if (packet.traced) this.#explainFlood(audience, groups)
+    let last: Remote | undefined
+    for (let i = 0; i < members.length; i++) {
+      const remote = members[i]!
+      if (groups?.wants(audience, remote.number) === false) continue
+      if (last !== undefined) this.#copyTo(last, packet)
+      last = remote
     }
-    members[last]!.output(packet)
+    if (last !== undefined) return last.output(packet)
+    pool.drop(packet, groups?.unwanted(audience) ?? DropReason.VxlanNoPeer)
+  }
+
+  #copyTo(remote: Remote, packet: Packet): void {
+    const pool = this.#pool
+    const twin = pool.clone(packet)
+    if (twin !== undefined) remote.output(twin)
+    else if (packet.traced) pool.trace?.end('dropped', DROP_NAMES[DropReason.PoolEmpty]!)
+    else pool.counters.dropped(this.port, DropReason.PoolEmpty)
+  }
+
+  #explainFlood(audience: number, groups: GroupFilter | undefined): void {
+    const { members } = this.#remotes
+    if (groups === undefined) {
+      return this.#say(`nobody alone has the destination: to ${members.length} nodes`)
+    }
+    const count = members.filter(({ number }) => groups.wants(audience, number)).length
+    this.#say(`a group: to ${count} of ${members.length} nodes, which asked for it`)
   }
 
   #send(packet: Packet, number: number): void {
@@ -278,6 +318,11 @@ export class Tunnel {
     const inner = ecn.innerTos(mem, packet.head, packet.len)
     push(packet, vxlan.HEADER_BYTES)
     vxlan.putHeader(mem, packet.head, this.vni)
+    const frame = packet.head + vxlan.HEADER_BYTES
+    if (this.#underlay.leavesOpen(number, packet, frame)) {
+      const kind = packet.csumOffset === udp.CHECKSUM ? vxlan.Remote.Udp : 0
+      vxlan.putRemoteChecksum(mem, packet.head, kind | ((packet.csumStart - frame) >> 1))
+    }
     this.#underlay.send(packet, number, vxlan.HEADER_BYTES, ecn.outerTos(inner, this.#dscp))
   }
 

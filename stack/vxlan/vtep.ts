@@ -13,8 +13,9 @@ import { DropReason } from '../drop.ts'
 import { StackError } from '../errors.ts'
 import type { Packet, Pool } from '../packet.ts'
 import type { Underlay } from '../udp/underlay.ts'
+import { Coalescer } from './coalesce.ts'
 import * as vxlan from './header.ts'
-import { type Joiner, splitter } from './split.ts'
+import type { Joiner } from './split.ts'
 import { Tunnel, type TunnelOptions } from './tunnel.ts'
 
 /** Overlay networks of one node: each has a bridge and a leg of the router. */
@@ -23,7 +24,7 @@ export const TUNNELS_MAX = 1024
 export interface VtepOptions {
   readonly pool: Pool
   readonly underlay: Underlay
-  /** What is done with joined datagrams. Default: they are taken apart. */
+  /** What is done with datagrams, joined or not. Default: see coalesce.ts. */
   readonly joiner?: Joiner
 }
 
@@ -37,13 +38,9 @@ export class Vtep {
   constructor({ pool, underlay, joiner }: VtepOptions) {
     this.underlay = underlay
     this.#pool = pool
-    this.#joiner = joiner ?? splitter(pool)
-    underlay.onDatagram = (packet, peer, segmentBytes, tos) => {
-      if (segmentBytes > 0 && segmentBytes < packet.len) {
-        return this.#joiner(packet, segmentBytes, peer, tos, this.#receive)
-      }
-      this.#receive(packet, peer, tos)
-    }
+    this.#joiner = joiner ?? new Coalescer({ pool, underlay }).join
+    underlay.onDatagram = (packet, peer, segmentBytes, tos) =>
+      this.#joiner(packet, segmentBytes, peer, tos, this.#receive)
   }
 
   /** A tunnel for one more network. @throws StackError `exists`, `exhausted`, `bad-argument`. */

@@ -104,7 +104,7 @@ it('a bridge that snoops keeps its books and its bounds', () => {
   let snooper: Snooper | undefined
   const lab = new BridgeLab({
     groupsOf: (pool, clock) => {
-      snooper = new Snooper({ pool, clock, seed: 3, unregistered: 'until-querier', ...limits })
+      snooper = new Snooper({ pool, clock, seed: 3, ...limits })
       return snooper
     },
   })
@@ -138,7 +138,7 @@ function mend(bytes: Uint8Array): void {
 
 it('every octet cut off: refused or flooded, never more', () => {
   const pool = new Pool({ smallCount: 4, largeCount: 0 })
-  const rest = { seed: 3, portsMax: 4, vlans: 1, unregistered: 'never' } as const
+  const rest = { seed: 3, portsMax: 4, vlans: 1, isComplete: () => true }
   for (const { bytes } of FRAMES) {
     for (let length = 14; length < bytes.length; length++) {
       const snooper = new Snooper({ pool, clock: new VirtualClock(), ...rest })

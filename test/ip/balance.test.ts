@@ -115,7 +115,6 @@ describe('source_hash', () => {
 const change = fc.oneof(
   fc.record({ kind: fc.constant('add' as const), at: fc.nat(40), value: fc.nat(4) }),
   fc.record({ kind: fc.constant('weight' as const), at: fc.nat(40), value: fc.nat(4) }),
-  fc.record({ kind: fc.constant('drain' as const), at: fc.nat(40), value: fc.nat(1) }),
   fc.record({ kind: fc.constant('up' as const), at: fc.nat(40), value: fc.nat(1) }),
   fc.record({ kind: fc.constant('remove' as const), at: fc.nat(40), value: fc.nat(1) }),
   fc.record({ kind: fc.constant('pass' as const), at: fc.nat(40), value: fc.nat(9000) }),
@@ -125,7 +124,6 @@ interface Model {
   readonly host: number
   weight: number
   up: boolean
-  draining: boolean
 }
 
 describe.each(SCHEDULERS)('%s', (scheduler) => {
@@ -148,7 +146,7 @@ describe.each(SCHEDULERS)('%s', (scheduler) => {
           else if (kind === 'add') {
             const added = lab.add(++host, value)
             expect(model.has(added) || open.includes(added), 'an index that lives').toBe(false)
-            model.set(added, { host, weight: value, up: true, draining: false })
+            model.set(added, { host, weight: value, up: true })
           } else if (index === undefined || it === undefined) continue
           else if (kind === 'remove') {
             lab.backends.remove(index)
@@ -156,25 +154,18 @@ describe.each(SCHEDULERS)('%s', (scheduler) => {
           } else if (kind === 'weight') {
             lab.backends.setWeight(index, value)
             it.weight = value
-          } else if (kind === 'up') {
+          } else {
             lab.backends.setUp(index, value === 1)
             it.up = value === 1
-          } else {
-            lab.backends.setDraining(index, value === 1)
-            it.draining = value === 1
           }
-          const able = [...model.values()].some((m) => m.up && !m.draining && m.weight > 0)
+          const able = [...model.values()].some((m) => m.up && m.weight > 0)
           for (let i = 0; i < 6; i++) {
             const picked = lab.open(tupleOf(at * i, value + i))
             expect(picked >= 0).toBe(able)
             if (picked < 0) continue
             open.push(picked)
-            const { up, draining, weight, host } = model.get(picked)!
-            expect({ up, draining, able: weight > 0 }).toEqual({
-              up: true,
-              draining: false,
-              able: true,
-            })
+            const { up, weight, host } = model.get(picked)!
+            expect({ up, able: weight > 0 }).toEqual({ up: true, able: true })
             expect(lab.backends.addressWords(picked)[3]).toBe(0x0a01_0000 + host)
           }
           while (open.length > 9) lab.backends.closed(open.shift()!)
@@ -222,10 +213,10 @@ describe('affinity', () => {
       lab.visit()
       expect(lab.visit(tupleOf(1, i))).toBe(first)
     }
-    lab.backends.setDraining(first, true)
+    lab.backends.setWeight(first, 0)
     const second = lab.visit(client)
     expect(second).not.toBe(first)
-    lab.backends.setDraining(first, false)
+    lab.backends.setWeight(first, 1)
     expect(lab.visit(client), 'it does not come back by itself').toBe(second)
     lab.pass(1001)
     const later = [0, 1, 2].map(() => lab.visit(tupleOf(99)))

@@ -39,7 +39,7 @@ function bed(options: Partial<SnooperOptions> = {}, asked = true): Bed {
   let snooper: Snooper | undefined
   const lab = new BridgeLab({
     groupsOf: (pool, clock) => {
-      const rest = { seed: 7, portsMax: 64, vlans: 1, unregistered: 'until-querier' } as const
+      const rest = { seed: 7, portsMax: 64, vlans: 1 }
       snooper = new Snooper({ pool, clock, ...rest, ...options })
       return snooper
     },
@@ -327,7 +327,7 @@ describe('VLANs', () => {
     const lab = new BridgeLab({
       vlanFiltering: true,
       groupsOf: (pool, clock) => {
-        const rest = { seed: 7, portsMax: 64, vlans: 4095, unregistered: 'never' } as const
+        const rest = { seed: 7, portsMax: 64, vlans: 4095, isComplete: () => true }
         snooper = new Snooper({ pool, clock, ...rest })
         return snooper
       },

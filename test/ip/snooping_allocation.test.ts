@@ -21,7 +21,7 @@ it.each([
 ])('%s', async (_, bytes) => {
   const pool = new Pool({ smallCount: 16, largeCount: 0 })
   const clock = new VirtualClock()
-  const rest = { seed: 7, portsMax: 64, vlans: 1, unregistered: 'until-querier' } as const
+  const rest = { seed: 7, portsMax: 64, vlans: 1 }
   const groups = new Snooper({ pool, clock, ...rest })
   const bridge = new Bridge({ name: 'b', pool, clock, seed: 1, groups })
   let out = 0

@@ -4,7 +4,7 @@ import type { Lab } from './lab.ts'
 
 /** A server that answers who asked. */
 export async function serve(
-  lab: Lab,
+  lab: Pick<Lab, 'spawn'>,
   at: string,
   port: number,
   kind: 'tcp' | 'udp' = 'tcp',
@@ -25,7 +25,7 @@ export async function serve(
 
 /** What the server said; empty: nothing came in two seconds. */
 export async function ask(
-  lab: Lab,
+  lab: Pick<Lab, 'exec'>,
   from: string,
   address: string,
   port: number,

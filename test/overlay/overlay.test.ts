@@ -1,5 +1,9 @@
 /** Overlay networks between three nodes in memory, from files to pings. */
 import { afterEach, describe, expect, it } from 'vitest'
+import type { Segment } from '../../services/overlay/segment.ts'
+import { overlayCheck, peers } from '../../services/views_overlay.ts'
+import { parseAddress } from '../../stack/address.ts'
+import { parseMac } from '../../stack/eth/mac.ts'
 import { networkFor, OverlayLab, type Place, sandboxesFor } from './lab.ts'
 
 const SUBNETS = ['10.2.0.0/24', '10.3.0.0/24', 'fd00:2::/64']
@@ -69,5 +73,242 @@ describe('overlay', () => {
       it.pass(120_000)
     }
     expect(it.node(1).tunnel('back').tx - before).toBe(3)
+  })
+
+  it('carries datagrams of every size both ways, through the flow cache', async () => {
+    const it = await open()
+    const server = it.node(2).host('b1').udp(7000)
+    const client = it.node(1).host('a1').udp()
+    for (const bytes of [1, 1000, 1422, 4000]) {
+      const data = new Uint8Array(bytes).fill(bytes & 0xff)
+      for (let i = 0; i < 4; i++) {
+        client.send(data, '10.2.0.21', 7000)
+        const message = await server.receive()
+        expect(Buffer.from(message.data).equals(data)).toBe(true)
+        message.reply(data)
+        expect((await client.receive()).data.length).toBe(bytes)
+      }
+    }
+    const cached = it
+      .node(1)
+      .controller.flows()
+      .filter(({ to }) => to === 'back/tunnel')
+    expect(cached.length).toBeGreaterThan(0)
+    expect(
+      it
+        .node(2)
+        .controller.flows()
+        .some(({ from }) => from === 'back/tunnel'),
+    ).toBe(true)
+  })
+
+  it('gives a network the MTU that fits into the underlay, and forwards no more', async () => {
+    const it = await open()
+    expect(it.node(1).controller.ls().networks[0]?.mtu).toBe(1450)
+    const a1 = it.node(1).host('a1')
+    expect((await a1.ping('10.2.0.21', { bytes: 1422, dontFragment: true })).from).toBe('10.2.0.21')
+    expect((await a1.ping('10.3.0.22', { bytes: 1422, dontFragment: true })).from).toBe('10.3.0.22')
+  })
+
+  it('finds an endpoint that no file tells of by asking every node once', async () => {
+    const it = await open(PLACES, { unknown: ['c1'] })
+    it.pass(1000)
+    const before = it.node(1).tunnel('back').tx
+    expect((await it.node(1).host('a1').ping('10.2.0.31')).from).toBe('10.2.0.31')
+    // The question, and the ping to a station that the tunnel does not know: once to each node.
+    expect(it.node(1).tunnel('back').tx - before).toBe(4)
+    expect(it.node(2).drops('vxlan-unknown-vtep')).toBe(0)
+  })
+
+  it('follows an endpoint that moves, and one that comes again with another MAC', async () => {
+    const it = await open()
+    const a1 = it.node(1).host('a1')
+    await a1.ping('10.2.0.21')
+    const moved = PLACES.map((p) => (p.name === 'b1' ? { ...p, node: 3 } : p))
+    await applyAll(it, moved)
+    const began = it.driver.clock.nowMs
+    expect((await a1.ping('10.2.0.21')).from).toBe('10.2.0.21')
+    expect(it.driver.clock.nowMs - began).toBeLessThan(1000)
+    const renewed = moved.map((p) => (p.name === 'b1' ? { ...p, mac: '02:00:00:00:ff:21' } : p))
+    await applyAll(it, renewed)
+    const again = it.driver.clock.nowMs
+    it.pass(10)
+    expect((await a1.ping('10.2.0.21')).from).toBe('10.2.0.21')
+    expect(it.driver.clock.nowMs - again).toBeLessThan(1000)
+    // To this node, and away again.
+    for (const node of [1, 2]) {
+      await applyAll(
+        it,
+        renewed.map((p) => (p.name === 'b1' ? { ...p, node } : p)),
+      )
+      const here = it.driver.clock.nowMs
+      it.pass(10)
+      expect((await a1.ping('10.2.0.21')).from).toBe('10.2.0.21')
+      expect(it.driver.clock.nowMs - here).toBeLessThan(1000)
+    }
+    for (const node of it.nodes) expect(overlayCheck(node.controller.node).differences).toEqual([])
+  })
+
+  it('changes what a file tells of others without touching the network', async () => {
+    const it = await open()
+    const more = [...PLACES, { node: 3, name: 'c2', ipv4: '10.2.0.32' }]
+    const back = networkFor(1, more, { subnets: SUBNETS })
+    const steps = await it.node(1).apply({
+      networks: { back },
+      sandboxes: sandboxesFor(1, more, 'back'),
+    })
+    expect(steps).toEqual(['update-network back'])
+  })
+
+  it('goes on while an underlay is cut, and after', async () => {
+    const it = await open()
+    const a1 = it.node(1).host('a1')
+    await a1.ping('10.2.0.21')
+    it.net.setFaultsBetween(it.node(1).address, it.node(2).address, { partitioned: true })
+    await expect(a1.ping('10.2.0.21', { timeoutMs: 500 })).rejects.toThrow()
+    expect((await a1.ping('10.2.0.31')).from).toBe('10.2.0.31')
+    it.net.setFaults({ delayMs: 5, jitterMs: 5, duplicatePct: 20, reorderPct: 20 })
+    for (let i = 0; i < 20; i++) expect((await a1.ping('10.2.0.21')).from).toBe('10.2.0.21')
+  })
+
+  it('keeps networks of the same subnet apart on one underlay', async () => {
+    lab = new OverlayLab(4)
+    const red: readonly Place[] = [
+      { node: 1, name: 'r1', ipv4: '10.2.0.11' },
+      { node: 2, name: 'r2', ipv4: '10.2.0.12' },
+    ]
+    const blue: readonly Place[] = [
+      { node: 3, name: 'x1', ipv4: '10.2.0.11' },
+      { node: 4, name: 'x2', ipv4: '10.2.0.12' },
+    ]
+    for (const [places, vni, peers] of [
+      [red, 7001, [1, 2, 3, 4]],
+      [blue, 7002, [1, 2, 3, 4]],
+    ] as const) {
+      for (const { node } of places) {
+        const net = networkFor(node, places, { subnets: ['10.2.0.0/24'], vni, peers })
+        const sandboxes = sandboxesFor(node, places, 'net')
+        await lab.node(node).apply({ networks: { net }, sandboxes })
+      }
+    }
+    const heard = lab.node(4).host('x2').udp(7000)
+    const sender = lab.node(1).host('r1').udp()
+    const served = lab.node(2).host('r2').udp(7000)
+    sender.send(Uint8Array.of(1, 2, 3), '10.2.0.12', 7000)
+    expect([...(await served.receive()).data]).toEqual([1, 2, 3])
+    await expect(heard.receive({ timeoutMs: 1000 })).rejects.toThrow()
+    expect((await lab.node(3).host('x1').ping('10.2.0.12')).from).toBe('10.2.0.12')
+    await expect(lab.node(1).host('r1').ping('10.2.0.99')).rejects.toThrow()
+    // What is flooded to all reaches nodes of the other network, and ends there.
+    expect(lab.node(3).drops('vxlan-unknown-vni')).toBeGreaterThan(0)
+    expect(lab.node(4).tunnel('net').rx).toBeLessThan(10)
+  })
+
+  it('mends tables that do not say what is known, and tells what differed', async () => {
+    const it = await open()
+    const { node } = it.node(1).controller
+    const overlay = node.network('back')!.overlay!
+    expect(overlayCheck(node)).toEqual({ differences: [], repaired: 0 })
+    const [{ tunnel }] = overlay.segments as [Segment]
+    tunnel.removeStation(parseMac('02:00:00:00:00:15'))
+    tunnel.addStation(parseMac('02:00:00:00:99:99'), it.node(3).address)
+    overlay.bindings.delete(parseAddress('10.2.0.31'))
+    overlay.bridge.removeStatic(parseMac('02:00:00:00:00:1f'))
+    tunnel.removeMember(it.node(2).address)
+    const { differences } = overlayCheck(node)
+    const said = differences.map(({ table, key, expected, found }) => [table, key, expected, found])
+    expect(said).toEqual([
+      ['bridge', '02:00:00:00:00:1f', 'tunnel 0', null],
+      ['tunnel', '02:00:00:00:00:15', '10.200.0.2', null],
+      ['tunnel', '02:00:00:00:99:99', null, '10.200.0.3'],
+      ['members', '10.200.0.2', 'member', null],
+      ['bindings', '10.2.0.31', '02:00:00:00:00:1f', null],
+    ])
+    it.pass(31_000)
+    expect(overlayCheck(node)).toEqual({ differences: [], repaired: 5 })
+    expect(it.node(1).logged).toContain('tables of overlay networks were mended')
+  })
+
+  it('shows where stations are, its peers, and how a packet would cross', async () => {
+    const it = await open()
+    const { controller } = it.node(1)
+    const rows = controller.fdb('back').filter(({ vtep }) => vtep !== null)
+    expect(rows.map(({ mac, vtep, port }) => [mac, vtep, port])).toContainEqual([
+      '02:00:00:00:00:15',
+      '10.200.0.2',
+      'tunnel',
+    ])
+    expect(peers(controller.node)).toMatchObject([
+      { network: 'back', vni: 5001, vtep: '10.200.0.2', member: true, endpoints: 2, pathMtu: 1500 },
+      { network: 'back', vni: 5001, vtep: '10.200.0.3', member: true, endpoints: 1, pathMtu: 1500 },
+    ])
+    const { steps, ends } = controller.trace({ from: 'a1', to: '10.2.0.21' })
+    expect(steps.map(({ text }) => text).join('\n')).toMatch(/VXLAN with VNI 5001 to 10.200.0.2/)
+    expect(ends[0]?.verdict).toBe('transmitted')
+    const [detail] = controller.inspect('back').networks
+    expect(detail?.overlay).toMatchObject({ vni: 5001, node: 'n1', vtep: '10.200.0.1' })
+    expect(detail?.overlay?.remote.map(({ name }) => name)).toEqual(['b1', 'b2', 'c1'])
+    expect(controller.stats().devices.map(({ device }) => device)).toContain('back/tunnel')
+  })
+
+  it('has overlay networks of their own in VLANs', async () => {
+    lab = new OverlayLab(2)
+    const place = (node: number, name: string, last: number, vid: number) => ({
+      node,
+      name,
+      ipv4: `10.2.0.${last}`,
+      vid,
+    })
+    const places = [
+      place(1, 'p1', 11, 1),
+      place(1, 'q1', 12, 10),
+      place(2, 'p2', 21, 1),
+      place(2, 'q2', 22, 10),
+    ]
+    for (const node of lab.nodes) {
+      const { number } = node
+      const driverOpts = { 'tapline.vlan_filtering': 'true', 'tapline.vlan_vni': '10:5010' }
+      const subnets = ['10.2.0.0/24']
+      const net = networkFor(number, [], { subnets, peers: [1, 2], driverOpts })
+      const own = places.filter((each) => each.node === number)
+      const entries = own.map(({ name, ipv4, vid }) => {
+        const opts = { 'tapline.vlan_pvid': String(vid) }
+        return [name, { networks: { net: { ipv4_address: ipv4, driver_opts: opts } } }]
+      })
+      await node.apply({ networks: { net }, sandboxes: Object.fromEntries(entries) })
+    }
+    expect((await lab.node(1).host('p1').ping('10.2.0.21')).from).toBe('10.2.0.21')
+    expect((await lab.node(1).host('q1').ping('10.2.0.22')).from).toBe('10.2.0.22')
+    await expect(lab.node(1).host('p1').ping('10.2.0.22')).rejects.toThrow()
+    await expect(lab.node(1).host('q1').ping('10.2.0.21')).rejects.toThrow()
+  })
+
+  it('does the same without a flow cache', async () => {
+    const seen = []
+    for (const flowsMax of [undefined, 0]) {
+      lab = new OverlayLab(3, flowsMax)
+      await applyAll(lab, PLACES)
+      const server = lab.node(2).host('b2').udp(7000)
+      const client = lab.node(1).host('a1').udp(6000)
+      const log: unknown[] = []
+      for (let i = 0; i < 30; i++) {
+        client.send(new Uint8Array(10 + i), '10.3.0.22', 7000)
+        const { data, address, ttl, reply } = await server.receive()
+        log.push([data.length, address, ttl])
+        reply(data)
+        log.push((await client.receive()).ttl)
+        if (i === 10) lab.pass(60_000)
+      }
+      for (const node of lab.nodes) log.push(node.tunnel('back'), node.controller.drops())
+      seen.push(log)
+      const cached = lab
+        .node(1)
+        .controller.flows()
+        .reduce((sum, { packets }) => sum + packets, 0)
+      expect(cached > 0).toBe(flowsMax === undefined)
+      await lab.finish()
+      lab = undefined
+    }
+    expect(seen[0]).toEqual(seen[1])
   })
 })

@@ -236,17 +236,17 @@ describe('YAML', () => {
 })
 
 describe('keys', () => {
-  it.each(['dns', 'ports'])('of later versions: %s', (key) => {
+  it.each(['ports'])('of later versions: %s', (key) => {
     expect(faults(`name: t\n${key}: {}`)).toEqual([
       `f.yaml:2:1: "${key}" is not supported by this version of tapline`,
     ])
   })
 
   it('of later versions in a sandbox, a network and an endpoint', () => {
-    const rest = 'sandboxes: { s: { dns: [] } }'
+    const rest = 'sandboxes: { s: { sysctls: [] } }'
     expect(inNetwork('attachable: true', rest)).toEqual([
       'f.yaml:4:5: "attachable" is not supported by this version of tapline',
-      'f.yaml:5:19: "dns" is not supported by this version of tapline',
+      'f.yaml:5:19: "sysctls" is not supported by this version of tapline',
     ])
     expect(inEndpoint('gw_priority: 1')[0]).toMatch(/not supported by this version/)
     const later = '{ com.docker.network.bridge.inhibit_ipv4: "true" }'
@@ -256,7 +256,7 @@ describe('keys', () => {
   it('that are unknown, with what is known', () => {
     expect(faults('name: t\nzzz: 1')[0]).toBe(
       'f.yaml:2:1: unknown key "zzz"; known here: ' +
-        'name, networks, sandboxes, services, routes, uplink, conntrack, nat, node',
+        'name, networks, sandboxes, services, routes, uplink, conntrack, nat, node, dns',
     )
     expect(faults('name: t\nsandboxs: {}')[0]).toMatch(/did you mean "sandboxes"/)
   })
@@ -272,7 +272,10 @@ describe('networks', () => {
     ['{ driver: "null", enable_ipv6: true }', 'driver "null" gives no addresses'],
     ['{ driver: host, ipam: { config: [ { subnet: 10.0.0.0/8 } ] } }', 'gives no addresses'],
     ['enable_ipv4: false', 'a network without IPv4 needs enable_ipv6: true'],
-    ['ipam: { driver: dhcp }', 'addresses by DHCP come from a network outside: driver "macvlan" only'],
+    [
+      'ipam: { driver: dhcp }',
+      'addresses by DHCP come from a network outside: driver "macvlan" only',
+    ],
     ['ipam: { config: [ { subnet: 10.1.0.0/24, gateway: 10.2.0.1 } ] }', 'not a host address'],
     ['ipam: { config: [ { subnet: 10.1.0.0/24, gateway: 10.1.0.255 } ] }', 'not a host address'],
     ['ipam: { config: [ { subnet: 10.1.0.0/24, ip_range: 10.1.0.0/16 } ] }', 'is not inside'],
@@ -343,7 +346,7 @@ describe('endpoints', () => {
     ['mac_address: "01:00:00:00:00:01"', 'is a group address'],
     ['mac_address: "00:00:00:00:00:00"', 'all-zero'],
     ['mac_address: "02:00:00:00:00"', 'is not a MAC address'],
-    ['aliases: [ "a b" ]', '"a b" is not a name'],
+    ['aliases: [ "a b" ]', '"a b" is not an alias'],
     ['interface_name: abcdefghijklmnop', 'is not an interface name: at most 15'],
     ['interface_name: lo', 'is not an interface name'],
     ['interface_name: a/b', 'is not an interface name'],

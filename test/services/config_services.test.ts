@@ -97,6 +97,8 @@ describe('services', () => {
       backends: [{ sandbox: 'web1', weight: 1 }],
       healthcheck: undefined,
       affinityMs: 0,
+      aliases: [],
+      answers: 'ready',
     })
   })
 
@@ -137,6 +139,8 @@ describe('services', () => {
         slowStartMs: 1000,
       },
       affinityMs: 600_000,
+      aliases: [],
+      answers: 'ready',
     })
   })
 

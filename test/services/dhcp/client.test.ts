@@ -1,6 +1,6 @@
 /**
- * The DHCP client of a macvlan endpoint, in virtual time, against a server that the test plays: what
- * it says, when it says it again, and what becomes of the interface.
+ * The DHCP client of a macvlan endpoint, in virtual time, against a server that the test plays:
+ * what it says, when it says it again, and what becomes of the interface.
  */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'

@@ -20,7 +20,7 @@ async function open(): Promise<Fabric> {
   return fabric
 }
 
-it('answers names, aliases, name.network and wildcards of the networks that are shared', async () => {
+it('answers names, aliases, wildcards and name.network of shared networks', async () => {
   const fabric = await open()
   const web2 = fabric.get('web2')
   for (const gateway of ['10.1.0.1', 'fd00:1::1']) {

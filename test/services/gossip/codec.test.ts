@@ -7,12 +7,11 @@ import { type Encodable, encode, Reader, type Value } from '../../../services/go
 import {
   decodeSerf,
   decodeState,
-  decodeTags,
   encodeSerf,
   encodeState,
-  encodeTags,
   type SerfMessage,
 } from '../../../services/gossip/serf_messages.ts'
+import { decodeTags, encodeTags } from '../../../services/gossip/tags.ts'
 import { parseAddress } from '../../../stack/address.ts'
 import { Random } from '../../../stack/random.ts'
 

@@ -89,7 +89,8 @@ export class InstantCluster implements Cluster {
 
   constructor(net: InstantNet, { name, address }: { name: string; address: string }) {
     this.#net = net
-    this.self = { name, address: parseAddress(address), port: 7946, tags: {}, state: 'alive' }
+    const tags = { tapline: '1' }
+    this.self = { name, address: parseAddress(address), port: 7946, tags, state: 'alive' }
     this.#members.set(name, this.self)
   }
 

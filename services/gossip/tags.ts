@@ -1,0 +1,49 @@
+/**
+ * Tags of a member, as serf puts them into memberlist's meta data: 0xff and a map of texts.
+ * Ours have the tag `tapline`: only they understand our own messages.
+ */
+import { StackError } from '../../stack/errors.ts'
+import { type Member, OWN_TAG } from './cluster.ts'
+import { META_BYTES_MAX } from './messages.ts'
+import { encode, Reader, textOf } from './msgpack.ts'
+
+const TAGS_MAGIC = 0xff
+
+export type Tags = Readonly<Record<string, string>>
+
+export function encodeTags(tags: Tags): Uint8Array {
+  const map = encode(tags)
+  const mem = new Uint8Array(1 + map.length)
+  mem[0] = TAGS_MAGIC
+  mem.set(map, 1)
+  return mem
+}
+
+/** Tags of meta data; before there were tags, all of it was the role. */
+export function decodeTags(meta: Uint8Array): Tags {
+  const tags: Record<string, string> = Object.create(null)
+  if (meta.length === 0) return tags
+  if (meta[0] !== TAGS_MAGIC) {
+    tags['role'] = textOf(meta) ?? ''
+    return tags
+  }
+  const map = new Reader(meta, 1).next()
+  if (!(map instanceof Map)) return tags
+  for (const [key, value] of map) {
+    const text = value instanceof Uint8Array ? textOf(value) : undefined
+    if (text !== undefined) tags[key] = text
+  }
+  return tags
+}
+
+/** Meta data of a member of ours. @throws StackError `bad-argument` if the tags are too long. */
+export function ownMeta(tags: Tags): Uint8Array {
+  const meta = encodeTags({ [OWN_TAG]: '1', ...tags })
+  if (meta.length <= META_BYTES_MAX) return meta
+  throw new StackError('bad-argument', `tags have at most ${META_BYTES_MAX} octets in all`)
+}
+
+/** Does it understand our own messages? */
+export function isOwn({ tags }: Member): boolean {
+  return tags[OWN_TAG] !== undefined
+}

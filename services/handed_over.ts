@@ -1,0 +1,172 @@
+/**
+ * TAPs that somebody else moves to a sandbox and configures there, as Docker does with what its
+ * network plugins hand it.
+ *
+ * ```text
+ *   we: make it here, down, without addresses ──> they: move it, rename it, addresses, up
+ *          │                                              │
+ *          └── persistent, with an alias ───────> found by the alias after a restart of ours
+ * ```
+ *
+ * Such a TAP is persistent, so that a sandbox keeps its interface while no process of ours runs:
+ * without a carrier, so that its connections wait and go on. The alias is what stays the same
+ * wherever it is and whatever it is called.
+ *
+ * A TAP that is opened again is opened where it is by then, so that our descriptor keeps that
+ * namespace alive until the endpoint leaves (see tun.ts).
+ */
+import { setTimeout } from 'node:timers/promises'
+import type { Device } from '../stack/device.ts'
+import type { Engine } from '../stack/engine.ts'
+import { StackError } from '../stack/errors.ts'
+import { putMac } from '../stack/eth/mac.ts'
+import { tapDevice } from '../stack/eth/tap.ts'
+import type { VnetDevice } from '../stack/eth/vnet_device.ts'
+import { close } from '../stack/native/libc.ts'
+import { withNetlink } from '../stack/native/netlink.ts'
+import { inNetns, netnsExists } from '../stack/native/netns.ts'
+import { openTap, setPersistent } from '../stack/native/tun.ts'
+import type { Pool } from '../stack/packet.ts'
+import { type HandedOverLinks, type LinkRequest, queueLength } from './links.ts'
+
+/** Aliases of ours begin like this. */
+const ALIAS = 'tapline '
+/** A killed process gives its TAPs back when the kernel has ended its I/O. */
+const REOPEN_MS = 10_000
+const REOPEN_STEP_MS = 20
+
+/** Where such a TAP is. */
+interface Found {
+  /** Undefined: where the process is. */
+  readonly netns: string | undefined
+  readonly interfaceName: string
+}
+
+export interface HandedOverOptions {
+  readonly pool: Pool
+  readonly engine: Engine
+  /** What the kernel was found to do. */
+  readonly offload: boolean
+}
+
+export class HandedOver implements HandedOverLinks {
+  readonly #options: HandedOverOptions
+  readonly #devices = new Set<VnetDevice>()
+  #leave = false
+
+  constructor(options: HandedOverOptions) {
+    this.#options = options
+  }
+
+  /** Make one, or take up the one that is there. @throws StackError, and leaves nothing new. */
+  async open(request: LinkRequest): Promise<VnetDevice> {
+    const name = request.handOver!
+    const found = find(name, request.netns)
+    const tap = found === undefined ? this.#make(request, name) : await this.#reopen(request, found)
+    this.#devices.add(tap)
+    tap.start()
+    return tap
+  }
+
+  isThere(name: string, netns: string): boolean {
+    try {
+      return find(name, netns) !== undefined
+    } catch {
+      // What is left of a namespace that is gone is a file that is none.
+      return false
+    }
+  }
+
+  removeUnclaimed(isOurs: (name: string) => boolean): string[] {
+    const all = withNetlink((netlink) => netlink.links())
+    const left = all.filter(({ name, alias }) => alias === `${ALIAS}${name}` && isOurs(name))
+    return left.flatMap(({ name }) => {
+      try {
+        const { fd } = openTap(name, false)
+        setPersistent(fd, false)
+        close(fd)
+        return [name]
+      } catch {
+        // Another process of ours has it.
+        return []
+      }
+    })
+  }
+
+  leave(): void {
+    this.#leave = true
+  }
+
+  /** Close it, and remove it if it is not to be left. False: it is none of these. */
+  close(device: Device): boolean {
+    const tap = device as VnetDevice
+    if (!this.#devices.delete(tap)) return false
+    try {
+      if (!this.#leave) setPersistent(tap.fd, false)
+    } catch {
+      // Its namespace is gone, and it with it.
+    }
+    tap.close()
+    return true
+  }
+
+  closeAll(): void {
+    for (const device of [...this.#devices]) this.close(device)
+  }
+
+  #make(request: LinkRequest, name: string): VnetDevice {
+    const tap = this.#tap(request, name)
+    try {
+      const mac = new Uint8Array(6)
+      putMac(mac, 0, request.mac)
+      const txQueueLen = request.txQueueLen ?? queueLength(tap.offload.tso)
+      const { mtuBytes } = request
+      withNetlink((netlink) => {
+        const { index } = netlink.link(name)!
+        netlink.setLink(index, { mac, mtuBytes, txQueueLen, alias: `${ALIAS}${name}` })
+      })
+      setPersistent(tap.fd, true)
+      return tap
+    } catch (error) {
+      tap.close()
+      throw error
+    }
+  }
+
+  async #reopen(request: LinkRequest, { netns, interfaceName }: Found): Promise<VnetDevice> {
+    const open = (): VnetDevice => this.#tap(request, interfaceName)
+    const end = performance.now() + REOPEN_MS
+    for (;;) {
+      try {
+        return netns === undefined ? open() : inNetns(netns, open)
+      } catch (error) {
+        const busy = error instanceof StackError && error.code === 'exists'
+        if (!busy || performance.now() > end) throw error
+      }
+      await setTimeout(REOPEN_STEP_MS)
+    }
+  }
+
+  #tap(request: LinkRequest, interfaceName: string): VnetDevice {
+    const { pool, engine, offload } = this.#options
+    return tapDevice({
+      pool,
+      engine,
+      interfaceName,
+      name: request.deviceName,
+      mtuBytes: request.mtuBytes,
+      offload: request.offload && offload,
+    })
+  }
+}
+
+/** Where the TAP is that was handed over under this name, if it is anywhere. */
+function find(name: string, netns: string): Found | undefined {
+  const alias = `${ALIAS}${name}`
+  const here = withNetlink((netlink) => netlink.link(name))
+  if (here?.alias === alias) return { netns: undefined, interfaceName: name }
+  if (!netnsExists(netns)) return undefined
+  const all = inNetns(netns, () => withNetlink((netlink) => netlink.links()))
+  const there = all.find((link) => link.alias === alias)
+  return there && { netns, interfaceName: there.name }
+}

@@ -1,0 +1,185 @@
+/** Docker's daemon with our network driver: what a user of Docker types, and what comes of it. */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { ask, serve } from '../netns/ask.ts'
+import { hasTool } from '../netns/lab.ts'
+import { DockerLab, IMAGE } from './docker_lab.ts'
+import { HOST4, HOST6, LAN4, LAN6 } from './host_lab.ts'
+
+const tools = [
+  hasTool('dockerd', 'docker.io'),
+  hasTool('busybox', 'busybox-static'),
+  hasTool('nft', 'nftables'),
+  hasTool('iptables', 'iptables'),
+].every(Boolean)
+
+/** Docker's own part of it takes all processors. */
+const CROWD_MS = 300_000
+
+const SINK = `require('net').createServer({ allowHalfOpen: true }, s => { let n = 0;
+  s.on('data', d => { n += d.length }); s.on('end', () => s.end(n + ' ')) })
+  .listen(7000, '::', () => console.log('up'))`
+/** Sends so many octets in a hundred pieces, one every 50 ms, and says what the sink counted. */
+const SOURCE = (to: string, bytes: number) => `const s = require('net').connect(7000, '${to}');
+  let i = 0; const piece = Buffer.alloc(${bytes / 100});
+  const timer = setInterval(() => { s.write(piece); if (++i === 1) console.log('begun');
+    if (i === 100) { clearInterval(timer); s.end() } }, 50);
+  s.on('data', d => process.stdout.write(d)); s.on('error', e => console.log(e.code))`
+
+describe.runIf(tools)('docker', () => {
+  const lab = new DockerLab()
+  const network = (name: string, ...args: string[]) =>
+    lab.docker('network', 'create', '-d', 'tapline', '--ipam-driver', 'tapline', ...args, name)
+
+  beforeAll(async () => {
+    await lab.open()
+    await lab.startTapline()
+    await network('front', '--subnet', '10.77.0.0/16', '--ipv6', '--subnet', 'fd77::/64')
+    await network('back', '--subnet', '10.78.0.0/24', '--gateway', '10.78.0.254')
+    await lab.container('web', '--network', 'front', '-p', '8080:80', '-p', '5353:53/udp')
+    await lab.container('app', '--network', 'front')
+    await serve(lab, 'web', 80)
+    await serve(lab, 'web', 53, 'udp')
+  })
+
+  afterAll(async () => {
+    await lab.close()
+  })
+
+  it('gives containers addresses, a gateway and each other', async () => {
+    const out = await lab.docker('exec', 'app', 'ping', '-c2', 'web')
+    expect(out).toContain('2 packets received')
+    expect(await lab.machine.ping('app', '10.77.0.1')).toBe(3)
+    expect(await lab.machine.ping('app', 'fd77::1')).toBe(3)
+    expect(await ask(lab, 'app', '10.77.0.2', 80)).toBe('from 10.77.0.3')
+    expect(await ask(lab, 'app', 'fd77::2', 80)).toBe('from fd77::3')
+    expect(await lab.must('app', 'ip', 'route')).toContain('default via 10.77.0.1 dev eth0')
+  })
+
+  it('publishes ports, and containers see their clients', async () => {
+    expect(await ask(lab, 'lan', HOST4, 8080)).toBe(`from ${LAN4}`)
+    expect(await ask(lab, 'lan', HOST6, 8080)).toBe(`from ${LAN6}`)
+    expect(await ask(lab, 'lan', HOST4, 5353, 'udp')).toBe(`from ${LAN4}`)
+    expect(await ask(lab, 'host', HOST4, 8080)).toBe(`from ${HOST4}`)
+    expect(await ask(lab, 'host', '127.0.0.1', 8080)).toContain('from 198.1')
+    expect(await ask(lab, 'app', HOST4, 8080)).toBe('from 10.77.0.3')
+  })
+
+  it('lets containers out under the address of the host', async () => {
+    await serve(lab, 'lan', 9000)
+    expect(await ask(lab, 'app', LAN4, 9000)).toBe(`from ${HOST4}`)
+    expect(await ask(lab, 'app', LAN6, 9000)).toBe(`from ${HOST6}`)
+  })
+
+  it('connects and disconnects a running container', async () => {
+    await lab.container('db', '--network', 'back', '--ip', '10.78.0.20')
+    expect(await lab.must('db', 'ip', 'route')).toContain('default via 10.78.0.254')
+    await lab.docker('network', 'connect', '--ip', '10.78.0.30', 'back', 'app')
+    expect(await lab.must('app', 'ip', '-br', 'addr')).toMatch(/eth1 .*10\.78\.0\.30/)
+    expect(await lab.machine.ping('app', '10.78.0.20')).toBe(3)
+    await lab.docker('network', 'disconnect', 'back', 'app')
+    expect(await lab.must('app', 'ip', '-br', 'addr')).not.toContain('eth1')
+    expect(await lab.machine.ping('app', '10.77.0.2')).toBe(3)
+    await lab.docker('rm', '-f', 'db')
+  })
+
+  it('keeps an internal network inside', async () => {
+    await network('inner', '--internal', '--subnet', '10.79.0.0/24')
+    await lab.container('in1', '--network', 'inner')
+    await lab.container('in2', '--network', 'inner')
+    expect(await lab.must('in1', 'ip', 'route')).toBe(
+      '10.79.0.0/24 dev eth0 proto kernel scope link src 10.79.0.2',
+    )
+    expect(await lab.machine.ping('in1', '10.79.0.3')).toBe(3)
+    await lab.must('in1', 'ip', 'route', 'add', 'default', 'via', '10.79.0.1')
+    expect(await ask(lab, 'in1', LAN4, 9000)).not.toContain('from')
+    expect(await lab.machine.ping('in1', '10.77.0.2')).toBe(0)
+    await lab.docker('rm', '-f', 'in1', 'in2')
+    await lab.docker('network', 'rm', 'inner')
+  })
+
+  it('refuses what it cannot do, in words', async () => {
+    const refused = async (...args: string[]) => {
+      const { code, stderr } = await lab.exec('host', 'docker', ...args)
+      expect(code).not.toBe(0)
+      return stderr
+    }
+    const create = ['network', 'create', '-d', 'tapline', '--ipam-driver', 'tapline']
+    const mtu = 'com.docker.network.driver.mtu=twelve'
+    expect(await refused(...create, '-o', mtu, 'bad')).toContain('expected a whole number')
+    expect(await refused(...create, '-o', 'parent=eth0', 'bad')).toContain('"parent"')
+    expect(await refused(...create, '--subnet', '10.77.1.0/24', 'bad')).toContain(
+      '10.77.1.0/24 overlaps the pool 10.77.0.0/16',
+    )
+    const run = ['run', '--rm', '--network', 'front']
+    expect(await refused(...run, '-p', '8080:80', IMAGE, 'sh')).toContain(
+      'port 8080/tcp is published already',
+    )
+    const server = await serve(lab, 'host', 8282)
+    expect(await refused(...run, '-p', '8282:80', IMAGE, 'sh')).toContain('is in use on this host')
+    server.kill('SIGKILL')
+    expect(await refused(...run, '--ip', '10.77.0.2', IMAGE, 'sh')).toContain('10.77.0.2 is taken')
+    expect(lab.state().endpoints).toHaveLength(2)
+  })
+
+  it('keeps a transfer going while tapline is killed and started again', async () => {
+    const sink = lab.spawn('web', process.execPath, '-e', SINK)
+    await new Promise((resolve) => sink.stdout!.once('data', resolve))
+    const bytes = 10_000_000
+    const source = lab.spawn('app', process.execPath, '-e', SOURCE('10.77.0.2', bytes))
+    let out = ''
+    source.stdout!.on('data', (data: Buffer) => {
+      out += data.toString()
+    })
+    await lab.machine.until(async () => out.includes('begun'))
+    expect(await lab.stopTapline('SIGKILL')).toBe(null)
+    await lab.startTapline()
+    await lab.machine.until(async () => out.includes(`${bytes} `))
+    // Once more in the gentle way: interfaces stay, and what the host was set to is put back.
+    expect(await lab.stopTapline()).toBe(0)
+    expect(await lab.must('host', 'nft', 'list', 'ruleset')).not.toContain('tapline')
+    expect(await lab.must('app', 'ip', '-br', 'link')).toContain('eth0')
+    await lab.startTapline()
+    expect(await ask(lab, 'app', '10.77.0.2', 80)).toBe('from 10.77.0.3')
+    expect(await ask(lab, 'lan', HOST4, 8080)).toBe(`from ${LAN4}`)
+  })
+
+  it(
+    'starts twenty containers at once, and lets go of them',
+    async () => {
+      const names = Array.from({ length: 20 }, (_, i) => `many${i}`)
+      await Promise.all(names.map((name) => lab.container(name, '--network', 'front')))
+      expect(await lab.machine.ping('many19', '10.77.0.2')).toBe(3)
+      const addresses = await Promise.all(
+        names.map((name) => lab.must(name, 'ip', '-4', '-br', 'addr', 'show', 'eth0')),
+      )
+      expect(new Set(addresses).size).toBe(20)
+      await lab.docker('rm', '-f', ...names)
+      expect(lab.state().endpoints).toHaveLength(2)
+      expect(await lab.links()).toEqual([])
+    },
+    CROWD_MS,
+  )
+
+  it('outlives a restart of Docker', async () => {
+    await lab.stopDocker()
+    await lab.startDocker()
+    await lab.docker('start', 'web', 'app')
+    await serve(lab, 'web', 80)
+    expect(await ask(lab, 'lan', HOST4, 8080)).toBe(`from ${LAN4}`)
+    expect(await lab.machine.ping('app', '10.77.0.1')).toBe(3)
+    await lab.stopDocker('SIGKILL')
+    await lab.startDocker()
+    await lab.docker('start', 'web', 'app')
+    await serve(lab, 'web', 80)
+    expect(await ask(lab, 'lan', HOST4, 8080)).toBe(`from ${LAN4}`)
+  })
+
+  it('leaves nothing behind', async () => {
+    await lab.docker('rm', '-f', 'web', 'app')
+    await lab.docker('network', 'rm', 'front', 'back')
+    expect(lab.state()).toEqual({ version: 1, networks: [], endpoints: [], pools: [] })
+    expect(await lab.links()).toEqual([])
+    expect(await lab.stopTapline()).toBe(0)
+    expect(await lab.must('host', 'nft', 'list', 'ruleset')).not.toContain('tapline')
+  })
+})

@@ -1,0 +1,113 @@
+/** A Docker host: dockerd and tapline on a machine of their own, and what a user types there. */
+import { type ChildProcess, execFileSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { Result } from '../netns/lab.ts'
+import { CLI, CONTAINERD, HostLab, stop } from './host_lab.ts'
+
+export const IMAGE = 'lab:1'
+
+export class DockerLab {
+  readonly machine: HostLab = new HostLab((container) => this.#pid(container))
+  #dockerd: ChildProcess | undefined
+  #tapline: ChildProcess | undefined
+
+  /** The machine, with dockerd and an image. */
+  async open(): Promise<void> {
+    await this.machine.open()
+    await this.startDocker()
+    const { root } = this.machine
+    await this.machine.must('host', 'sh', '-ec', `tar -C ${root} -c . | docker import - ${IMAGE}`)
+  }
+
+  exec(place: string, ...command: string[]): Promise<Result> {
+    return this.machine.exec(place, ...command)
+  }
+
+  must(place: string, ...command: string[]): Promise<string> {
+    return this.machine.must(place, ...command)
+  }
+
+  spawn(place: string, ...command: string[]): ChildProcess {
+    return this.machine.spawn(place, ...command)
+  }
+
+  docker(...args: string[]): Promise<string> {
+    return this.must('host', 'docker', ...args)
+  }
+
+  /** Run a container that sleeps. */
+  container(name: string, ...args: string[]): Promise<string> {
+    return this.docker('run', '-d', '--name', name, ...args, IMAGE, 'sleep', '100000')
+  }
+
+  async startDocker(): Promise<void> {
+    const folders = [`--data-root=${join(this.machine.folder, 'data')}`, '--exec-root=/run/docker']
+    const options = ['--pidfile=/run/docker.pid', `--containerd=${CONTAINERD}`]
+    const command = ['dockerd', ...folders, '--storage-driver=vfs', ...options]
+    this.#dockerd = this.spawn('host', ...command)
+    this.#dockerd.stderr!.on('data', (data: Buffer) => {
+      this.machine.log += data.toString()
+    })
+    await this.machine.until(async () => (await this.exec('host', 'docker', 'version')).code === 0)
+  }
+
+  /** With SIGTERM, its containers end first. */
+  async stopDocker(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
+    await stop(this.#dockerd, signal)
+  }
+
+  async startTapline(...args: string[]): Promise<void> {
+    const state = join(this.machine.folder, 'state.json')
+    const command = [process.execPath, CLI, 'docker', '--state', state, ...args]
+    const child = this.spawn('host', ...command)
+    this.#tapline = child
+    child.stderr!.on('data', (data: Buffer) => {
+      this.machine.log += data.toString()
+    })
+    let out = ''
+    child.stdout!.on('data', (data: Buffer) => {
+      out += data.toString()
+    })
+    await this.machine.until(async () => {
+      if (child.exitCode !== null) throw new Error(`tapline ended: ${this.machine.log}`)
+      return /^ready .*\n/m.test(out)
+    })
+  }
+
+  async stopTapline(signal: NodeJS.Signals = 'SIGTERM'): Promise<number | null> {
+    return await stop(this.#tapline, signal)
+  }
+
+  tapline(...args: string[]): Promise<string> {
+    return this.must('host', process.execPath, CLI, ...args, '--name', 'docker')
+  }
+
+  /** What tapline keeps. */
+  state(): { networks: object[]; endpoints: object[]; pools: object[] } {
+    return JSON.parse(readFileSync(join(this.machine.folder, 'state.json'), 'utf8'))
+  }
+
+  /** Interfaces of ours on the host. */
+  async links(): Promise<string[]> {
+    const all = await this.must('host', 'ip', '-br', 'link')
+    return all
+      .split('\n')
+      .map((line) => line.split(/[ @]/)[0]!)
+      .filter((name) => /^tl/.test(name))
+  }
+
+  async close(): Promise<void> {
+    await this.exec('host', 'sh', '-c', 'docker ps -aq | xargs -r docker rm -f')
+    await this.stopTapline()
+    await this.stopDocker()
+    await this.machine.close()
+  }
+
+  #pid(container: string): string {
+    const [program, ...args] = this.machine.at('host', [
+      ...['docker', 'inspect', '-f', '{{.State.Pid}}', container],
+    ])
+    return execFileSync(program!, args, { encoding: 'utf8' }).trim()
+  }
+}

@@ -1,0 +1,92 @@
+/** UDP sockets pass the underlay suite over a veth pair: both engines, both families. */
+import { execFileSync } from 'node:child_process'
+import { writeFileSync } from 'node:fs'
+import { parseAddress } from '../../stack/address.ts'
+import { SystemClock } from '../../stack/clock.ts'
+import type { Engine } from '../../stack/engine.ts'
+import { addNetns, deleteNetns, inNetns } from '../../stack/native/netns.ts'
+import { PollEngine } from '../../stack/native/poll_engine.ts'
+import { mapSlab } from '../../stack/native/slab.ts'
+import { UringEngine } from '../../stack/native/uring_engine.ts'
+import { Pool, poolBytes } from '../../stack/packet.ts'
+import { SocketUnderlay } from '../../stack/udp/socket_underlay.ts'
+import { type UnderlayEnd, type UnderlayFixture, underlaySuite } from '../conformance/underlay.ts'
+
+type OpenEngine = (pool: Pool) => Engine
+
+const PATIENCE_MS = 3000
+let serial = 0
+
+export interface Wire {
+  readonly names: readonly [string, string]
+  remove(): void
+}
+
+/** Two namespaces with a veth pair between them: 10.200.0.1 and .2, fd00:200::1 and ::2. */
+export function makeWire(): Wire {
+  const names = ['a', 'b'].map((end) => `tlw${process.pid}x${serial}${end}`) as [string, string]
+  serial++
+  const ip = (...args: string[]): void => void execFileSync('ip', args)
+  for (const name of names) addNetns(name)
+  const pair = ['dev', 'w0', 'netns', names[0], 'type', 'veth']
+  ip('link', 'add', ...pair, 'peer', 'name', 'w0', 'netns', names[1])
+  for (const [i, name] of names.entries()) {
+    // Addresses may be used at once, the link-local one too, which asks for neighbors.
+    inNetns(name, () => writeFileSync('/proc/sys/net/ipv6/conf/w0/accept_dad', '0'))
+    ip('-n', name, 'addr', 'add', `10.200.0.${i + 1}/24`, 'dev', 'w0')
+    ip('-n', name, 'addr', 'add', `fd00:200::${i + 1}/64`, 'dev', 'w0', 'nodad')
+    ip('-n', name, 'link', 'set', 'w0', 'up')
+  }
+  return { names, remove: () => names.forEach(deleteNetns) }
+}
+
+interface OpenEnd extends UnderlayEnd {
+  readonly engine: Engine
+  readonly clock: SystemClock
+}
+
+function openEnd(netns: string, address: string, openEngine: OpenEngine): OpenEnd {
+  const counts = { smallCount: 256, largeCount: 64 }
+  const pool = new Pool({ ...counts, memory: mapSlab(poolBytes(counts)), checked: true })
+  const engine = openEngine(pool)
+  const clock = new SystemClock()
+  const options = { pool, engine, clock, seed: serial * 977, address: parseAddress(address) }
+  const underlay = inNetns(netns, () => new SocketUnderlay({ ...options, udpPort: 4789 }))
+  return { pool, underlay, engine, clock }
+}
+
+function make(family: 4 | 6, openEngine: OpenEngine): UnderlayFixture {
+  const wire = makeWire()
+  const prefix = family === 4 ? '10.200.0.' : 'fd00:200::'
+  const a = openEnd(wire.names[0], `${prefix}1`, openEngine)
+  const b = openEnd(wire.names[1], `${prefix}2`, openEngine)
+  return {
+    a,
+    b,
+    async settle(done) {
+      const until = performance.now() + PATIENCE_MS
+      do {
+        a.engine.poll(256)
+        b.engine.poll(256)
+        if (done()) return
+        await new Promise((resolve) => setTimeout(resolve, 1))
+      } while (performance.now() < until)
+    },
+    cleanup() {
+      a.engine.close()
+      b.engine.close()
+      wire.remove()
+    },
+  }
+}
+
+const engines: readonly [string, OpenEngine][] = [
+  ['io_uring', (pool) => new UringEngine(pool)],
+  ['poll', (pool) => new PollEngine(pool)],
+]
+
+for (const [name, openEngine] of engines) {
+  for (const family of [4, 6] as const) {
+    underlaySuite({ name: `udp, IPv${family} (${name})`, make: () => make(family, openEngine) })
+  }
+}
