@@ -20,6 +20,9 @@ export const QUESTION_NAMES = [
   'frames-nat',
   'connect',
   'vip',
+  'overlay',
+  'overlay-frames',
+  'overlay-rtt',
   'fleet',
 ] as const
 export type QuestionName = (typeof QUESTION_NAMES)[number]
@@ -72,6 +75,14 @@ const SWITCHES = ['tapline', 'kernel-bridge', 'ovs', 'vde', 'null'] as const
 const TRANSLATORS = ['tapline', 'tapline-nat', 'kernel-nat', 'pasta', 'slirp4netns'] as const
 const BALANCERS = ['tapline-vip', 'haproxy', 'nginx'] as const
 
+const OVERLAYS = [
+  'tapline-overlay',
+  'kernel-vxlan',
+  'ovs-vxlan',
+  'tapline-to-kernel',
+  'kernel-to-tapline',
+] as const
+
 const ROUND_TRIP = { headline: 'medianUs', lessIsBetter: true } as const
 
 /** Systems that are compared with each other follow one another, so that they share the weather. */
@@ -108,6 +119,17 @@ export const QUESTIONS: Readonly<Record<QuestionName, Question>> = {
     peers: [...BALANCERS, 'tapline', 'kernel-route'],
   },
   vip: { title: 'TCP through a balancer', headline: 'gbit', peers: BALANCERS },
+  overlay: { title: 'TCP between two nodes, VXLAN', headline: 'gbit', peers: OVERLAYS },
+  'overlay-frames': {
+    title: '60-byte frames between two nodes, VXLAN',
+    headline: 'kFrames',
+    peers: OVERLAYS,
+  },
+  'overlay-rtt': {
+    title: 'Round trip between two nodes, VXLAN',
+    ...ROUND_TRIP,
+    peers: ['tapline-overlay', 'kernel-vxlan', 'ovs-vxlan'],
+  },
   fleet: { title: 'Many sandboxes', headline: 'idleCpuPct', peers: ['tapline'] },
 }
 
@@ -195,6 +217,14 @@ export const BARS: readonly Bar[] = [
     latency('busyP99Us', '256 at a time, 99th percentile', against),
   ]),
   ...PROXIES.map((proxy) => quotient('vip', 'tapline-vip', proxy, { atLeast: 1.5 })),
+  quotient('overlay', 'tapline-overlay', 'kernel-vxlan', { atLeast: 0.6 }),
+  quotient('overlay', 'tapline-overlay', 'ovs-vxlan', { atLeast: 3 }),
+  quotient('overlay', 'tapline-to-kernel', 'kernel-vxlan', {}),
+  quotient('overlay', 'kernel-to-tapline', 'kernel-vxlan', {}),
+  quotient('overlay-frames', 'tapline-overlay', 'kernel-vxlan', {}),
+  quotient('overlay-frames', 'tapline-overlay', 'ovs-vxlan', { atLeast: 1, smallFrames: true }),
+  quotient('overlay-rtt', 'tapline-overlay', 'kernel-vxlan', {}),
+  quotient('overlay-rtt', 'tapline-overlay', 'ovs-vxlan', { atMost: 1.5 }),
   figure('fleet', 'idleCpuPct', IDLE_TEXT, { atMost: 1 }),
   figure('fleet', 'rssMb', IDLE_TEXT),
   figure('fleet', 'upS', `${LARGE_TEXT}, up`, { atMost: 10 }),

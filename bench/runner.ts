@@ -41,6 +41,9 @@ const MEASURES: Readonly<Partial<Record<QuestionName, Measure>>> = {
   'frames-nat': measureFlows,
   connect: measureConnections,
   vip: tcp(1, false, true),
+  overlay: tcp(1, false, true),
+  'overlay-frames': measureFrames,
+  'overlay-rtt': (bed, options) => measureRtt(bed, options, { load: false }),
 }
 
 /** Bringing hundreds of sandboxes up and down needs no more repetitions than this. */

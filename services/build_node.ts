@@ -84,7 +84,7 @@ export function buildNode(options: NodeOptions): Node {
   flows?.guard(policies)
   const dhcpPort = new DhcpPort(router)
   const own = { pool, clock, random, links, log, router, captures, onDevice, dhcpPort }
-  const overlays = new Overlays({ pool, clock, links, log, router })
+  const overlays = new Overlays({ pool, clock, random, links, log, router })
   const parts = { ...own, conntrack, flows, policies, expiryResets, overlays }
   const context: Context = { ...parts, nat: nat!, tally: { lostDevices: 0 } }
   const netnsOf = (sandbox: string): string | undefined => node.state.sandboxes.get(sandbox)?.netns
@@ -94,6 +94,7 @@ export function buildNode(options: NodeOptions): Node {
     host: options.dns,
     isReady: (service, sandbox, address) => services.isReady(service, sandbox, address),
   })
+  overlays.names = names.registry
   const node = new Node(context, { drivers: makeDrivers(context), services, names })
   return node
 }

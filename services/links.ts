@@ -61,6 +61,8 @@ export interface LinkRequest {
   readonly txQueueLen?: number
   /** False: plain frames of at most the MTU, checksums complete. */
   readonly offload: boolean
+  /** Segments of a super-frame that the sandbox may send; left out: as many as there may be. */
+  readonly segmentsMax?: number
   /**
    * Left out: the interface is made in `netns`, configured and up. Else it is left under this name
    * in the namespace of the process, without addresses and down, for somebody else to move to

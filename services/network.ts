@@ -121,7 +121,7 @@ export class Network {
 
   /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
   async attach(endpoint: EndpointState, sandbox: SandboxState): Promise<void> {
-    const { pool, clock, links, captures, onDevice, nat, flows, policies } = this.#context
+    const { pool, clock, links, captures, onDevice, nat, flows, policies, overlays } = this.#context
     const isGiven = ({ address }: Prefix): boolean => !endpoint.options.dhcp || address.family !== 4
     this.dhcp?.yield(endpoint.addresses.map(({ address }) => address))
     const device = await links.attach({
@@ -134,6 +134,7 @@ export class Network {
       addresses: endpoint.addresses.filter(isGiven),
       routes: endpoint.routes.filter(({ destination }) => isGiven(destination)),
       offload: this.state.options.offload,
+      ...(this.#overlay && { segmentsMax: overlays.segmentsMax }),
       ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     })
     let edge: Edge | undefined

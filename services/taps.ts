@@ -281,6 +281,9 @@ function configure(netlink: Netlink, request: LinkRequest, superFrames: boolean)
   const macBytes = new Uint8Array(6)
   putMac(macBytes, 0, mac)
   netlink.setLink(index, { mac: macBytes, mtuBytes, txQueueLen })
+  if (superFrames && request.segmentsMax !== undefined) {
+    netlink.setLink(index, { segmentsMax: request.segmentsMax })
+  }
   netlink.setLink(index, { up: true })
   for (const address of addresses) netlink.addAddress(index, address)
   for (const route of routes) netlink.addRoute(index, route)

@@ -1,6 +1,13 @@
 /** All systems by name. */
 import { kernelBridge, kernelNat, kernelRoute } from './kernel.ts'
 import { nullForwarder } from './null.ts'
+import {
+  kernelToTapline,
+  kernelVxlan,
+  ovsVxlan,
+  taplineOverlay,
+  taplineToKernel,
+} from './overlay.ts'
 import { ovs, ovsTso } from './ovs.ts'
 import type { Peer, PeerName } from './peer.ts'
 import { haproxy, nginx } from './proxies.ts'
@@ -24,4 +31,9 @@ export const PEERS: Readonly<Record<PeerName, Peer>> = {
   'tapline-vip': taplineVip,
   haproxy,
   nginx,
+  'tapline-overlay': taplineOverlay,
+  'kernel-vxlan': kernelVxlan,
+  'ovs-vxlan': ovsVxlan,
+  'tapline-to-kernel': taplineToKernel,
+  'kernel-to-tapline': kernelToTapline,
 }

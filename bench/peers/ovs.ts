@@ -17,9 +17,9 @@ import { adoptTaps } from './taps.ts'
 const SCHEMA = '/usr/share/openvswitch/vswitch.ovsschema'
 const TSO = 'other_config:userspace-tso-enable'
 
-/** Start both daemons; the switch last. */
-async function startDaemons(
-  { folder, middle }: Place,
+/** Start both daemons in `middle`; the switch last. */
+export async function startDaemons(
+  { folder, middle }: Pick<Place, 'folder' | 'middle'>,
   { tso, cpus }: { tso: boolean; cpus: string },
 ): Promise<Background[]> {
   const env = {
@@ -42,14 +42,22 @@ async function startDaemons(
   return [first, await background(argv, { env, ready: /connected/ })]
 }
 
+export function ovsVersion(): string {
+  const version = /\d+\.\d+\.\d+/.exec(runSync(['ovs-vswitchd', '--version']))?.[0]
+  return `Open vSwitch ${version}`
+}
+
+/** Programs of Open vSwitch. */
+export const OVS_TOOLS = {
+  'ovs-vswitchd': 'openvswitch-switch',
+  'ovsdb-server': 'openvswitch-switch',
+  'ovs-vsctl': 'openvswitch-switch',
+} as const
+
 function openVSwitch(title: string, tso: boolean): Peer {
   return {
     title,
-    tools: {
-      'ovs-vswitchd': 'openvswitch-switch',
-      'ovsdb-server': 'openvswitch-switch',
-      'ovs-vsctl': 'openvswitch-switch',
-    },
+    tools: OVS_TOOLS,
     serverAddress: SWITCHED_SERVER,
     taps: true,
     async open(place, { systemCpus }) {
@@ -62,8 +70,7 @@ function openVSwitch(title: string, tso: boolean): Peer {
       const control = ['ovs-vsctl', `--db=unix:${join(place.folder, 'db.sock')}`, '--timeout=10']
       await run([...control, ...bridge, ...tap('left'), ...tap('right')])
       await adoptTaps(place)
-      const version = /\d+\.\d+\.\d+/.exec(runSync(['ovs-vswitchd', '--version']))?.[0]
-      const about = `Open vSwitch ${version}, datapath_type=netdev${tso ? `, ${TSO}` : ''}`
+      const about = `${ovsVersion()}, datapath_type=netdev${tso ? `, ${TSO}` : ''}`
       return { about, close: () => Promise.all([daemon?.stop(), database?.stop()]) }
     },
   }

@@ -30,6 +30,11 @@ export const PEER_NAMES = [
   'tapline-vip',
   'haproxy',
   'nginx',
+  'tapline-overlay',
+  'kernel-vxlan',
+  'ovs-vxlan',
+  'tapline-to-kernel',
+  'kernel-to-tapline',
 ] as const
 export type PeerName = (typeof PEER_NAMES)[number]
 

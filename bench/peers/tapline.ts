@@ -1,7 +1,7 @@
 /** tapline itself: its command line, started as a user would start it. */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { onCpus } from '../netns.ts'
+import { inNetns, onCpus } from '../netns.ts'
 import { type Background, background } from '../shell.ts'
 import {
   CLIENT,
@@ -65,7 +65,7 @@ export const FILE_NAME = 'bench.yaml'
 /** Write the file, start the daemon with it and wait until traffic can pass. */
 export function startTapline(
   text: string,
-  { folder, limitMs }: { folder: string; limitMs?: number },
+  { folder, limitMs, netns }: { folder: string; limitMs?: number; netns?: string },
   { engine, systemCpus }: Settings,
 ): Promise<Background> {
   const file = join(folder, FILE_NAME)
@@ -73,17 +73,23 @@ export function startTapline(
   const socket = ['--socket', join(folder, 'tapline.sock')]
   const argv = [process.execPath, CLI, 'up', file, ...socket, '--engine', engine]
   const ready = /^ready .*\n/m
+  const command = onCpus(systemCpus, [...argv, '--log-level', 'warn'])
   return background(
-    onCpus(systemCpus, [...argv, '--log-level', 'warn']),
+    netns === undefined ? command : inNetns(netns, command),
     limitMs === undefined ? { ready } : { ready, limitMs },
   )
 }
 
 const NETWORKS = { front: '10.77.1.0/24', back: '10.77.2.0/24' } as const
 
+/** The I/O engine that a daemon says it runs on. */
+export function engineOf({ readyLine }: Background, { engine }: Settings): string {
+  return /tap \((\w+)\)/.exec(readyLine)?.[1] ?? engine
+}
+
 async function open(text: string, { folder }: Place, settings: Settings): Promise<Opened> {
   const daemon = await startTapline(text, { folder }, settings)
-  const engine = /tap \((\w+)\)/.exec(daemon.readyLine)?.[1] ?? settings.engine
+  const engine = engineOf(daemon, settings)
   return { about: `tapline up, ${engine}`, engine, close: daemon.stop }
 }
 

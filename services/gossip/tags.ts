@@ -3,11 +3,12 @@
  * Ours have the tag `tapline`: only they understand our own messages.
  */
 import { StackError } from '../../stack/errors.ts'
-import { type Member, OWN_TAG } from './cluster.ts'
+import type { Member } from './cluster.ts'
 import { META_BYTES_MAX } from './messages.ts'
 import { encode, Reader, textOf } from './msgpack.ts'
 
 const TAGS_MAGIC = 0xff
+const OWN_TAG = 'tapline'
 
 export type Tags = Readonly<Record<string, string>>
 

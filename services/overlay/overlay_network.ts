@@ -248,6 +248,7 @@ export class OverlayNetwork {
       return this.#context.log.warn(why, 'an endpoint of another node was not taken in')
     }
     this.#held.set(key, { record, source })
+    this.#context.overlays.names?.setRemote(this.name, record)
     this.#apply(record, before?.record)
   }
 
@@ -257,6 +258,7 @@ export class OverlayNetwork {
     const segment = this.#segment(vni)
     if (held === undefined || segment === undefined || held.source !== source) return
     this.#held.delete(key)
+    this.#context.overlays.names?.removeRemote(this.name, mac)
     this.conflicts.forget(mac)
     for (const address of held.record.addresses) this.#unbind(segment, address, mac)
     if (!this.isLocal(mac)) {

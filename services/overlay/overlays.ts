@@ -10,21 +10,30 @@
 import { formatAddress } from '../../stack/address.ts'
 import type { Clock } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
+import type { Mac } from '../../stack/eth/mac.ts'
 import type { Router } from '../../stack/ip/router.ts'
 import type { Pool } from '../../stack/packet.ts'
-import { Coalescer } from '../../stack/vxlan/coalesce.ts'
+import type { Random } from '../../stack/random.ts'
+import { segmentsOf } from '../../stack/udp/sender.ts'
 import { Vtep } from '../../stack/vxlan/vtep.ts'
 import type { Links } from '../links.ts'
 import type { Log } from '../log.ts'
 import type { NodeState } from '../state.ts'
 import type { OverlayNetwork } from './overlay_network.ts'
-import type { PeerSource } from './peer_source.ts'
+import type { EndpointRecord, PeerSource } from './peer_source.ts'
 import { Reconciler } from './reconcile.ts'
 import { StaticSource } from './static_source.ts'
+
+/** Hears what endpoints of other nodes are called, while they are in force. */
+export interface NameListener {
+  setRemote(network: string, record: EndpointRecord): void
+  removeRemote(network: string, mac: Mac): void
+}
 
 export interface OverlaysOptions {
   readonly pool: Pool
   readonly clock: Clock
+  readonly random: Random
   readonly links: Links
   readonly log: Log
   readonly router: Router
@@ -32,6 +41,8 @@ export interface OverlaysOptions {
 
 export class Overlays {
   readonly fixed: StaticSource = new StaticSource()
+  /** Set once, when the node is built. */
+  names: NameListener | undefined = undefined
   /** What knows of other nodes; the file is the first. */
   #sources: readonly PeerSource[] = [this.fixed]
   readonly #options: OverlaysOptions
@@ -49,6 +60,14 @@ export class Overlays {
     return this.#opened?.node
   }
 
+  /**
+   * Segments of a super-frame that leaves as one message. @throws StackError `not-found`.
+   */
+  get segmentsMax(): number {
+    const { underlay } = this.vtep
+    return segmentsOf(this.#opened!.node.mtuBytes, underlay.address)
+  }
+
   /** @throws StackError `not-found`. */
   get vtep(): Vtep {
     if (this.#opened !== undefined) return this.#opened.vtep
@@ -61,16 +80,15 @@ export class Overlays {
 
   /** Have the node's tunnels end there. @throws StackError `unsupported`, `syscall`. */
   open(node: NodeState): void {
-    const { pool, links, log } = this.#options
+    const { pool, clock, random, links, log } = this.#options
     if (links.openUnderlay === undefined) {
       const message = `links of kind ${links.describe} have no underlay for overlay networks`
       throw new StackError('unsupported', message)
     }
     const { address, udpPort, interfaceName, mtuBytes } = node
     const underlay = links.openUnderlay({ address, udpPort, interfaceName, mtuBytes, log })
-    const joiner = new Coalescer({ pool, underlay }).join
     underlay.onPathMtu = (peer, bytes) => this.#onPathMtu(peer, bytes)
-    this.#opened = { node, vtep: new Vtep({ pool, underlay, joiner }) }
+    this.#opened = { node, vtep: new Vtep({ pool, underlay, hello: { clock, random } }) }
   }
 
   /** Precondition: no overlay network is left. Idempotent. */

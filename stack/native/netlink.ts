@@ -38,6 +38,7 @@ const Attribute = {
   LinkTxQueueLen: 13,
   LinkAlias: 20,
   LinkNetnsFd: 28,
+  LinkGsoMaxSegs: 40,
   Address: 1,
   Local: 2,
   RouteDestination: 1,
@@ -71,6 +72,8 @@ export interface LinkSettings {
   readonly mac?: Uint8Array
   readonly mtuBytes?: number
   readonly txQueueLen?: number
+  /** Segments of a super-frame that the kernel may send by it. */
+  readonly segmentsMax?: number
   /** A text that stays with the link wherever it goes and whatever its name is. */
   readonly alias?: string
   readonly up?: boolean
@@ -132,6 +135,9 @@ export class Netlink {
     if (settings.mtuBytes !== undefined) message.attribute32(Attribute.LinkMtu, settings.mtuBytes)
     if (settings.txQueueLen !== undefined) {
       message.attribute32(Attribute.LinkTxQueueLen, settings.txQueueLen)
+    }
+    if (settings.segmentsMax !== undefined) {
+      message.attribute32(Attribute.LinkGsoMaxSegs, settings.segmentsMax)
     }
     if (settings.alias !== undefined) message.attribute(Attribute.LinkAlias, text(settings.alias))
     fail(this.#exchange(message).code, `configure link ${settings.name ?? index}`)

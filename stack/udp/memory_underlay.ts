@@ -55,6 +55,8 @@ export class MemoryUnderlay implements Underlay {
   readonly port: number
   readonly pool: Pool
   onDatagram: DatagramHandler
+  onPeer: (peer: number) => void = () => {}
+  readonly mayLeaveOpen = false
   onPathMtu: (peer: number, mtuBytes: number) => void = () => {}
   readonly #net: MemoryNet
   readonly #mtuBytes: number
@@ -95,7 +97,10 @@ export class MemoryUnderlay implements Underlay {
     if (peer.address.family !== this.address.family) {
       throw new StackError('bad-argument', `${formatAddress(peer.address)} is of another family`)
     }
-    return this.#peers.add(peer)
+    const isNew = !this.#peers.has(peer.address)
+    const number = this.#peers.add(peer)
+    if (isNew) this.onPeer(number)
+    return number
   }
 
   removePeer(peer: number): void {

@@ -9,6 +9,7 @@
  * **Where the kernel cannot segment** (EIO: the interface has no checksum offload; EINVAL: it does
  * not know UDP_SEGMENT), segments are sent one by one from then on, and that is told once.
  */
+import type { Address } from '../address.ts'
 import { Count } from '../counters.ts'
 import { DropReason } from '../drop.ts'
 import { completeChecksum } from '../ip/segment.ts'
@@ -27,6 +28,11 @@ const SENDER_BITS = 3
 export const SENDERS: number = 1 << SENDER_BITS
 /** Largest payload of one message: IPv4's 65,535 less its header and UDP's. */
 const MESSAGE_BYTES_MAX = 65_507
+
+/** Segments of a super-frame that leaves as one message, each in an IP packet of `mtuBytes`. */
+export function segmentsOf(mtuBytes: number, address: Address): number {
+  return Math.min(SEGMENTS_MAX, Math.floor(MESSAGE_BYTES_MAX / (mtuBytes - outerBytes(address))))
+}
 const NAME_SLOT_BYTES = 32
 /** Tag of a message that is not the last of its packet. */
 const NO_PACKET = -1

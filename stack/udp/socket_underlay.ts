@@ -69,6 +69,8 @@ export class SocketUnderlay implements Underlay, DatagramChannel {
   readonly port: number
   readonly fd: number
   onDatagram: DatagramHandler
+  onPeer: (peer: number) => void = () => {}
+  readonly mayLeaveOpen = true
   onPathMtu: (peer: number, mtuBytes: number) => void = () => {}
   readonly #pool: Pool
   readonly #engine: Engine
@@ -145,6 +147,7 @@ export class SocketUnderlay implements Underlay, DatagramChannel {
     this.#open[number] = 0
     this.#complained[number] = 0
     this.#sourcePort = 0
+    this.onPeer(number)
     return number
   }
 

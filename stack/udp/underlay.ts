@@ -57,6 +57,10 @@ export interface Underlay {
   /** Its number in the node's counters. */
   readonly port: number
   onDatagram: DatagramHandler
+  /** Told of each peer that is new. */
+  onPeer: (peer: number) => void
+  /** True if checksums can be left open at all: see {@link leavesOpen}. */
+  readonly mayLeaveOpen: boolean
   /** Largest outer IP packet to a peer that is known to arrive, octets. */
   pathMtuBytes(peer: number): number
   /** Told when that changes. */

@@ -9,12 +9,15 @@
  * All that a datagram says is checked before its frame is seen by a bridge: that there is a header
  * with a VNI, that this node takes part in that network, and, in the tunnel, that its sender does.
  */
+import type { Clock } from '../clock.ts'
 import { DropReason } from '../drop.ts'
 import { StackError } from '../errors.ts'
 import type { Packet, Pool } from '../packet.ts'
+import type { Random } from '../random.ts'
 import type { Underlay } from '../udp/underlay.ts'
 import { Coalescer } from './coalesce.ts'
 import * as vxlan from './header.ts'
+import { Hello } from './hello.ts'
 import type { Joiner } from './split.ts'
 import { Tunnel, type TunnelOptions } from './tunnel.ts'
 
@@ -26,19 +29,24 @@ export interface VtepOptions {
   readonly underlay: Underlay
   /** What is done with datagrams, joined or not. Default: see coalesce.ts. */
   readonly joiner?: Joiner
+  /** For asking peers what they are (hello.ts); left out: nobody is asked. */
+  readonly hello?: { readonly clock: Clock; readonly random: Random }
 }
 
 export class Vtep {
   readonly underlay: Underlay
   readonly #pool: Pool
   readonly #joiner: Joiner
+  readonly #hello: Hello | undefined
   readonly #tunnels = new Map<number, Tunnel>()
 
-  /** `onDatagram` of the underlay is taken over. */
-  constructor({ pool, underlay, joiner }: VtepOptions) {
+  /** `onDatagram` and `onPeer` of the underlay are taken over. */
+  constructor({ pool, underlay, joiner, hello }: VtepOptions) {
     this.underlay = underlay
     this.#pool = pool
     this.#joiner = joiner ?? new Coalescer({ pool, underlay }).join
+    const asks = hello !== undefined && underlay.mayLeaveOpen
+    this.#hello = asks ? new Hello({ pool, underlay, ...hello }) : undefined
     underlay.onDatagram = (packet, peer, segmentBytes, tos) =>
       this.#joiner(packet, segmentBytes, peer, tos, this.#receive)
   }
@@ -75,6 +83,7 @@ export class Vtep {
   /** The underlay is the caller's. Idempotent. */
   close(): void {
     for (const tunnel of this.tunnels()) this.remove(tunnel)
+    this.#hello?.close()
     const pool = this.#pool
     this.underlay.onDatagram = (packet) => pool.drop(packet, DropReason.DeviceDown)
   }
@@ -82,6 +91,7 @@ export class Vtep {
   readonly #receive = (packet: Packet, peer: number, tos: number): void => {
     const { mem } = this.#pool
     if (!vxlan.isHeader(mem, packet.head, packet.len)) {
+      if (this.#hello !== undefined) return this.#hello.receive(packet, peer)
       return this.#pool.drop(packet, DropReason.VxlanMalformed)
     }
     const tunnel = this.#tunnels.get(vxlan.vni(mem, packet.head))

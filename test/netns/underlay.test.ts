@@ -1,45 +1,19 @@
 /** UDP sockets pass the underlay suite over a veth pair: both engines, both families. */
-import { execFileSync } from 'node:child_process'
-import { writeFileSync } from 'node:fs'
 import { parseAddress } from '../../stack/address.ts'
 import { SystemClock } from '../../stack/clock.ts'
 import type { Engine } from '../../stack/engine.ts'
-import { addNetns, deleteNetns, inNetns } from '../../stack/native/netns.ts'
+import { inNetns } from '../../stack/native/netns.ts'
 import { PollEngine } from '../../stack/native/poll_engine.ts'
 import { mapSlab } from '../../stack/native/slab.ts'
 import { UringEngine } from '../../stack/native/uring_engine.ts'
 import { Pool, poolBytes } from '../../stack/packet.ts'
 import { SocketUnderlay } from '../../stack/udp/socket_underlay.ts'
 import { type UnderlayEnd, type UnderlayFixture, underlaySuite } from '../conformance/underlay.ts'
+import { makeWire } from './wire.ts'
 
 type OpenEngine = (pool: Pool) => Engine
 
 const PATIENCE_MS = 3000
-let serial = 0
-
-export interface Wire {
-  readonly names: readonly [string, string]
-  remove(): void
-}
-
-/** Two namespaces with a veth pair between them: 10.200.0.1 and .2, fd00:200::1 and ::2. */
-export function makeWire(): Wire {
-  const names = ['a', 'b'].map((end) => `tlw${process.pid}x${serial}${end}`) as [string, string]
-  serial++
-  const ip = (...args: string[]): void => void execFileSync('ip', args)
-  for (const name of names) addNetns(name)
-  const pair = ['dev', 'w0', 'netns', names[0], 'type', 'veth']
-  ip('link', 'add', ...pair, 'peer', 'name', 'w0', 'netns', names[1])
-  for (const [i, name] of names.entries()) {
-    // Addresses may be used at once, the link-local one too, which asks for neighbors.
-    inNetns(name, () => writeFileSync('/proc/sys/net/ipv6/conf/w0/accept_dad', '0'))
-    ip('-n', name, 'addr', 'add', `10.200.0.${i + 1}/24`, 'dev', 'w0')
-    ip('-n', name, 'addr', 'add', `fd00:200::${i + 1}/64`, 'dev', 'w0', 'nodad')
-    ip('-n', name, 'link', 'set', 'w0', 'up')
-  }
-  return { names, remove: () => names.forEach(deleteNetns) }
-}
-
 interface OpenEnd extends UnderlayEnd {
   readonly engine: Engine
   readonly clock: SystemClock
@@ -50,7 +24,7 @@ function openEnd(netns: string, address: string, openEngine: OpenEngine): OpenEn
   const pool = new Pool({ ...counts, memory: mapSlab(poolBytes(counts)), checked: true })
   const engine = openEngine(pool)
   const clock = new SystemClock()
-  const options = { pool, engine, clock, seed: serial * 977, address: parseAddress(address) }
+  const options = { pool, engine, clock, seed: 977, address: parseAddress(address) }
   const underlay = inNetns(netns, () => new SocketUnderlay({ ...options, udpPort: 4789 }))
   return { pool, underlay, engine, clock }
 }

@@ -27,6 +27,8 @@ function loopback(pool: Pool): Underlay {
     onDatagram: (packet) => pool.free(packet),
     pathMtuBytes: () => 1500,
     onPathMtu: () => {},
+    onPeer: () => {},
+    mayLeaveOpen: false,
     setOpenChecksums: () => {},
     leavesOpen: () => false,
     addPeer: (peer) => peers.add(peer),
