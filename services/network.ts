@@ -266,8 +266,7 @@ export class Network {
   }
 
   #openLeg(mac: Mac, gateway: BridgePort): RouterInterface {
-    const { name, subnets, internal, options, announce } = this.state
-    const { dns, search } = announce
+    const { name, subnets, internal, options, announce: told } = this.state
     const { router, pool } = this.#context
     return router.addInterface({
       name,
@@ -286,7 +285,7 @@ export class Network {
       }),
       internal,
       ...(hasIpv6(this.state) && this.state.advertise !== false
-        ? { advertise: { dnsAddresses: dns, dnsSearch: search } }
+        ? { advertise: { dnsAddresses: told.dns, dnsSearch: told.search } }
         : {}),
     })
   }
