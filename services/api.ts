@@ -6,6 +6,7 @@
  *   GET  /v1/ls                 networks and sandboxes        GET /v1/inspect?name=
  *   GET  /v1/fdb?network=       GET /v1/neigh                 GET /v1/routes
  *   GET  /v1/groups?network=    who wants which multicast group
+ *   GET  /v1/leases?network=
  *   GET  /v1/stats              GET /v1/drops
  *   GET  /v1/ports              POST /v1/ports/add { spec, sandbox }, /v1/ports/remove { spec }
  *   GET  /v1/services           POST /v1/services/drain { service, backend }
@@ -91,6 +92,7 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
   'GET /v1/inspect': ({ controller }, query) => controller.inspect(query.get('name') ?? undefined),
   'GET /v1/groups': ({ controller }, query) => controller.groups(query.get('network') ?? undefined),
   'GET /v1/fdb': ({ controller }, query) => controller.fdb(query.get('network') ?? undefined),
+  'GET /v1/leases': ({ controller }, query) => controller.leases(query.get('network') ?? undefined),
   'GET /v1/neigh': ({ controller }) => controller.neigh(),
   'GET /v1/routes': ({ controller }) => controller.routes(),
   'GET /v1/stats': ({ controller }) => controller.stats(),

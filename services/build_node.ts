@@ -19,6 +19,7 @@ import type { Random } from '../stack/random.ts'
 import { Balancer } from './balancer/balancer.ts'
 import { Captures } from './captures.ts'
 import type { Context } from './context.ts'
+import { DhcpPort } from './dhcp/port.ts'
 import type { DnsHost } from './dns/host.ts'
 import { NameService } from './dns/service.ts'
 import { makeDrivers } from './drivers/registry.ts'
@@ -81,7 +82,8 @@ export function buildNode(options: NodeOptions): Node {
     ...(options.connectionsMax === undefined ? {} : { flowsMax: options.connectionsMax }),
   })
   flows?.guard(policies)
-  const own = { pool, clock, random, links, log, router, captures, onDevice }
+  const dhcpPort = new DhcpPort(router)
+  const own = { pool, clock, random, links, log, router, captures, onDevice, dhcpPort }
   const overlays = new Overlays({ pool, clock, random, links, log, router })
   const parts = { ...own, conntrack, flows, policies, expiryResets, overlays }
   const context: Context = { ...parts, nat: nat!, tally: { lostDevices: 0 } }

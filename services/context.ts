@@ -10,6 +10,7 @@ import type { Router } from '../stack/ip/router.ts'
 import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
 import type { Captures } from './captures.ts'
+import type { DhcpPort } from './dhcp/port.ts'
 import type { Links } from './links.ts'
 import type { Log } from './log.ts'
 import type { Overlays } from './overlay/overlays.ts'
@@ -30,6 +31,8 @@ export interface Context {
   readonly policies: PolicyFlows
   /** Overlay networks, and what knows where their endpoints are. */
   readonly overlays: Overlays
+  /** Shared by the DHCP servers of all networks. */
+  readonly dhcpPort: DhcpPort
   readonly captures: Captures
   readonly tally: Tally
   /** Told of every device that is to be polled, and when it is no more. */

@@ -34,6 +34,7 @@ import * as counters from './views_counters.ts'
 import * as names from './views_dns.ts'
 import { type CachedFlow, flows } from './views_flows.ts'
 import * as groups from './views_groups.ts'
+import { type LeaseRow, leases } from './views_leases.ts'
 import * as outside from './views_outside.ts'
 
 export interface ApplyReport {
@@ -117,6 +118,11 @@ export class Controller {
 
   fdb(network?: string): views.FdbRow[] {
     return views.fdb(this.node, network)
+  }
+
+  /** @throws StackError `not-found`. */
+  leases(network?: string): LeaseRow[] {
+    return leases(this.node, network)
   }
 
   /** Who wants which multicast group. @throws StackError `not-found`. */

@@ -9,14 +9,14 @@
  *
  * Captures, rates and segmenter are the device's end (device_end.ts). Replies of the proxy leave by
  * the lower way, behind the policy. Policy and rates are there only where the endpoint has them,
- * and are exchanged while it stays.
+ * and are exchanged while it stays. A driver may wire its edges in another way: {@link Wiring}.
  *
  * A device that is lost from outside takes its edge off the bridge at once, and keeps the edge
  * itself: the endpoint goes on to be listed, as lost, until it leaves or is joined again.
  */
 
 import { isDeepStrictEqual } from 'node:util'
-import type { Address } from '../stack/address.ts'
+import type { Address, Prefix } from '../stack/address.ts'
 import { announce } from '../stack/arp/announce.ts'
 import type { Bindings } from '../stack/arp/bindings.ts'
 import { linkLocal } from '../stack/arp/nd_emit.ts'
@@ -29,6 +29,7 @@ import type { BridgePort, BridgePortOptions } from '../stack/eth/bridge_port.ts'
 import { DST } from '../stack/eth/frame.ts'
 import { GroupRole } from '../stack/eth/group_filter.ts'
 import { type Mac, putMac } from '../stack/eth/mac.ts'
+import { refuseEcho } from '../stack/eth/reflection.ts'
 import type { StormLimits } from '../stack/eth/storm.ts'
 import { DEFAULT_PVID, type PortVlanOptions } from '../stack/eth/vlan.ts'
 import type { FlowCache } from '../stack/ip/flow_cache.ts'
@@ -42,6 +43,18 @@ import { type CaptureSink, DeviceEnd } from './device_end.ts'
 import type { LocalEndpoint } from './overlay/local_endpoint.ts'
 import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState } from './state.ts'
+
+/** How edges meet their bridge, where a driver does it in a way of its own. */
+export interface Wiring {
+  /** No frame passes from one endpoint to another by the bridge. */
+  readonly isolated: boolean
+  /** What is for a station that nobody knows is flooded to endpoints. */
+  readonly takesUnknown: boolean
+  /** Where frames of endpoints go, and may come back from; undefined: into the bridge. */
+  readonly enter: Output | undefined
+}
+
+export const BRIDGED: Wiring = { isolated: false, takesUnknown: true, enter: undefined }
 
 export interface EdgeOptions {
   readonly pool: Pool
@@ -57,6 +70,7 @@ export interface EdgeOptions {
   readonly flows: FlowCache | undefined
   readonly policies: PolicyFlows
   readonly clock: Clock
+  readonly wiring: Wiring
 }
 
 export class Edge {
@@ -71,6 +85,10 @@ export class Edge {
   readonly #port: BridgePort
   readonly #end: DeviceEnd
   readonly #options: EdgeOptions
+  /** Into the bridge, or where the driver leads. */
+  readonly #enter: Output
+  /** Given by the network outside, for now. */
+  #leased: readonly Prefix[] = []
   /** Where frames go that the endpoint may send. */
   readonly #next: Output
   #policy: Policy | undefined
@@ -88,6 +106,7 @@ export class Edge {
     this.#end = new DeviceEnd(pool, device, o.flows)
     const egress = this.#end.transmit
     this.#port = o.bridge.addPort(portOptions(o, egress))
+    this.#enter = o.wiring.enter ?? this.#port.input
     const guarded = arpProxy({
       pool,
       bindings: o.bindings,
@@ -96,7 +115,7 @@ export class Edge {
       suppress: o.network.options.arpProxy,
       ...(o.remote !== undefined && { remote: o.remote }),
       reply: egress,
-      next: this.#port.input,
+      next: this.#enter,
     })
     this.#next = led(o, guarded)
     this.#judge(endpoint.policy)
@@ -123,13 +142,28 @@ export class Edge {
     }
   }
 
+  /** Addresses that it has by a lease, beside its own. */
+  get leased(): readonly Prefix[] {
+    return this.#leased
+  }
+
+  /** Exchange them, and tell the network. @throws StackError `exhausted`. */
+  lease(leased: readonly Prefix[]): void {
+    if (!this.#attached) return
+    for (const { address } of this.#leased) this.#bindings.delete(address)
+    this.#leased = []
+    for (const { address } of leased) this.#bindings.set(address, this.#mac, this.device.port)
+    this.#leased = leased
+    this.announce()
+  }
+
   /** Tell the network where the endpoint's addresses are now. The frames are the node's own. */
   announce(): void {
     if (!this.#isUntagged) return
-    for (const { address } of this.endpoint.addresses) {
+    for (const { address } of [...this.endpoint.addresses, ...this.#leased]) {
       const packet = announce(this.#pool, address, this.#mac)
       if (packet === undefined) return this.#pool.counters.dropped(0, DropReason.PoolEmpty)
-      this.#port.input(packet)
+      this.#enter(packet)
     }
   }
 
@@ -151,13 +185,14 @@ export class Edge {
 
   /** Flows that the policy does not allow end; without one, all that it knew is forgotten. */
   #judge(spec: PolicySpec | undefined): void {
-    const { pool, policies } = this.#options
+    const { pool, policies, wiring } = this.#options
     const { port, name } = this.device
     if (spec !== undefined && this.#policy !== undefined) return this.#policy.set(spec)
     this.#policy?.close()
     this.#policy = spec && new Policy({ pool, flows: policies, port, name, spec })
     this.#end.connect(this.#policy?.egress(this.#next) ?? this.#next)
-    this.#port.output = this.#policy?.ingress(this.#end.transmit) ?? this.#end.transmit
+    const inside = this.#policy?.ingress(this.#end.transmit) ?? this.#end.transmit
+    this.#port.output = wiring.enter ? refuseEcho(pool, this.#mac, inside) : inside
   }
 
   #limit({ ingress, egress }: RatesConfig): void {
@@ -185,7 +220,8 @@ export class Edge {
 
   /** Own addresses, and the link-local one that hosts make of their MAC (RFC 4862 §5.3). */
   addresses(): Address[] {
-    const own = this.endpoint.addresses.map(({ address }) => address)
+    const given = [...this.endpoint.addresses, ...this.#leased]
+    const own = given.map(({ address }) => address)
     return own.some(({ family }) => family === 6) ? [...own, linkLocal(this.#mac)] : own
   }
 }
@@ -205,7 +241,7 @@ function led({ pool, nat, network }: EdgeOptions, next: Output): Output {
 }
 
 function portOptions(
-  { network, endpoint, device }: EdgeOptions,
+  { network, endpoint, device, wiring }: EdgeOptions,
   output: Output,
 ): BridgePortOptions {
   const { options } = endpoint
@@ -214,7 +250,8 @@ function portOptions(
     name: device.name,
     port: device.port,
     output,
-    isolated: network.options.isolated || options.isolated,
+    isolated: wiring.isolated || network.options.isolated || options.isolated,
+    takesUnknown: wiring.takesUnknown,
     groupRole: GROUP_ROLES[options.multicastRouter],
     fastLeave: options.fastLeave ?? (network.options.macGuard && !trunk),
     ...stormOptions(options),

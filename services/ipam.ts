@@ -57,7 +57,7 @@ export function boundsOf({ address, bits }: Prefix): Bounds {
  * The addresses of a prefix that a machine may have. A /31 has two (RFC 3021), a /127 likewise
  * (RFC 6164); a single address is its own host.
  */
-function hostBounds(prefix: Prefix): Bounds {
+export function hostBounds(prefix: Prefix): Bounds {
   const { first, last } = boundsOf(prefix)
   if (last - first < 2n) return { first, last }
   return { first: first + 1n, last: prefix.address.family === 4 ? last - 1n : last }
@@ -173,7 +173,7 @@ export class Subnet {
 }
 
 /** `Math.max` knows no BigInt. */
-function greater(a: bigint, b: bigint): bigint {
+export function greater(a: bigint, b: bigint): bigint {
   if (a > b) return a
   return b
 }

@@ -25,6 +25,24 @@ export interface LinkRoute {
   readonly via: Address
 }
 
+/** A route of the machine that an interface is of; see netlink.ts. */
+export interface InsideRoute {
+  readonly destination: Prefix
+  /** Left out: the destination is on the link. */
+  readonly via?: Address
+  /** What the machine itself speaks from; left out: it chooses. */
+  readonly source?: Address
+}
+
+/** What an interface has that may be exchanged while it stays. */
+export interface Inside {
+  readonly addresses: readonly Prefix[]
+  readonly routes: readonly InsideRoute[]
+}
+
+/** The network namespace that the thread is in: the process's own. */
+export const OWN_NETNS = '/proc/thread-self/ns/net'
+
 /** One interface of one sandbox, as it must look from inside. */
 export interface LinkRequest {
   readonly sandbox: string
@@ -56,12 +74,23 @@ export interface LinkRequest {
 
 /** An interface that is there already, and stays as it is. */
 export interface BorrowRequest {
+  /** With a VLAN, as `eth0.10`, unless there is an interface of that very name. */
   readonly interfaceName: string
   /** As in {@link LinkRequest}; left out: the namespace that the process is in. */
   readonly netns: string | undefined
   readonly deviceName: string
-  /** The station that we are on it, beside its own. */
+  /** The stations that we are on it, beside its own. */
+  readonly stations: readonly Mac[]
+  /** Hear also what is for no station of ours; see packet_socket.ts. */
+  readonly everything: boolean
+}
+
+export interface Borrowed {
+  readonly device: Device
+  /** The interface's own MAC. */
   readonly mac: Mac
+  /** Exchange the stations that we are. @throws StackError. */
+  readonly setStations: (stations: readonly Mac[]) => void
 }
 
 /** What a TAP on the host needs to be the host's way to the router. */
@@ -140,7 +169,14 @@ export interface Links {
   /** Make the interface: configured and up on return. @throws StackError, and leaves nothing. */
   attach(request: LinkRequest): Device | Promise<Device>
   /** Take part in the traffic of an interface. @throws StackError, `unsupported` in memory. */
-  borrow(request: BorrowRequest): Device
+  borrow(request: BorrowRequest): Borrowed
+  /**
+   * Exchange addresses and routes of an interface that `attach` made. Left out: they stay as they
+   * are. @throws StackError.
+   */
+  readdress?(device: Device, inside: Inside): void
+  /** Addresses of an interface that is there already; none if it is not. */
+  addressesOf?(place: Pick<BorrowRequest, 'interfaceName' | 'netns'>): Address[]
   /** Remove one interface, or give a borrowed one back: closes the device too. */
   detach(device: Device): void
   /**

@@ -3,6 +3,7 @@
  * whose it is; where there is no IPv4, 02:42 and a hash of the IPv6 address.
  */
 import { createHash } from 'node:crypto'
+import { hostname } from 'node:os'
 import { type Address, formatAddress } from '../stack/address.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 
@@ -18,11 +19,25 @@ export class MacPool {
       address.family === 4
         ? address.words[3]! >>> 0
         : createHash('sha256').update(formatAddress(address)).digest().readUInt32BE(0)
+    return this.#free(lo)
+  }
+
+  /** Of a name, unlike on other machines: the network outside may have them too. */
+  named(name: string): Mac {
+    return this.#free(hashOf(name))
+  }
+
+  #free(lo: number): Mac {
     let mac: Mac = { hi: 0x0242, lo }
     while (this.#taken.has(key(mac))) mac = { hi: 0x0242, lo: (mac.lo + 1) >>> 0 }
     this.take(mac)
     return mac
   }
+}
+
+/** What a name is on this machine: where no address tells. */
+function hashOf(name: string): number {
+  return createHash('sha256').update(`${hostname()} ${name}`).digest().readUInt32BE(0)
 }
 
 /** Of the gateway that every node of an overlay network has: `VX`, and the VNI. */

@@ -1,6 +1,8 @@
 /**
- * A network of driver `bridge` or `overlay` at work: one bridge, one table of bindings, one leg of
- * the router, and an edge per endpoint. An overlay has tunnels to other nodes as well (overlay/).
+/**
+ * A network at work: one bridge, one table of bindings, one leg of the router, and an edge per
+ * endpoint. An overlay has tunnels to other nodes as well (overlay/). A network whose gateway is
+ * elsewhere, such as of driver `macvlan`, has no leg.
  *
  * ```text
  *   web1/eth0 ── edge ──┐
@@ -15,9 +17,8 @@
  * A device lost from outside is not given back where it tells so, in the middle of its own `poll`,
  * but by a timer that is due at once.
  */
-import { type Address, sameAddress } from '../stack/address.ts'
+import { type Address, type Prefix, sameAddress } from '../stack/address.ts'
 import { Bindings } from '../stack/arp/bindings.ts'
-import { linkLocal } from '../stack/arp/nd_emit.ts'
 import { arpProxy } from '../stack/arp/proxy.ts'
 import type { Cancel } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
@@ -26,12 +27,12 @@ import type { BridgePort, BridgePortInfo } from '../stack/eth/bridge_port.ts'
 import { GroupRole } from '../stack/eth/group_filter.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import { DEFAULT_PVID } from '../stack/eth/vlan.ts'
-import type { Inbound, Masquerade, NatNetwork } from '../stack/ip/nat_legs.ts'
 import type { RouterInterface } from '../stack/ip/router_interface.ts'
-import type { GatewayMode } from './config/model.ts'
 import type { Context } from './context.ts'
-import { Edge } from './edge.ts'
+import { NetworkDhcp } from './dhcp/network_dhcp.ts'
+import { BRIDGED, Edge, type Wiring } from './edge.ts'
 import { NetworkGroups } from './groups.ts'
+import { gatewayAddresses, hasIpv6, natOf, type ParentPort } from './network_facts.ts'
 import { OverlayNetwork } from './overlay/overlay_network.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 
@@ -46,31 +47,38 @@ interface Attached {
 }
 
 export class Network {
+  readonly bridge: Bridge
+  /** The interface outside that the network is on; undefined: it is on none. */
+  parent: ParentPort | undefined = undefined
   #state: NetworkState
   readonly #context: Context
+  readonly #wiring: Wiring
   readonly #bindings: Bindings
-  readonly #bridge: Bridge
-  readonly #gateway: BridgePort
-  readonly #leg: RouterInterface
+  /** Undefined: the network has no gateway of ours. */
+  readonly #gateway: BridgePort | undefined
+  readonly #leg: RouterInterface | undefined
   /** Undefined: every group goes to everybody. */
   readonly groups: NetworkGroups | undefined
-  /** Undefined: driver `bridge`. */
+  /** Undefined: another driver. */
   readonly #overlay: OverlayNetwork | undefined
+  /** Undefined: nobody leases addresses here. */
+  readonly dhcp: NetworkDhcp | undefined
   /** By sandbox. */
   readonly #attached = new Map<string, Attached>()
 
-  /** Precondition: it has a bridge, so there is a gateway. @throws StackError; leaves nothing. */
-  constructor(context: Context, state: NetworkState) {
+  /** @throws StackError; leaves nothing. */
+  constructor(context: Context, state: NetworkState, wiring: Wiring = BRIDGED) {
     const { pool, clock, random, log } = context
     const { name, options } = state
-    const mac = state.gatewayMac!
+    const mac = state.gatewayMac
     this.#state = state
     this.#context = context
+    this.#wiring = wiring
     this.#bindings = new Bindings({ seed: random.bits() })
     const { snooping, vlanFiltering, querier } = options
     const seed = random.bits()
     this.groups = snooping ? new NetworkGroups({ pool, clock, seed, vlanFiltering }) : undefined
-    this.#bridge = new Bridge({
+    this.bridge = new Bridge({
       name,
       pool,
       clock,
@@ -79,27 +87,30 @@ export class Network {
       vlanFiltering: options.vlanFiltering,
       log: (event) => log.warn(event, `bridge ${name}: ${event.kind}`),
     })
-    this.#gateway = this.#bridge.addPort({
+    if (mac === undefined) return
+    this.#gateway = this.bridge.addPort({
       name: GATEWAY_PORT,
       port: 0,
-      output: (packet) => this.#leg.input(packet),
+      output: (packet) => this.#leg!.input(packet),
       // The router takes part in groups of the link only, and those are flooded.
       groupRole: GroupRole.Never,
       ...(options.vlanFiltering ? { vlan: { pvid: DEFAULT_PVID } } : {}),
     })
     try {
-      this.#bridge.addStatic(mac, this.#gateway)
-      for (const address of gatewayAddresses(state, mac)) this.#bindings.set(address, mac, 0)
+      this.bridge.addStatic(mac, this.#gateway)
+      for (const address of gatewayAddresses(state)) this.#bindings.set(address, mac, 0)
       if (state.overlay !== undefined) this.#overlay = this.#openOverlay()
-      this.#leg = this.#openLeg(mac)
+      this.#leg = this.#openLeg(mac, this.#gateway)
+      if (state.dhcp !== undefined) this.dhcp = this.#openDhcp(this.#leg)
       context.nat.setNetwork(this.#leg, natOf(state))
       const addresses = state.subnets.map(({ gateway }) => gateway)
       if (querier) this.groups?.ask({ mac, addresses, send: this.#gateway.input })
       this.#overlay?.start()
     } catch (error) {
+      this.dhcp?.close()
       this.groups?.close()
       this.#overlay?.close()
-      this.#bridge.close()
+      this.bridge.close()
       throw error
     }
   }
@@ -111,6 +122,8 @@ export class Network {
   /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
   async attach(endpoint: EndpointState, sandbox: SandboxState): Promise<void> {
     const { pool, clock, links, captures, onDevice, nat, flows, policies, overlays } = this.#context
+    const isGiven = ({ address }: Prefix): boolean => !endpoint.options.dhcp || address.family !== 4
+    this.dhcp?.yield(endpoint.addresses.map(({ address }) => address))
     const device = await links.attach({
       sandbox: sandbox.name,
       netns: sandbox.netns,
@@ -118,16 +131,18 @@ export class Network {
       deviceName: endpoint.deviceName,
       mac: endpoint.mac!,
       mtuBytes: endpoint.mtuBytes,
-      addresses: endpoint.addresses,
-      routes: endpoint.routes,
+      addresses: endpoint.addresses.filter(isGiven),
+      routes: endpoint.routes.filter(({ destination }) => isGiven(destination)),
       offload: this.state.options.offload,
       ...(this.#overlay && { segmentsMax: overlays.segmentsMax }),
       ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     })
     let edge: Edge | undefined
     try {
+      const { bridge } = this
       const remote = this.#overlay?.port
-      const own = { bridge: this.#bridge, bindings: this.#bindings, network: this.state, remote }
+      const wiring = this.#wiring
+      const own = { bridge, bindings: this.#bindings, network: this.state, remote, wiring }
       edge = new Edge({ pool, clock, nat, flows, policies, ...own, endpoint, device })
       edge.register()
       this.#announce(edge)
@@ -186,9 +201,7 @@ export class Network {
 
   /** Who has an address here: its MAC. For traces; not for the data path. */
   macOf(address: Address): Mac | undefined {
-    if (
-      gatewayAddresses(this.state, this.state.gatewayMac!).some((own) => sameAddress(own, address))
-    ) {
+    if (gatewayAddresses(this.state).some((own) => sameAddress(own, address))) {
       return this.state.gatewayMac
     }
     const holder = this.edges().find(({ endpoint }) =>
@@ -200,22 +213,23 @@ export class Network {
     return { hi: this.#bindings.macHi(entry), lo: this.#bindings.macLo(entry) >>> 0 }
   }
 
-  /** Index of its leg, by which routes name it. */
-  get link(): number {
-    return this.#leg.index
+  /** Index of its leg, by which routes name it; undefined: it has none. */
+  get link(): number | undefined {
+    return this.#leg?.index
   }
 
   /**
    * One more address of the gateway, such as the virtual one of a service: it answers for it.
-   * @throws StackError `exists`, `exhausted`; leaves nothing.
+   * Precondition: it has a gateway. @throws StackError `exists`, `exhausted`; leaves nothing.
    */
   addAddress(address: Address): void {
     const { router } = this.#context
-    router.addAddress(this.#leg, address)
+    const leg = this.#leg!
+    router.addAddress(leg, address)
     try {
-      this.#bindings.set(address, this.#leg.mac, 0)
+      this.#bindings.set(address, leg.mac, 0)
     } catch (error) {
-      router.removeAddress(this.#leg, address)
+      router.removeAddress(leg, address)
       throw error
     }
   }
@@ -223,33 +237,36 @@ export class Network {
   /** Take it back. Idempotent. */
   removeAddress(address: Address): void {
     this.#bindings.delete(address)
-    this.#context.router.removeAddress(this.#leg, address)
+    this.#context.router.removeAddress(this.#leg!, address)
   }
 
   fdb(): BridgeStation[] {
-    return this.#bridge.fdb()
+    return this.bridge.fdb()
   }
 
   /** Of a bridge port by its number. */
   portName(index: number): string | undefined {
-    return this.#bridge.portName(index)
+    return this.bridge.portName(index)
   }
 
   ports(): BridgePortInfo[] {
-    return this.#bridge.ports()
+    return this.bridge.ports()
   }
 
   /** Precondition: no endpoint is attached. */
   close(): void {
-    this.#context.nat.setNetwork(this.#leg, undefined)
-    this.#context.router.removeInterface(this.#leg)
+    this.dhcp?.close()
+    if (this.#leg !== undefined) {
+      this.#context.nat.setNetwork(this.#leg, undefined)
+      this.#context.router.removeInterface(this.#leg)
+    }
     this.groups?.close()
     this.#overlay?.close()
-    this.#bridge.close()
+    this.bridge.close()
   }
 
-  #openLeg(mac: Mac): RouterInterface {
-    const { name, subnets, internal, options } = this.state
+  #openLeg(mac: Mac, gateway: BridgePort): RouterInterface {
+    const { name, subnets, internal, options, announce: told } = this.state
     const { router, pool } = this.#context
     return router.addInterface({
       name,
@@ -263,19 +280,26 @@ export class Network {
         port: 0,
         suppress: options.arpProxy,
         ...(this.#overlay && { remote: this.#overlay.port }),
-        reply: (packet) => this.#leg.input(packet),
-        next: this.#gateway.input,
+        reply: (packet) => this.#leg!.input(packet),
+        next: gateway.input,
       }),
       internal,
-      ...(hasIpv6(this.state) && this.state.advertise !== false ? { advertise: {} } : {}),
+      ...(hasIpv6(this.state) && this.state.advertise !== false
+        ? { advertise: { dnsAddresses: told.dns, dnsSearch: told.search } }
+        : {}),
     })
+  }
+
+  #openDhcp(leg: RouterInterface): NetworkDhcp {
+    const own = { context: this.#context, state: this.state, bindings: this.#bindings, leg }
+    return new NetworkDhcp({ ...own, endpoints: () => this.edges().map((edge) => edge.endpoint) })
   }
 
   #openOverlay(): OverlayNetwork {
     const { router } = this.#context
     const { state } = this
-    const own = { context: this.#context, bridge: this.#bridge, bindings: this.#bindings }
-    const forget = (address: Address): void => router.neighbors.forget(this.#leg.link, address)
+    const own = { context: this.#context, bridge: this.bridge, bindings: this.#bindings }
+    const forget = (address: Address): void => router.neighbors.forget(this.#leg!.link, address)
     return new OverlayNetwork({ ...own, state, forget, groups: this.groups })
   }
 
@@ -308,7 +332,11 @@ export class Network {
   #retire(edge: Edge): void {
     const { router, captures, onDevice } = this.#context
     edge.detach()
-    for (const address of edge.addresses()) router.neighbors.forget(this.#leg.link, address)
+    this.dhcp?.forgetPort(edge.device.port)
+    const link = this.#leg?.link
+    if (link !== undefined) {
+      for (const address of edge.addresses()) router.neighbors.forget(link, address)
+    }
     const local = edge.local()
     if (local !== undefined) this.#overlay?.withdraw(local)
     captures.remove(edge)
@@ -318,32 +346,4 @@ export class Network {
   #giveBack(device: Device): void {
     this.#context.links.detach(device)
   }
-}
-
-/** How the network meets the outside; see {@link GatewayMode}. */
-function natOf({ options }: NetworkState): NatNetwork {
-  const { gatewayMode4, gatewayMode6, masquerade, egress4, egress6 } = options
-  const source = (mode: GatewayMode, egress: Address | undefined): Masquerade => {
-    const hidden = masquerade && (mode === 'nat' || mode === 'nat-unprotected')
-    return hidden ? (egress ?? 'interface') : 'none'
-  }
-  const inbound = (mode: GatewayMode): Inbound => {
-    return mode === 'nat-unprotected' || mode === 'routed' ? 'open' : 'published'
-  }
-  return {
-    masquerade4: source(gatewayMode4, egress4),
-    masquerade6: source(gatewayMode6, egress6),
-    inbound4: inbound(gatewayMode4),
-    inbound6: inbound(gatewayMode6),
-  }
-}
-
-function hasIpv6({ subnets }: NetworkState): boolean {
-  return subnets.some(({ subnet }) => subnet.address.family === 6)
-}
-
-/** With the link-local address that the router gives its leg. */
-function gatewayAddresses(state: NetworkState, mac: Mac): Address[] {
-  const own = state.subnets.map(({ gateway }) => gateway)
-  return hasIpv6(state) ? [...own, linkLocal(mac)] : own
 }

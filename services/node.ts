@@ -79,6 +79,7 @@ export class Node {
       tracking: this.#tracking,
       node: this.context.overlays.node,
       dns: this.names.config,
+      leased: new Map(this.networks().map(({ state, dhcp }) => [state.name, dhcp?.held() ?? []])),
       lost: new Set(lost),
     }
   }

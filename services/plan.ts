@@ -23,25 +23,27 @@ import {
   overlaps,
   type Prefix,
 } from '../stack/address.ts'
-import type { Mac } from '../stack/eth/mac.ts'
+import { formatMac, type Mac } from '../stack/eth/mac.ts'
 import type { PolicySpec } from '../stack/ip/policy.ts'
-import {
-  type Config,
-  type EndpointConfig,
-  isBridged,
-  type NetworkConfig,
-  type SandboxConfig,
-  type SubnetConfig,
+import { hasInterfaces } from './config/drivers.ts'
+import type {
+  Config,
+  EndpointConfig,
+  NetworkConfig,
+  SandboxConfig,
+  SubnetConfig,
 } from './config/model.ts'
 import { publishingNetwork } from './config/publishing.ts'
 import { defaultGateway, defaultSubnet, Subnet } from './ipam.ts'
 import type { LinkRoute } from './links.ts'
 import { MacPool, sharedMac } from './mac_pool.ts'
+import { planAnnounce, planDhcp, rangeAddresses } from './plan_dhcp.ts'
 import { nameServers } from './plan_dns.ts'
 import { routeState, uplinkState } from './plan_outside.ts'
 import { planPolicy, type Subnets } from './plan_policy.ts'
 import { planPorts } from './plan_ports.ts'
 import { planServices } from './plan_services.ts'
+import { sandboxState } from './plan_stack.ts'
 import {
   type EndpointState,
   endpointKey,
@@ -63,7 +65,7 @@ export function plan(config: Config, held: State): State {
   const networks = new Map<string, NetworkState>()
   const pools = new Map<string, NetworkPool>()
   for (const network of config.networks) {
-    const pool = new NetworkPool(network, subnets.get(network.name)!)
+    const pool = new NetworkPool(network, subnets.get(network.name)!, config.dns.enabled)
     pools.set(network.name, pool)
     networks.set(network.name, pool.network)
   }
@@ -84,6 +86,7 @@ export function plan(config: Config, held: State): State {
     const current = held.services.get(name)
     if (current?.network === network) pools.get(network)!.keepVips(name, current.vips)
   }
+  for (const [name, addresses] of held.leased) pools.get(name)?.keepLeases(addresses)
   const prefixes: Subnets = (name) => networks.get(name)!.subnets.map(({ subnet }) => subnet)
   const policyOf = (endpoint: EndpointConfig): PolicySpec | undefined => {
     const network = config.networks.find(({ name }) => name === endpoint.network)!
@@ -112,15 +115,17 @@ export function plan(config: Config, held: State): State {
   const node = config.node && { name: config.node.name, ...config.node.underlay }
   const dns = { ...config.dns, serving: nameServers(config) }
   const lost = new Set<string>()
-  const rest = { uplink, ports, services, tracking, node, dns, lost }
+  const rest = { uplink, ports, services, tracking, node, dns, lost, leased: held.leased }
   return { networks, sandboxes, endpoints, routes, ...rest }
 }
 
 /** Subnets of every network: as written; else as they are; else from the default pools. */
 function planSubnets(config: Config, held: State): Map<string, readonly SubnetConfig[]> {
   const taken = config.networks.flatMap((n) => n.subnets.map((s) => s.subnet))
-  const bridges = config.networks.filter((network) => isBridged(network.driver))
-  const open = bridges.flatMap((network) =>
+  const addressed = config.networks.filter(
+    ({ driver, options }) => hasInterfaces(driver) && options.macvlan?.leased !== true,
+  )
+  const open = addressed.flatMap((network) =>
     FAMILIES.filter(
       (family) =>
         (family === 4 ? network.ipv4 : network.ipv6) &&
@@ -153,11 +158,13 @@ class NetworkPool {
   readonly network: NetworkState
   readonly #pools: readonly Subnet[]
   readonly #gateways: readonly SubnetState[]
+  readonly #leased: boolean
   readonly #macs = new MacPool()
   /** What each endpoint and service of this network was given so far, by holder and family. */
   readonly #given = new Map<string, Address>()
 
-  constructor(config: NetworkConfig, subnets: readonly SubnetConfig[]) {
+  constructor(config: NetworkConfig, subnets: readonly SubnetConfig[], names: boolean) {
+    this.#leased = config.options.macvlan?.leased === true
     this.#pools = subnets.map((subnet) => new Subnet(subnet))
     this.#gateways = subnets.map((subnet, i) => {
       const gateway = subnet.gateway ?? defaultGateway(subnet)
@@ -173,18 +180,34 @@ class NetworkPool {
       const holder = `an endpoint at ${formatAddress(vtep)}`
       for (const address of addresses) this.#poolOf(address)?.reserve(address, holder)
     }
-    const first = this.#gateways[0]?.gateway
+    const gateways = this.#gateways
+    const announce = planAnnounce(config, gateways, names)
+    const { dhcp } = config
+    for (const { mac, address } of dhcp?.hosts ?? []) {
+      this.#poolOf(address)?.reserve(address, `the DHCP host ${formatMac(mac)}`)
+    }
+    for (const address of dhcp === undefined ? [] : rangeAddresses(dhcp)) {
+      this.#poolOf(address)?.reserve(address, 'the range of DHCP')
+    }
+    const first = gateways[0]?.gateway
     this.network = {
       name: config.name,
       driver: config.driver,
       internal: config.internal,
       subnets: this.#gateways,
-      gatewayMac:
-        overlay === undefined ? first && this.#macs.derive(first) : sharedMac(overlay.vni),
+      gatewayMac: this.#gatewayMac(config, first),
       options: config.options,
+      dhcp: planDhcp(config, subnets, { gateways, announce }),
+      announce,
       overlay,
       ...(config.advertise !== undefined && { advertise: config.advertise }),
     }
+  }
+
+  /** Of a network outside, the gateway is a machine there. */
+  #gatewayMac({ driver, overlay }: NetworkConfig, first: Address | undefined): Mac | undefined {
+    if (driver === 'macvlan') return undefined
+    return overlay === undefined ? first && this.#macs.derive(first) : sharedMac(overlay.vni)
   }
 
   /** Take what the file names. */
@@ -206,6 +229,15 @@ class NetworkPool {
 
   keepVips(service: string, vips: readonly Address[]): void {
     for (const vip of vips) this.#keep(serviceHolder(service), vip)
+  }
+
+  /** Leave to its clients what DHCP gave them, where the file says nothing else. */
+  keepLeases(addresses: readonly Address[]): void {
+    for (const address of addresses) {
+      const pool = this.#poolOf(address)
+      if (pool?.isHost(address) !== true || pool.holder(address) !== undefined) continue
+      pool.reserve(address, 'a DHCP client')
+    }
   }
 
   /** An address of each family that the network has. @throws StackError `exhausted`. */
@@ -246,8 +278,9 @@ class NetworkPool {
     if (pool.isHost(address) && pool.holder(address) === undefined) this.#give(holder, address)
   }
 
-  mac(endpoint: EndpointConfig, addresses: readonly Prefix[]): Mac | undefined {
+  mac(sandbox: string, endpoint: EndpointConfig, addresses: readonly Prefix[]): Mac | undefined {
     const first = addresses[0]?.address
+    if (this.#leased) return endpoint.mac ?? this.#macs.named(`${endpoint.network} ${sandbox}`)
     return endpoint.mac ?? (first && this.#macs.derive(first))
   }
 
@@ -266,18 +299,6 @@ function sandboxHolder(name: string): string {
 
 function serviceHolder(name: string): string {
   return `service "${name}"`
-}
-
-function sandboxState(sandbox: SandboxConfig, config: Config): SandboxState {
-  const { name, netns } = sandbox
-  const network = config.networks.find((n) => n.name === sandbox.endpoints[0]?.network)
-  if (network?.driver === 'host') return { name, netns: '', stack: 'host' }
-  if (network?.driver !== 'container') {
-    const foreign = sandbox.endpoints.some(({ handOver }) => handOver !== undefined)
-    return { name, netns, stack: foreign ? 'foreign' : 'own' }
-  }
-  const owner = config.sandboxes.find((other) => other.name === network.options.sandbox)!
-  return { name, netns: sandboxState(owner, config).netns, stack: 'shared' }
 }
 
 /**
@@ -309,7 +330,7 @@ function planEndpoints(
       network: endpoint.network,
       interfaceName: endpoint.interfaceName,
       deviceName: `${sandbox.name}/${endpoint.interfaceName}`,
-      mac: pool.mac(endpoint, addresses),
+      mac: pool.mac(sandbox.name, endpoint, addresses),
       addresses,
       routes,
       mtuBytes: endpoint.options.mtuBytes ?? network.options.mtuBytes,

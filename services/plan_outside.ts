@@ -25,7 +25,8 @@ export function routeState(
 ): RouteState {
   if (via === undefined) return { to, via, network: undefined }
   for (const network of networks.values()) {
-    if (network.subnets.some(({ subnet }) => contains(subnet, via))) {
+    const routed = network.gatewayMac !== undefined
+    if (routed && network.subnets.some(({ subnet }) => contains(subnet, via))) {
       return { to, via, network: network.name }
     }
   }

@@ -42,6 +42,8 @@ export interface State {
   /** Undefined: this host is the only one. */
   readonly node: NodeState | undefined
   readonly dns: DnsConfig
+  /** By network, addresses that DHCP clients hold; nothing is made of them but room. */
+  readonly leased: ReadonlyMap<string, readonly Address[]>
   /** Keys of endpoints whose device was lost from outside, or {@link UPLINK_KEY}. */
   readonly lost: ReadonlySet<string>
 }
@@ -60,6 +62,7 @@ export const EMPTY: State = {
   tracking: { timeouts: {}, resetExpired: false, nat: {} },
   node: undefined,
   dns: DEFAULT_DNS,
+  leased: new Map(),
   lost: new Set(),
 }
 
@@ -75,11 +78,32 @@ export interface NetworkState {
   readonly subnets: readonly SubnetState[]
   /** Undefined: the driver has no gateway. */
   readonly gatewayMac: Mac | undefined
+  /** Undefined: nobody leases addresses here. */
+  readonly dhcp: DhcpState | undefined
+  /** Resolvers and domains in router advertisements. */
+  readonly announce: { readonly dns: readonly Address[]; readonly search: readonly string[] }
   readonly options: NetworkOptions
   /** Undefined: another driver. */
   readonly overlay: OverlayConfig | undefined
   /** As in {@link NetworkConfig}. */
   readonly advertise?: boolean
+}
+
+/** The DHCP server of a network, with everything decided. All addresses are IPv4. */
+export interface DhcpState {
+  readonly subnet: Prefix
+  readonly server: Address
+  /** Undefined: nothing leads out of the network. */
+  readonly router: Address | undefined
+  /** First and last address of the pool. */
+  readonly first: Address
+  readonly last: Address
+  readonly leaseMs: number
+  readonly mtuBytes: number
+  readonly dns: readonly Address[]
+  readonly search: readonly string[]
+  readonly routes: readonly { readonly to: Prefix; readonly via: Address }[]
+  readonly hosts: readonly { readonly mac: Mac; readonly address: Address }[]
 }
 
 export interface SubnetState {

@@ -8,15 +8,18 @@
  * with it. That is also why they are opened elsewhere; see tun.ts.
  */
 import { existsSync, writeFileSync } from 'node:fs'
+import { networkInterfaces } from 'node:os'
+import { isDeepStrictEqual } from 'node:util'
+import { type Address, parseAddress } from '../stack/address.ts'
 import type { Clock } from '../stack/clock.ts'
 import type { Device, Offload } from '../stack/device.ts'
 import type { Engine } from '../stack/engine.ts'
 import { StackError } from '../stack/errors.ts'
 import { packetDevice } from '../stack/eth/af_packet.ts'
-import { putMac } from '../stack/eth/mac.ts'
+import { mac as macAt, putMac } from '../stack/eth/mac.ts'
 import { tapDevice } from '../stack/eth/tap.ts'
 import type { VnetDevice } from '../stack/eth/vnet_device.ts'
-import { Netlink, withNetlink } from '../stack/native/netlink.ts'
+import { type LinkInfo, Netlink, withNetlink } from '../stack/native/netlink.ts'
 import {
   addNetns,
   anonymousNetns,
@@ -31,14 +34,18 @@ import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
 import { SocketUnderlay } from '../stack/udp/socket_underlay.ts'
 import type { Underlay } from '../stack/udp/underlay.ts'
+import { splitVlan } from './config/parent.ts'
 import { HandedOver } from './handed_over.ts'
 import { HostGateway } from './host/gateway.ts'
 import {
+  type Borrowed,
   type BorrowRequest,
   type HostRequest,
   type HostSide,
+  type Inside,
   type LinkRequest,
   type Links,
+  OWN_NETNS,
   queueLength,
   type UnderlayRequest,
 } from './links.ts'
@@ -47,6 +54,8 @@ interface Place {
   readonly netns: string
   readonly interfaceName: string
 }
+
+interface Attached extends Place, Inside {}
 
 interface SandboxName {
   readonly name: string
@@ -68,8 +77,8 @@ export class TapLinks implements Links {
   readonly #offload: Offload
   readonly #clock: Clock
   readonly #random: Random
-  /** Where each device's interface is. */
-  readonly #attached = new Map<Device, Place>()
+  /** Where each device's interface is, and what it has. */
+  readonly #attached = new Map<Device, Attached>()
   /** Interfaces that are closed and may not be quite gone, as `netns interface`. */
   readonly #closed = new Set<string>()
   /** Where TAPs are born, and how many were. */
@@ -118,8 +127,8 @@ export class TapLinks implements Links {
     } finally {
       netns.close()
     }
-    const { interfaceName } = request
-    this.#attached.set(tap, { netns: request.netns, interfaceName })
+    const { interfaceName, addresses, routes } = request
+    this.#attached.set(tap, { netns: request.netns, interfaceName, addresses, routes })
     return tap
   }
 
@@ -150,26 +159,37 @@ export class TapLinks implements Links {
     }
   }
 
-  borrow({ interfaceName, netns, deviceName, mac }: BorrowRequest): Device {
-    const open = (): VnetDevice => {
-      const link = withNetlink((netlink) => netlink.link(interfaceName))
-      const where = netns === undefined ? '' : ` in ${netns}`
-      if (link === undefined) {
-        throw new StackError('not-found', `no interface ${interfaceName}${where}`)
-      }
-      if (!link.up) throw new StackError('bad-argument', `${interfaceName}${where} is down`)
-      return packetDevice({
+  readdress(device: Device, inside: Inside): void {
+    const before = this.#attached.get(device)
+    if (before === undefined) throw new StackError('not-found', `no interface ${device.name}`)
+    const { netns, interfaceName } = before
+    inNetns(netns, () => withNetlink((netlink) => exchange(netlink, before, inside)))
+    this.#attached.set(device, { netns, interfaceName, ...inside })
+  }
+
+  addressesOf({ interfaceName, netns }: Pick<BorrowRequest, 'interfaceName' | 'netns'>): Address[] {
+    const list = inNetns(netns ?? OWN_NETNS, () => networkInterfaces()[interfaceName])
+    return (list ?? []).filter(({ scopeid }) => !scopeid).map((own) => parseAddress(own.address))
+  }
+
+  borrow({ interfaceName, netns, deviceName, ...hearing }: BorrowRequest): Borrowed {
+    const open = (): Borrowed => {
+      const { link, vid } = findParent(interfaceName, netns)
+      const mac = macAt(link.mac, 0)
+      const { device, setStations } = packetDevice({
+        ...hearing,
         pool: this.#pool,
         engine: this.#engine,
         interfaceIndex: link.index,
-        mac,
+        interfaceMac: mac,
+        vid,
         name: deviceName,
         mtuBytes: link.mtuBytes,
       })
+      device.start()
+      return { device, mac, setStations }
     }
-    const device = netns === undefined ? open() : inNetns(netns, open)
-    device.start()
-    return device
+    return netns === undefined ? open() : inNetns(netns, open)
   }
 
   detach(device: Device): void {
@@ -224,6 +244,24 @@ function remove({ interfaceName }: Place): void {
   })
 }
 
+/**
+ * The interface of that name; else, of `eth0.10`, the interface `eth0` and VLAN 10.
+ * @throws StackError `not-found`, `bad-argument` if it is down.
+ */
+function findParent(name: string, netns: string | undefined): { link: LinkInfo; vid: number } {
+  const { base, vid } = splitVlan(name)
+  const where = netns === undefined ? '' : ` in ${netns}`
+  const found = withNetlink((netlink) => {
+    const whole = netlink.link(name)
+    if (whole !== undefined) return { link: whole, vid: 0 }
+    const link = vid === 0 ? undefined : netlink.link(base)
+    return link && { link, vid }
+  })
+  if (found === undefined) throw new StackError('not-found', `no interface ${base}${where}`)
+  if (!found.link.up) throw new StackError('bad-argument', `${found.link.name}${where} is down`)
+  return found
+}
+
 function bringUp(netlink: Netlink, name: string): void {
   const link = netlink.link(name)
   if (link !== undefined && !link.up) netlink.setLink(link.index, { up: true })
@@ -249,6 +287,22 @@ function configure(netlink: Netlink, request: LinkRequest, superFrames: boolean)
   netlink.setLink(index, { up: true })
   for (const address of addresses) netlink.addAddress(index, address)
   for (const route of routes) netlink.addRoute(index, route)
+}
+
+/** What only `before` has goes, and what only `after` has comes. */
+function exchange(netlink: Netlink, before: Attached, after: Inside): void {
+  const link = netlink.link(before.interfaceName)
+  if (link === undefined) throw new StackError('not-found', `no interface ${before.interfaceName}`)
+  const { index } = link
+  const only = <T>(own: readonly T[], other: readonly T[]): T[] =>
+    own.filter((one) => !other.some((same) => isDeepStrictEqual(one, same)))
+  for (const route of only(before.routes, after.routes)) netlink.deleteRoute(index, route)
+  for (const address of only(before.addresses, after.addresses)) {
+    netlink.deleteAddress(index, address)
+  }
+  for (const address of only(after.addresses, before.addresses)) netlink.addAddress(index, address)
+  // Routes of an address that went may have gone with it.
+  for (const route of after.routes) netlink.addRoute(index, route)
 }
 
 /** An interface without IPv6 addresses keeps silent, instead of soliciting routers. */

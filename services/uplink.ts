@@ -248,7 +248,8 @@ async function openDevice({ links, log }: Context, state: UplinkState): Promise<
     return { device: host.device, host }
   }
   if (interfaceName !== undefined) {
-    const device = links.borrow({ interfaceName, netns, deviceName: UPLINK, mac })
+    const hearing = { stations: [mac], everything: false }
+    const { device } = links.borrow({ interfaceName, netns, deviceName: UPLINK, ...hearing })
     return { device, host: undefined }
   }
   const device = await links.attach({

@@ -11,11 +11,13 @@ import type { BridgeStation } from '../stack/eth/bridge.ts'
 import type { BridgePortInfo } from '../stack/eth/bridge_port.ts'
 import { formatMac, type Mac } from '../stack/eth/mac.ts'
 import type { EndpointOptions, NetworkOptions } from './config/model.ts'
+import type { ParentPort } from './network_facts.ts'
 import type { Node } from './node.ts'
 import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 import { UPLINK } from './uplink.ts'
 import { type MulticastDetail, multicast } from './views_groups.ts'
+import { type DhcpRow, dhcpRow } from './views_leases.ts'
 import {
   type PortRow,
   ports,
@@ -95,8 +97,20 @@ export interface NetworkDetail extends NetworkRow {
   readonly multicast: MulticastDetail | null
   /** Ports of its bridge, the router's among them; empty if the driver has none. */
   readonly ports: readonly BridgePortInfo[]
+  /** The interface outside that it is on; null: it is on none. */
+  readonly parent: ParentRow | null
+  /** Null: nobody leases addresses here. */
+  readonly dhcp: DhcpRow | null
   /** Null: not of driver `overlay`. */
   readonly overlay: OverlayRow | null
+}
+
+export interface ParentRow {
+  readonly interface: string
+  readonly mode: string
+  readonly state: 'up' | 'lost'
+  /** Why it is lost. */
+  readonly lost: string | null
 }
 
 export interface EndpointDetail extends EndpointRow {
@@ -154,6 +168,8 @@ export function ls(node: Node, name: string): Listing {
         ports: ___,
         overlay: ____,
         multicast: _____,
+        parent: ______,
+        dhcp: _______,
         ...row
       }) => ({
         ...row,
@@ -219,12 +235,22 @@ function networkDetail(
     members,
     multicast: multicast(node, network.name),
     ports: node.network(network.name)?.ports() ?? [],
+    parent: parentRow(node.network(network.name)?.parent),
+    dhcp: dhcpRow(node, network.name),
     overlay: overlayRow(node, node.network(network.name)),
   }
 }
 
+function parentRow(parent: ParentPort | undefined): ParentRow | null {
+  if (parent === undefined) return null
+  const { interfaceName, mode, lost } = parent
+  const state = lost === undefined ? 'up' : 'lost'
+  return { interface: interfaceName, mode, state, lost: lost ?? null }
+}
+
 function endpointDetail(node: Node, endpoint: EndpointState): EndpointDetail {
-  const lost = node.network(endpoint.network)?.edge(endpoint.sandbox)?.lost
+  const edge = node.network(endpoint.network)?.edge(endpoint.sandbox)
+  const lost = edge?.lost
   const real = endpoint.mac !== undefined
   return {
     sandbox: endpoint.sandbox,
@@ -232,7 +258,7 @@ function endpointDetail(node: Node, endpoint: EndpointState): EndpointDetail {
     interface: real ? endpoint.interfaceName : null,
     device: real ? endpoint.deviceName : null,
     mac: macText(endpoint.mac),
-    addresses: endpoint.addresses.map(formatPrefix),
+    addresses: [...endpoint.addresses, ...(edge?.leased ?? [])].map(formatPrefix),
     mtu: endpoint.mtuBytes,
     aliases: endpoint.aliases,
     state: lost === undefined ? 'up' : 'lost',

@@ -117,6 +117,10 @@ export function countedDevices(node: Node): Counted[] {
   const rows: Counted[] = edges.map(({ device, endpoint: { network, sandbox } }) => {
     return { device, network, sandbox }
   })
+  for (const { state, parent } of node.networks()) {
+    if (parent?.device === undefined) continue
+    rows.push({ device: parent.device, network: state.name, sandbox: '' })
+  }
   const { uplink: open } = node
   if (open !== undefined && open.lost === undefined) {
     rows.push({ device: open.device, network: UPLINK, sandbox: '' })

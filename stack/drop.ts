@@ -83,6 +83,9 @@ const LIST = [
   ['seal-unknown-key', 'Encrypted with a key that is not known here, or too many new senders.'],
   ['seal-forged', 'Does not open: changed on its way, or made by who has no key.'],
   ['seal-replayed', 'An encrypted datagram that was seen before, or is too old to tell.'],
+  ['dhcp-malformed', 'To the DHCP server, but no request that a client would send.'],
+  ['dhcp-limited', 'More DHCP requests than the server answers.'],
+  ['reflected', 'A frame of an own station that came back from the parent interface.'],
 ] as const
 
 export type DropName = (typeof LIST)[number][0]

@@ -1,7 +1,14 @@
 /** `tapline inspect [NAME]`: everything about a network, a sandbox or a device, as a tree. */
 import type { Command } from 'commander'
 import type { ConflictEnd } from '../overlay/conflicts.ts'
-import type { EndpointDetail, Inspection, NetworkDetail, SandboxDetail } from '../views.ts'
+import type {
+  EndpointDetail,
+  Inspection,
+  NetworkDetail,
+  ParentRow,
+  SandboxDetail,
+} from '../views.ts'
+import type { DhcpRow } from '../views_leases.ts'
 import type { PortRow, ServiceRow, UplinkRow } from '../views_outside.ts'
 import { type DaemonOptions, examples, openClient, readingCommand } from './command.ts'
 import { print, printable, printJson, style } from './output.ts'
@@ -38,10 +45,12 @@ function networkBlock(network: NetworkDetail): string[] {
     style('bold', `network ${printable(network.name)}`),
     ...fields(2, {
       driver: network.driver,
+      parent: network.parent && parentText(network.parent),
       internal: network.internal,
       subnets: network.subnets.join(' '),
       gateways: network.gateways.join(' '),
       'gateway MAC': network.gatewayMac,
+      dhcp: network.dhcp && dhcpText(network.dhcp),
       mtu: network.mtu,
       'arp proxy': options.arpProxy,
       'mac guard': options.macGuard,
@@ -56,6 +65,15 @@ function networkBlock(network: NetworkDetail): string[] {
       return `  port ${printable(name)}: ${state}, ${learned} learned, ${learnRefused} refused`
     }),
   ]
+}
+
+function dhcpText({ pool, size, used, refused, error }: DhcpRow): string {
+  const state = `${pool}, ${used} of ${size} in use, ${refused} refused`
+  return error === null ? state : `${state}: ${error}`
+}
+
+function parentText({ interface: name, mode, state, lost }: ParentRow): string {
+  return `${name}, mode ${mode}, ${lost === null ? state : `${state} (${lost})`}`
 }
 
 function overlayLines({ overlay }: NetworkDetail): string[] {

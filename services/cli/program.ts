@@ -16,6 +16,7 @@ import { addDocker } from './docker.ts'
 import { addEvents } from './events.ts'
 import { addGossip } from './gossip.ts'
 import { addLab } from './lab.ts'
+import { addLeases } from './leases.ts'
 import { addPeers } from './overlay.ts'
 import { addPorts } from './ports.ts'
 import { addServices } from './services.ts'
@@ -55,6 +56,7 @@ Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
     add(program)
   }
   for (const add of [
+    addLeases,
     addPeers,
     addPorts,
     addServices,

@@ -17,11 +17,14 @@ import {
 import { PORTS_MAX } from '../../stack/counters.ts'
 import { defaultGateway, Subnet } from '../ipam.ts'
 import { UPLINK_KEY } from '../state.ts'
+import { checkDhcp } from './check_dhcp.ts'
+import { checkMacvlan } from './check_macvlan.ts'
 import { checkOutside } from './check_outside.ts'
 import { checkOverlays } from './check_overlay.ts'
 import { checkPolicies } from './check_policy.ts'
 import { checkSandboxes } from './check_sandboxes.ts'
 import { checkServices } from './check_services.ts'
+import { hasInterfaces } from './drivers.ts'
 import type { Path } from './faults.ts'
 import { addressKey, Holders, type Located } from './located.ts'
 import { isBridged, type NetworkConfig, type SubnetConfig } from './model.ts'
@@ -44,7 +47,9 @@ export function check(o: Located): void {
   checkNetworks(o)
   const held = new Holders()
   for (const network of o.config.networks) reserveOwn(o, network, held)
+  checkDhcp(o, held)
   checkSandboxes(o, held)
+  checkMacvlan(o)
   checkRoutes(o)
   checkOutside(o)
   checkServices(o, held)
@@ -69,7 +74,7 @@ function checkNetworks(o: Located): void {
           : `"${network.name}" is reserved for network_mode: ${network.name}`,
       )
     }
-    if (isBridged(network.driver)) checkFamilies(o, network)
+    if (hasInterfaces(network.driver)) checkFamilies(o, network)
     else if (network.subnets.length > 0 || network.ipv6) {
       const at = [...path, network.ipv6 ? 'enable_ipv6' : 'ipam']
       o.faults.atKey(at, `driver "${network.driver}" gives no addresses; leave this out`)

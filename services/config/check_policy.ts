@@ -2,16 +2,17 @@
  * The part of check.ts about policies and rates: they are of endpoints with an interface, whose
  * frames can be looked into, and the networks that rules name are there and have addresses.
  */
+import { hasInterfaces } from './drivers.ts'
 import { type Faults, nearest, type Path } from './faults.ts'
 import type { Located } from './located.ts'
-import { type EndpointConfig, isBridged, type NetworkConfig, type PolicyConfig } from './model.ts'
+import type { EndpointConfig, NetworkConfig, PolicyConfig } from './model.ts'
 
 export function checkPolicies(o: Located): void {
   const networks = new Map(o.config.networks.map((network) => [network.name, network]))
   for (const network of o.config.networks) {
     if (network.policy === undefined) continue
     const path = [...o.path(network), 'policy']
-    if (!isBridged(network.driver)) refuseDriver(o.faults, path, network)
+    if (!hasInterfaces(network.driver)) refuseDriver(o.faults, path, network)
     checkRules(o, network.policy, networks)
   }
   for (const endpoint of o.config.sandboxes.flatMap(({ endpoints }) => endpoints)) {
@@ -20,7 +21,7 @@ export function checkPolicies(o: Located): void {
     for (const key of ['policy', 'rate'] as const) {
       const given =
         key === 'policy' ? endpoint.policy : (endpoint.rate.ingress ?? endpoint.rate.egress)
-      if (given === undefined || network === undefined || isBridged(network.driver)) continue
+      if (given === undefined || network === undefined || hasInterfaces(network.driver)) continue
       refuseDriver(o.faults, [...path, key], network)
     }
     if (endpoint.policy !== undefined) {
@@ -65,7 +66,7 @@ function checkRules(
           const near = nearest(name, [...networks.keys(), ...o.broken])
           const hint = near === undefined ? 'define it under "networks"' : `did you mean "${near}"?`
           o.faults.at(at, `there is no network "${name}"; ${hint}`)
-        } else if (!isBridged(network.driver)) {
+        } else if (!hasInterfaces(network.driver)) {
           o.faults.at(at, `network "${name}" has no addresses: its driver is "${network.driver}"`)
         }
       }

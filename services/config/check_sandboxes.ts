@@ -5,9 +5,10 @@
 import { type Address, contains, formatAddress, formatPrefix } from '../../stack/address.ts'
 import { formatMac } from '../../stack/eth/mac.ts'
 import { Subnet } from '../ipam.ts'
+import { hasInterfaces } from './drivers.ts'
 import { nearest } from './faults.ts'
 import { addressKey, type Holders, type Located } from './located.ts'
-import { type EndpointConfig, isBridged, type NetworkConfig, type SandboxConfig } from './model.ts'
+import type { EndpointConfig, NetworkConfig, SandboxConfig } from './model.ts'
 
 /** @param held - gateways and auxiliary addresses are in it already. */
 export function checkSandboxes(o: Located, held: Holders): void {
@@ -33,7 +34,7 @@ function checkDrivers(
   if (sandbox.endpoints.length < 2) return
   for (const endpoint of sandbox.endpoints) {
     const driver = networks.get(endpoint.network)?.driver ?? 'bridge'
-    if (isBridged(driver)) continue
+    if (hasInterfaces(driver)) continue
     const message = `a network of driver "${driver}" must be the only network of a sandbox`
     o.faults.atKey(o.path(endpoint), message)
   }
@@ -74,13 +75,14 @@ function checkEndpoint(o: EndpointCheck): void {
   const { sandbox, endpoint, network } = o
   const path = o.path(endpoint)
   if (network.driver === 'container') return checkTarget(o)
-  if (!isBridged(network.driver)) {
+  if (!hasInterfaces(network.driver)) {
     if (endpoint.address4 ?? endpoint.address6 ?? endpoint.mac) {
       o.faults.at(path, `driver "${network.driver}" gives a sandbox no interface to address`)
     }
     return
   }
-  if (endpoint.address4 !== undefined) checkAddress(o, endpoint.address4, 'ipv4_address')
+  const leased = network.options.macvlan?.leased === true
+  if (!leased && endpoint.address4 !== undefined) checkAddress(o, endpoint.address4, 'ipv4_address')
   if (endpoint.address6 !== undefined) checkAddress(o, endpoint.address6, 'ipv6_address')
   if (endpoint.mac === undefined) return
   const text = formatMac(endpoint.mac)

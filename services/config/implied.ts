@@ -23,6 +23,8 @@ function implied(
     subnets: [],
     options: { ...NO_NETWORK_OPTIONS, sandbox: target },
     policy: undefined,
+    dhcp: undefined,
+    announce: { dns: undefined, search: [] },
     overlay: undefined,
   }
 }

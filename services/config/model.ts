@@ -124,7 +124,7 @@ export interface HealthcheckConfig {
  */
 export type GatewayMode = 'nat' | 'nat-unprotected' | 'routed' | 'isolated'
 
-export type DriverName = 'bridge' | 'overlay' | 'null' | 'host' | 'container'
+export type DriverName = 'bridge' | 'overlay' | 'macvlan' | 'null' | 'host' | 'container'
 
 /** True if its networks have a bridge, a gateway and addresses. */
 export function isBridged(driver: DriverName): boolean {
@@ -143,10 +143,31 @@ export interface NetworkConfig {
   readonly options: NetworkOptions
   /** Of all its endpoints, after their own; undefined: none. */
   readonly policy: PolicyConfig | undefined
+  /** Undefined: nobody leases addresses here. */
+  readonly dhcp: DhcpConfig | undefined
+  readonly announce: AnnounceConfig
   /** Of driver `overlay`; undefined: another driver. */
   readonly overlay: OverlayConfig | undefined
   /** Left out: true. False: no router advertisements, as sandboxes are told their router. */
   readonly advertise?: boolean
+}
+
+/** The DHCP server of a network. */
+export interface DhcpConfig {
+  /** What clients get that are no endpoints; undefined: what is left of the subnet. */
+  readonly range: { readonly first: Address; readonly last: Address } | undefined
+  readonly leaseMs: number
+  /** Beside the default route (RFC 3442). */
+  readonly routes: readonly { readonly to: Prefix; readonly via: Address }[]
+  /** Addresses of stations that are no endpoints. */
+  readonly hosts: readonly { readonly mac: Mac; readonly address: Address }[]
+}
+
+/** What stations are told by DHCP and in router advertisements. */
+export interface AnnounceConfig {
+  /** Resolvers of both families; undefined: the gateway, if names are answered there. */
+  readonly dns: readonly Address[] | undefined
+  readonly search: readonly string[]
 }
 
 export interface SubnetConfig {
@@ -189,6 +210,24 @@ export interface NetworkOptions {
   readonly egress6: Address | undefined
   /** Where ports are published that name no address. */
   readonly binding4: Address | undefined
+  /** Driver `macvlan` only. */
+  readonly macvlan: MacvlanOptions | undefined
+}
+
+/** How endpoints of one parent reach each other, by Docker's names; see drivers/macvlan.ts. */
+export const MACVLAN_MODES = ['bridge', 'private', 'vepa', 'passthru'] as const
+export type MacvlanMode = (typeof MACVLAN_MODES)[number]
+
+export interface MacvlanOptions {
+  /** An interface that is there, with a VLAN as `eth0.10`; undefined: the network ends here. */
+  readonly parent: string | undefined
+  /** Where the parent is; undefined: the process's own namespace. */
+  readonly netns: string | undefined
+  readonly mode: MacvlanMode
+  /** The host and its endpoints reach each other. */
+  readonly hostAccess: boolean
+  /** Addresses are the network's outside to give: endpoints ask by DHCP. */
+  readonly leased: boolean
 }
 
 export interface SandboxConfig {
@@ -247,6 +286,8 @@ export interface EndpointOptions {
   /** Undefined: the network's. */
   readonly mtuBytes: number | undefined
   readonly isolated: boolean
+  /** Its IPv4 address and routes are left to who asks for them by DHCP inside. */
+  readonly dhcp: boolean
   readonly pvid: number | undefined
   readonly tagged: readonly number[]
   /** Frames a second; undefined: no limit. */
@@ -277,6 +318,7 @@ export const DEFAULT_MTU_BYTES = 1500
 export const NO_ENDPOINT_OPTIONS: EndpointOptions = {
   mtuBytes: undefined,
   isolated: false,
+  dhcp: false,
   pvid: undefined,
   tagged: [],
   broadcastPerS: undefined,
@@ -303,4 +345,5 @@ export const NO_NETWORK_OPTIONS: NetworkOptions = {
   egress4: undefined,
   egress6: undefined,
   binding4: undefined,
+  macvlan: undefined,
 }

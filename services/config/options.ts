@@ -41,7 +41,8 @@ const QUERIER = 'tapline.igmp_querier'
 const FAST_LEAVE = 'tapline.fast_leave'
 const MULTICAST = 'tapline.multicast_router'
 const MODES: readonly GatewayMode[] = ['nat', 'nat-unprotected', 'routed', 'isolated']
-const NETWORK_KEYS: readonly string[] = [
+/** Of networks of any driver. */
+export const NETWORK_KEYS: readonly string[] = [
   MTU,
   ICC,
   'tapline.arp_proxy',
@@ -68,6 +69,16 @@ export const OverlayKey = {
   InnerVlan: 'tapline.vxlan_inner_vlan',
   Encrypted: 'encrypted',
 } as const
+/** Of networks of driver `bridge`; see dhcp.ts. */
+export const DhcpKey = {
+  Dhcp: 'tapline.dhcp',
+  Range: 'tapline.dhcp_range',
+  Lease: 'tapline.dhcp_lease',
+  Routes: 'tapline.dhcp_routes',
+  Hosts: 'tapline.dhcp_hosts',
+} as const
+export const AnnounceKey = { Dns: 'tapline.dns', Search: 'tapline.dns_search' } as const
+const BRIDGE_KEYS: readonly string[] = [...Object.values(DhcpKey), ...Object.values(AnnounceKey)]
 const OVERLAY_KEYS: readonly string[] = Object.values(OverlayKey)
 const NETWORK_LATER: readonly string[] = [
   'com.docker.network.bridge.name',
@@ -78,6 +89,7 @@ const NETWORK_LATER: readonly string[] = [
 const ENDPOINT_KEYS: readonly string[] = [
   'tapline.mtu',
   'tapline.isolated',
+  'tapline.dhcp',
   'tapline.vlan_pvid',
   'tapline.vlan_tagged',
   'tapline.storm_broadcast',
@@ -94,18 +106,25 @@ export interface Source {
   readonly faults: Faults
 }
 
-export function networkOptions(
-  o: Source,
-  network: {
-    readonly driver: DriverName
-    readonly ipv6: boolean
-    readonly internal: boolean
-    /** Largest IP packet where the file says nothing. */
-    readonly mtuBytes: number
-  },
-): NetworkOptions {
-  const overlay = network.driver === 'overlay'
-  unknown(o, overlay ? [...NETWORK_KEYS, ...OVERLAY_KEYS] : NETWORK_KEYS, NETWORK_LATER)
+/** What of a network its options depend on. */
+export interface NetworkFacts {
+  readonly driver: DriverName
+  readonly ipv6: boolean
+  readonly internal: boolean
+  /** Largest IP packet where the file says nothing. */
+  readonly mtuBytes: number
+  /** `ipam.driver: dhcp`. */
+  readonly leased: boolean
+}
+
+export function networkOptions(o: Source, network: NetworkFacts): NetworkOptions {
+  const { driver } = network
+  if (network.leased && driver !== 'macvlan') {
+    const message = 'addresses by DHCP come from a network outside: driver "macvlan" only'
+    o.faults.atKey([...o.path.slice(0, -1), 'ipam', 'driver'], message)
+  }
+  const more = driver === 'overlay' ? OVERLAY_KEYS : driver === 'bridge' ? BRIDGE_KEYS : []
+  unknown(o, [...NETWORK_KEYS, ...more], NETWORK_LATER)
   const least = network.ipv6 ? MTU6_MIN_BYTES : MTU_MIN_BYTES
   const vlanFiltering = flag(o, 'tapline.vlan_filtering', NO_NETWORK_OPTIONS.vlanFiltering)
   return {
@@ -117,7 +136,7 @@ export function networkOptions(
     vlanFiltering,
     offload: flag(o, 'tapline.offload', NO_NETWORK_OPTIONS.offload),
     macGuard: flag(o, 'tapline.mac_guard', NO_NETWORK_OPTIONS.macGuard),
-    snooping: flag(o, SNOOPING, overlay || NO_NETWORK_OPTIONS.snooping),
+    snooping: flag(o, SNOOPING, driver === 'overlay' || NO_NETWORK_OPTIONS.snooping),
     querier: flag(o, QUERIER, NO_NETWORK_OPTIONS.querier),
     sandbox: target(o, network.driver === 'container'),
     masquerade: flag(o, MASQUERADE, NO_NETWORK_OPTIONS.masquerade),
@@ -126,6 +145,7 @@ export function networkOptions(
     egress4: address(o, EGRESS4, 4),
     egress6: address(o, EGRESS6, 6),
     binding4: address(o, BINDING4, 4),
+    macvlan: undefined,
   }
 }
 
@@ -147,6 +167,7 @@ export function endpointOptions(
   return {
     mtuBytes: integer(o, 'tapline.mtu', [least, network.options.mtuBytes]),
     isolated: flag(o, 'tapline.isolated', false),
+    dhcp: flag(o, 'tapline.dhcp', false),
     pvid,
     tagged,
     broadcastPerS: integer(o, 'tapline.storm_broadcast', [0, STORM_MAX_PER_S]),

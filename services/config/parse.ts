@@ -12,12 +12,14 @@
  */
 import { isMap, LineCounter, parseDocument } from 'yaml'
 import { check } from './check.ts'
+import { parseAnnounce, parseDhcp } from './dhcp.ts'
 import { parseDns, parseNetworkDns, parseSandboxDns } from './dns.ts'
 import type { NetworkDns, SandboxDns } from './dns_model.ts'
 import { describe } from './explain.ts'
 import { type Fault, Faults, type Path } from './faults.ts'
 import { impliedNetwork } from './implied.ts'
 import type { Located } from './located.ts'
+import { macvlanOptions } from './macvlan_options.ts'
 import {
   type Config,
   type EndpointConfig,
@@ -198,12 +200,9 @@ class Reader {
     this.#broken.add(name)
     if (entry === undefined) return
     const driver = entry.driver ?? 'bridge'
-    if (driver === 'macvlan') {
-      const message = `this version has no driver "${driver}"; "bridge" is the one for one host`
-      return this.#faults.at([...path, 'driver'], message)
-    }
     const ipv6 = entry.enable_ipv6 ?? false
     const values = entry.driver_opts ?? {}
+    const source = { values, path: [...path, 'driver_opts'], faults: this.#faults }
     const network: NetworkConfig = {
       name,
       driver,
@@ -213,16 +212,16 @@ class Reader {
       subnets: (entry.ipam?.config ?? []).map((subnet, i) =>
         this.#subnet(subnet, [...path, 'ipam', 'config', i]),
       ),
-      options: networkOptions(
-        { values, path: [...path, 'driver_opts'], faults: this.#faults },
-        {
-          driver,
-          ipv6,
-          internal: entry.internal ?? false,
-          mtuBytes: defaultMtuBytes(driver, this.#node, isEncrypted(values)),
-        },
-      ),
+      options: (driver === 'macvlan' ? macvlanOptions : networkOptions)(source, {
+        driver,
+        ipv6,
+        internal: entry.internal ?? false,
+        leased: entry.ipam?.driver === 'dhcp',
+        mtuBytes: defaultMtuBytes(driver, this.#node, isEncrypted(values)),
+      }),
       policy: parsePolicy(entry.policy, [...path, 'policy'], this.#notes),
+      dhcp: parseDhcp(source, driver),
+      announce: parseAnnounce(source, driver),
       overlay: parseOverlay({ entry, driver, path, node: this.#node, notes: this.#notes }),
     }
     const dns = parseNetworkDns(name, entry.dns, [...path, 'dns'], this.#faults)

@@ -76,10 +76,16 @@ function readName(written: string): string {
   return nameFault(written) === undefined ? written : refuse(nameFault(written)!)
 }
 
+/** Why it cannot be a namespace; undefined: it can. */
+export function netnsFault(written: string): string | undefined {
+  if (/^pid:[1-9]\d*$/.test(written) || /^\/[^\0]+$/.test(written)) return undefined
+  if (/^[^/\0:\s]{1,255}$/.test(written) && written !== '.' && written !== '..') return undefined
+  return `"${written}" is not a namespace: a name such as "web1", "pid:1234", or a path`
+}
+
 function readNetns(written: string): string {
-  if (/^pid:[1-9]\d*$/.test(written) || /^\/[^\0]+$/.test(written)) return written
-  if (/^[^/\0:\s]{1,255}$/.test(written) && written !== '.' && written !== '..') return written
-  return refuse(`"${written}" is not a namespace: a name such as "web1", "pid:1234", or a path`)
+  const fault = netnsFault(written)
+  return fault === undefined ? written : refuse(fault)
 }
 
 function readInterfaceName(written: string): string {
@@ -155,7 +161,7 @@ export const networkSchema: z.ZodType<NetworkEntry> = mapping(
     remote: z.unknown().optional(),
     dns: z.unknown().optional(),
     ipam: mapping(
-      { driver: z.enum(['default']).optional(), config: z.array(subnetSchema).optional() },
+      { driver: z.enum(['default', 'dhcp']).optional(), config: z.array(subnetSchema).optional() },
       ['options'],
     ).nullish(),
   },
@@ -179,7 +185,10 @@ export interface NetworkEntry {
   peers?: unknown
   remote?: unknown
   dns?: unknown
-  ipam?: { driver?: 'default' | undefined; config?: SubnetEntry[] | undefined } | null | undefined
+  ipam?:
+    | { driver?: 'default' | 'dhcp' | undefined; config?: SubnetEntry[] | undefined }
+    | null
+    | undefined
 }
 
 export const sandboxSchema: z.ZodType<SandboxEntry> = mapping(

@@ -149,8 +149,11 @@ export class NameService {
       addresses.map(({ address }) => address),
       mac,
     )
-    this.#stations.remove(scope, network.link)
-    this.#stations.add(scope, network.link, edge.device.port, own)
+    // Where the gateway is not ours, only the resolver inside the sandbox answers.
+    if (network.link !== undefined) {
+      this.#stations.remove(scope, network.link)
+      this.#stations.add(scope, network.link, edge.device.port, own)
+    }
     const inside = this.#sandboxes.get(sandbox)
     inside?.endpoints.set(endpoint.network, endpoint)
     if (inside !== undefined) this.#refresh(inside)
@@ -166,7 +169,9 @@ export class NameService {
     const network = this.#networks.get(endpoint.network)
     if (network === undefined) return
     this.registry.removeEndpoint(endpoint)
-    this.#stations.remove(this.registry.scope(sandbox), network.link)
+    if (network.link !== undefined) {
+      this.#stations.remove(this.registry.scope(sandbox), network.link)
+    }
     const inside = this.#sandboxes.get(sandbox)
     inside?.endpoints.delete(endpoint.network)
     if (inside !== undefined) this.#refresh(inside)

@@ -10,13 +10,12 @@
  * The node makes the sandboxes (`SandboxState.stack`); here is no network to build and no interface
  * to give, so every verb has nothing to do.
  */
-import type { DriverName } from '../config/model.ts'
 import type { NetworkDriver } from './driver.ts'
 
 export class StackDriver implements NetworkDriver {
-  readonly name: Exclude<DriverName, 'bridge' | 'overlay'>
+  readonly name: 'null' | 'host' | 'container'
 
-  constructor(name: Exclude<DriverName, 'bridge' | 'overlay'>) {
+  constructor(name: 'null' | 'host' | 'container') {
     this.name = name
   }
 

@@ -21,7 +21,7 @@ import * as ipv4 from '../../stack/ip/ipv4.ts'
 import * as ipv6 from '../../stack/ip/ipv6.ts'
 import type { Output, Packet, Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
-import type { BorrowRequest, LinkRequest, Links } from '../links.ts'
+import type { Borrowed, BorrowRequest, LinkRequest, Links } from '../links.ts'
 
 /** Somebody else on the fabric. */
 export interface Station {
@@ -173,7 +173,7 @@ export class ImpairedLinks implements Links {
     return device
   }
 
-  borrow(request: BorrowRequest): Device {
+  borrow(request: BorrowRequest): Borrowed {
     return this.#inner.borrow(request)
   }
 

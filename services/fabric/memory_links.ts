@@ -15,7 +15,7 @@ import { Random } from '../../stack/random.ts'
 import type { MemoryNet } from '../../stack/udp/memory_net.ts'
 import type { MemoryUnderlay } from '../../stack/udp/memory_underlay.ts'
 import type { Underlay } from '../../stack/udp/underlay.ts'
-import type { BorrowRequest, LinkRequest, Links, UnderlayRequest } from '../links.ts'
+import type { Borrowed, BorrowRequest, LinkRequest, Links, UnderlayRequest } from '../links.ts'
 import type { Driver } from './driver.ts'
 import { Host } from './host.ts'
 
@@ -81,7 +81,7 @@ export class MemoryLinks implements Links {
     return cable.a
   }
 
-  borrow({ interfaceName }: BorrowRequest): Device {
+  borrow({ interfaceName }: BorrowRequest): Borrowed {
     throw new StackError('unsupported', `no interface ${interfaceName} in memory`)
   }
 

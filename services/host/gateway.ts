@@ -38,7 +38,7 @@ import {
 import type { Device } from '../../stack/device.ts'
 import { StackError } from '../../stack/errors.ts'
 import { type Netlink, withNetlink } from '../../stack/native/netlink.ts'
-import type { HostPort, HostRequest, HostSide, Links } from '../links.ts'
+import { type HostPort, type HostRequest, type HostSide, type Links, OWN_NETNS } from '../links.ts'
 import { allListeners, inUse, type Listeners } from './busy.ts'
 import * as nft from './nft.ts'
 import {
@@ -52,8 +52,6 @@ import {
 } from './ruleset.ts'
 import { formatSetting, forwarding, parseSetting, write } from './sysctls.ts'
 
-/** The namespace of the thread, which is the process's own between calls. */
-const OWN_NETNS = '/proc/thread-self/ns/net'
 /** TAPs of ours on one host: a number follows. */
 const INTERFACE = 'tapline'
 const INTERFACES_MAX = 64

@@ -303,13 +303,14 @@ export class Bridge {
   /** Always one port behind, so that the last to qualify gets the frame itself and not a copy. */
   #flood(from: Port, packet: Packet, vid: number, audience: number): void {
     packet.recorded = false
+    const group = eth.isGroup(this.#pool.mem, packet.head + eth.DST)
     const ports = this.#ports
     const groups = audience === Audience.Everybody ? undefined : this.#groups
     if (packet.traced) this.#trace.flood(from, packet, { vid, audience, groups, ports })
     let last: Port | undefined
     for (let i = 0; i < ports.length; i++) {
       const to = ports[i]!
-      if (from.refuses(to, vid) >= 0 || groups?.wants(audience, to.index) === false) continue
+      if (!from.floods(to, vid, group) || groups?.wants(audience, to.index) === false) continue
       if (last !== undefined) this.#copyTo(last, packet, vid)
       last = to
     }

@@ -20,6 +20,8 @@ export interface BridgePortOptions {
   readonly group?: number
   /** Frames never pass between two isolated ports. */
   readonly isolated?: boolean
+  /** False: what is for a station that nobody knows is not flooded to it. Default true. */
+  readonly takesUnknown?: boolean
   /** Undefined on a filtering bridge: every VLAN, 1 without a tag (see vlan.ts). */
   readonly vlan?: PortVlanOptions
   /** Spoof guard: the only sources it may use. Undefined: any. */
@@ -72,6 +74,7 @@ export class Port implements BridgePort {
   readonly counter: number
   readonly group: number
   readonly isolated: boolean
+  readonly takesUnknown: boolean
   readonly learnedMax: number
   readonly options: BridgePortOptions
   /** Undefined: the bridge does not filter VLANs. */
@@ -103,6 +106,7 @@ export class Port implements BridgePort {
     this.counter = options.port
     this.group = options.group ?? 0
     this.isolated = options.isolated ?? false
+    this.takesUnknown = options.takesUnknown ?? true
     this.learnedMax = options.learnedMax ?? Number.POSITIVE_INFINITY
     this.options = options
     this.vlans = place.filtering ? new PortVlans(options.vlan) : undefined
@@ -119,6 +123,11 @@ export class Port implements BridgePort {
       if (sources[i] === hi && sources[i + 1] === lo) return true
     }
     return false
+  }
+
+  /** True if a flooded frame that came in here leaves by `to`; `group`: to a group address. */
+  floods(to: Port, vid: number, group: boolean): boolean {
+    return (group || to.takesUnknown) && this.refuses(to, vid) < 0
   }
 
   /** Why a frame of VLAN `vid` that came in here may not leave by `to`; -1 if it may. */

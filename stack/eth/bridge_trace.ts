@@ -50,13 +50,13 @@ export class BridgeTrace {
   }
 
   flood(from: Port, packet: Packet, { vid, audience, groups, ports }: Flood): void {
+    const group = isGroup(this.#pool.mem, packet.head + DST)
     const to = ports
-      .filter((port) => from.refuses(port, vid) < 0)
+      .filter((port) => from.floods(port, vid, group))
       .filter((port) => groups?.wants(audience, port.index) !== false)
       .map(({ name }) => name)
     const names = to.length === 0 ? 'nobody' : to.join(', ')
     if (groups !== undefined) return this.say(`a group: to who asked for it, ${names}`)
-    const group = isGroup(this.#pool.mem, packet.head + DST)
     const why = group ? 'a group address' : 'an unknown destination'
     this.say(`${why}: flooded to ${names}`)
   }

@@ -87,7 +87,7 @@ function popTag(mem: Uint8Array, packet: Packet): void {
 }
 
 /** Insert a tag of priority 0. Precondition: four octets of headroom. */
-function pushTag(mem: Uint8Array, packet: Packet, vid: number): void {
+export function pushTag(mem: Uint8Array, packet: Packet, vid: number): void {
   push(packet, TAG_BYTES)
   copy(mem, packet.head, packet.head + TAG_BYTES, TYPE)
   putType(mem, packet.head, EtherType.Vlan)

@@ -19,6 +19,7 @@ import { type Output, type Packet, type Pool, SMALL_FRAME_BYTES } from '../packe
 import { putFacts, readFacts, VNET_BYTES } from '../vnet.ts'
 import { egressRefusal } from './egress.ts'
 import * as eth from './frame.ts'
+import { pushTag } from './vlan.ts'
 
 /** What a frame may exceed the MTU by: its header and one tag. */
 const FRAME_EXTRA_BYTES: number = eth.HEADER_BYTES + eth.TAG_BYTES
@@ -32,6 +33,8 @@ export interface VnetDeviceOptions {
   readonly mtuBytes: number
   /** The device owns the descriptor from now on. */
   readonly handle: Handle
+  /** VLAN whose tag frames get where they leave; 0 or left out: none. */
+  readonly vid?: number
 }
 
 export class VnetDevice implements Device, Channel {
@@ -46,12 +49,14 @@ export class VnetDevice implements Device, Channel {
   onLost: (why: string) => void = () => {}
   readonly #pool: Pool
   readonly #engine: Engine
+  readonly #vid: number
   #id = -1
   #open = true
 
-  constructor({ pool, engine, kind, name, mtuBytes, handle }: VnetDeviceOptions) {
+  constructor({ pool, engine, kind, name, mtuBytes, handle, vid = 0 }: VnetDeviceOptions) {
     this.#pool = pool
     this.#engine = engine
+    this.#vid = vid
     this.kind = kind
     this.name = name
     this.mtuBytes = mtuBytes
@@ -80,6 +85,7 @@ export class VnetDevice implements Device, Channel {
     if (this.#id < 0) return this.#pool.drop(packet, DropReason.DeviceDown)
     const refusal = egressRefusal(this.#pool.mem, packet, this)
     if (refusal >= 0) return this.#pool.drop(packet, refusal)
+    if (this.#vid !== 0) pushTag(this.#pool.mem, packet, this.#vid)
     const at = packet.head - VNET_BYTES
     putFacts(this.#pool.mem, at, packet)
     this.#pool.counters.transmitted(this.port, packet.len)

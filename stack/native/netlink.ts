@@ -14,10 +14,10 @@
 import { type Address, familyBits, type Prefix, toBytes } from '../address.ts'
 import { StackError } from '../errors.ts'
 import { check, close, errnoName, recv, send, sendAsync, socket } from './libc.ts'
+import { Flag, HEADER_BYTES, Message } from './netlink_message.ts'
 
 const AF_NETLINK = 16
 const SOCK_RAW_CLOEXEC = 3 | 0x8_0000
-const HEADER_BYTES = 16
 const REPLY_BYTES = 65_536
 
 const Type = {
@@ -27,9 +27,10 @@ const Type = {
   DelLink: 17,
   GetLink: 18,
   NewAddr: 20,
+  DelAddr: 21,
   NewRoute: 24,
+  DelRoute: 25,
 } as const
-const Flag = { Request: 1, Ack: 4, Dump: 0x300, Replace: 0x100, Create: 0x400 } as const
 const Attribute = {
   LinkAddress: 1,
   LinkName: 3,
@@ -44,6 +45,7 @@ const Attribute = {
   RouteOutput: 4,
   RouteGateway: 5,
   RoutePriority: 6,
+  RouteSource: 7,
 } as const
 const AF_INET = 2
 const AF_INET6 = 10
@@ -51,7 +53,18 @@ const IFF_UP = 1
 /** The address is ours by decree: no duplicate address detection, usable at once. */
 const IFA_F_NODAD = 0x02
 
+const ENOENT = 2
+const ESRCH = 3
 const ENODEV = 19
+const EADDRNOTAVAIL = 99
+
+/** A unicast route by one link; without `via`, the destination is on it. */
+export interface UnicastRoute {
+  readonly destination: Prefix
+  readonly via?: Address
+  /** What the machine itself speaks from; left out: the kernel chooses. */
+  readonly source?: Address
+}
 
 export interface LinkSettings {
   readonly name?: string
@@ -80,52 +93,6 @@ export interface LinkInfo {
 interface Answer {
   readonly code: number
   readonly body: Uint8Array | undefined
-}
-
-/** A message under construction: a growing cursor over a fixed buffer. */
-class Message {
-  readonly bytes = new Uint8Array(1024)
-  readonly #view = new DataView(this.bytes.buffer)
-  length = HEADER_BYTES
-
-  constructor(type: number, flags: number) {
-    this.#view.setUint16(4, type, true)
-    this.#view.setUint16(6, Flag.Request | Flag.Ack | flags, true)
-  }
-
-  u8(value: number): this {
-    this.#view.setUint8(this.length++, value)
-    return this
-  }
-
-  u16(value: number): this {
-    this.#view.setUint16(this.length, value, true)
-    this.length += 2
-    return this
-  }
-
-  u32(value: number): this {
-    this.#view.setUint32(this.length, value, true)
-    this.length += 4
-    return this
-  }
-
-  attribute(type: number, value: Uint8Array): this {
-    this.u16(4 + value.length).u16(type)
-    this.bytes.set(value, this.length)
-    this.length += (value.length + 3) & ~3
-    return this
-  }
-
-  attribute32(type: number, value: number): this {
-    return this.u16(8).u16(type).u32(value)
-  }
-
-  seal(sequence: number): Uint8Array {
-    this.#view.setUint32(0, this.length, true)
-    this.#view.setUint32(8, sequence, true)
-    return this.bytes.subarray(0, this.length)
-  }
 }
 
 export class Netlink {
@@ -206,24 +173,28 @@ export class Netlink {
     fail(this.#exchange(message).code, 'add an address')
   }
 
+  /** Take an address away. Harmless if it is not there. */
+  deleteAddress(index: number, { address, bits }: Prefix): void {
+    const message = new Message(Type.DelAddr, 0)
+    message.u8(domain(address)).u8(bits).u8(0).u8(0).u32(index)
+    message.attribute(Attribute.Local, toBytes(address))
+    const { code } = this.#exchange(message)
+    if (code !== -EADDRNOTAVAIL && code !== -ENODEV) fail(code, 'delete an address')
+  }
+
   /** Add a unicast route, or replace it. */
-  addRoute(index: number, route: { readonly destination: Prefix; readonly via?: Address }): void {
-    const { destination, via } = route
+  addRoute(index: number, route: UnicastRoute): void {
     const message = new Message(Type.NewRoute, Flag.Create | Flag.Replace)
-    const [mainTable, protocolStatic, scopeLink, unicast] = [254, 4, 253, 1]
-    message.u8(domain(destination.address)).u8(destination.bits).u8(0).u8(0)
-    message
-      .u8(mainTable)
-      .u8(protocolStatic)
-      .u8(via === undefined ? scopeLink : 0)
-      .u8(unicast)
-    message.u32(0)
-    if (destination.bits > 0) {
-      message.attribute(Attribute.RouteDestination, toBytes(destination.address))
-    }
-    if (via !== undefined) message.attribute(Attribute.RouteGateway, toBytes(via))
-    message.attribute32(Attribute.RouteOutput, index)
+    putRoute(message, index, route)
     fail(this.#exchange(message).code, 'add a route')
+  }
+
+  /** Take a unicast route away. Harmless if it is not there. */
+  deleteRoute(index: number, route: UnicastRoute): void {
+    const message = new Message(Type.DelRoute, 0)
+    putRoute(message, index, route)
+    const { code } = this.#exchange(message)
+    if (![-ESRCH, -ENOENT, -ENODEV].includes(code)) fail(code, 'delete a route')
   }
 
   /**
@@ -291,6 +262,23 @@ export function withNetlink<T>(work: (netlink: Netlink) => T): T {
 
 function putLinkBody(message: Message, index: number, flags: number, change: number): void {
   message.u8(0).u8(0).u16(0).u32(index).u32(flags).u32(change)
+}
+
+function putRoute(message: Message, index: number, route: UnicastRoute): void {
+  const { destination, via, source } = route
+  const [mainTable, protocolStatic, scopeLink, unicast] = [254, 4, 253, 1]
+  message.u8(domain(destination.address)).u8(destination.bits).u8(0).u8(0)
+  message.u8(mainTable).u8(protocolStatic)
+  message
+    .u8(via === undefined ? scopeLink : 0)
+    .u8(unicast)
+    .u32(0)
+  if (destination.bits > 0) {
+    message.attribute(Attribute.RouteDestination, toBytes(destination.address))
+  }
+  if (via !== undefined) message.attribute(Attribute.RouteGateway, toBytes(via))
+  if (source !== undefined) message.attribute(Attribute.RouteSource, toBytes(source))
+  message.attribute32(Attribute.RouteOutput, index)
 }
 
 function parseLink(body: Uint8Array): LinkInfo {

@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import type { Engine } from '../../stack/engine.ts'
 import { packetDevice } from '../../stack/eth/af_packet.ts'
+import { mac as macAt } from '../../stack/eth/mac.ts'
 import { Netlink } from '../../stack/native/netlink.ts'
 import { inScratchNetns } from '../../stack/native/netns.ts'
 import { PollEngine } from '../../stack/native/poll_engine.ts'
@@ -14,7 +15,7 @@ import { PacketSocket } from './packet_socket.ts'
 import { framesOf, vnetOf } from './vnet.ts'
 
 /** The suite's frames go to this station. */
-const MAC = { hi: 0x0200, lo: 0x00000002 }
+const HEARING = { vid: 0, stations: [{ hi: 0x0200, lo: 0x00000002 }], everything: false }
 
 function make(mtuBytes: number, openEngine: (pool: Pool) => Engine): DeviceFixture {
   const counts = { smallCount: 512, largeCount: 128 }
@@ -25,13 +26,15 @@ function make(mtuBytes: number, openEngine: (pool: Pool) => Engine): DeviceFixtu
     const netlink = new Netlink()
     const [near, far] = ['eth0', 'far'].map((name) => {
       writeFileSync(`/proc/sys/net/ipv6/conf/${name}/disable_ipv6`, '1')
-      const { index } = netlink.link(name)!
-      netlink.setLink(index, { mtuBytes, up: true })
-      return index
+      const link = netlink.link(name)!
+      netlink.setLink(link.index, { mtuBytes, up: true })
+      return link
     })
     netlink.close()
-    const options = { pool, engine, interfaceIndex: near!, mac: MAC, name: 'uplink', mtuBytes }
-    return { device: packetDevice(options), socket: new PacketSocket(far!) }
+    const { index: interfaceIndex, mac } = near!
+    const hearing = { interfaceIndex, interfaceMac: macAt(mac, 0), ...HEARING }
+    const options = { pool, engine, ...hearing, name: 'uplink', mtuBytes }
+    return { device: packetDevice(options).device, socket: new PacketSocket(far!.index) }
   })
   device.start()
   return {

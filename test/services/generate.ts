@@ -115,6 +115,7 @@ export class Model {
   tracking: State['tracking']
   node: State['node']
   dns: State['dns']
+  leased: State['leased']
 
   constructor(state: State) {
     this.ports = new Map(state.ports)
@@ -123,6 +124,7 @@ export class Model {
     this.tracking = state.tracking
     this.node = state.node
     this.dns = state.dns
+    this.leased = state.leased
     this.networks = new Map(state.networks)
     this.sandboxes = new Map(state.sandboxes)
     this.endpoints = new Map(state.endpoints)

@@ -4,14 +4,17 @@
  */
 import { expect } from 'vitest'
 import { Controller } from '../../services/controller.ts'
-import type { LinkRequest, Links } from '../../services/links.ts'
+import type { Borrowed, BorrowRequest, Inside, LinkRequest, Links } from '../../services/links.ts'
 import type { Log } from '../../services/log.ts'
 import { VirtualClock } from '../../stack/clock.ts'
-import type { Device } from '../../stack/device.ts'
+import type { Device, Offload } from '../../stack/device.ts'
+import type { Mac } from '../../stack/eth/mac.ts'
 import { Cable } from '../../stack/eth/memory.ts'
 import { Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
 import { config } from './generate.ts'
+
+const OFFLOAD: Offload = { csum: true, tso: true, uso: true }
 
 export class Rig implements Links {
   readonly describe = 'rig'
@@ -21,6 +24,10 @@ export class Rig implements Links {
   readonly controller: Controller
   /** Calls, in order, such as `attach web/eth0`. */
   readonly calls: string[] = []
+  /** What the last interface that was borrowed is to hear. */
+  stations: readonly Mac[] = []
+  /** What interfaces were given after they were made. */
+  readonly inside: Map<string, Inside> = new Map()
   /** Calls that throw. */
   readonly failing: Set<string> = new Set()
   /** Run before each call. */
@@ -56,8 +63,20 @@ export class Rig implements Links {
     return steps.map(({ action, subject }) => `${action} ${subject}`)
   }
 
-  borrow(): Device {
-    throw new Error('no interface to borrow')
+  /** A cable whose far end is what the interface hears. */
+  borrow({ deviceName, stations }: BorrowRequest): Borrowed {
+    this.#call(`borrow ${deviceName}`)
+    const device = this.#plug(deviceName, 1500, OFFLOAD)
+    this.stations = stations
+    const setStations = (now: readonly Mac[]): void => {
+      this.stations = now
+    }
+    return { device, mac: { hi: 0x0200, lo: 0xff }, setStations }
+  }
+
+  readdress(device: Device, inside: Inside): void {
+    this.#call(`readdress ${device.name}`)
+    this.inside.set(device.name, inside)
   }
 
   prepare({ name }: { readonly name: string }): void {
@@ -72,14 +91,18 @@ export class Rig implements Links {
     await Promise.resolve()
     const name = request.deviceName
     this.#call(`attach ${name}`)
-    expect(this.#cables.has(name)).toBe(false)
-    const { pool, clock } = this
     const { mtuBytes } = request
     const offload = { csum: request.offload, tso: request.offload, uso: request.offload }
+    this.#requests.set(name, request)
+    return this.#plug(name, mtuBytes, offload)
+  }
+
+  #plug(name: string, mtuBytes: number, offload: Offload): Device {
+    expect(this.#cables.has(name)).toBe(false)
+    const { pool, clock } = this
     const ends = [name, `${name} (host)`] as const
     const cable = new Cable({ name, ends, pool, clock, random: this.#random, mtuBytes, offload })
     this.#cables.set(name, cable)
-    this.#requests.set(name, request)
     this.#received.set(name, [])
     cable.b.output = (packet) => {
       const { head, len } = packet

@@ -7,7 +7,7 @@
 import { buildNode } from '../../services/build_node.ts'
 import type { Config } from '../../services/config/model.ts'
 import { diff } from '../../services/diff.ts'
-import type { LinkRequest, Links } from '../../services/links.ts'
+import type { Borrowed, LinkRequest, Links } from '../../services/links.ts'
 import type { Node } from '../../services/node.ts'
 import { plan } from '../../services/plan.ts'
 import { EMPTY, type State } from '../../services/state.ts'
@@ -139,7 +139,7 @@ export class Side implements Links {
 
   close(): void {}
 
-  borrow(): Device {
+  borrow(): Borrowed {
     throw new Error('nothing to borrow')
   }
 
