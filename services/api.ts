@@ -59,6 +59,8 @@ export interface Served {
   readonly events: Events
   /** Left out: it is in no cluster. */
   readonly gossip?: GossipControl
+  /** Who publishes ports while it runs; left out: the controller. */
+  readonly publisher?: Pick<Controller, 'addPort' | 'removePort'>
   /** Left out: it takes none. */
   readonly attachments?: Attachments
   /** Bring the clock up to date, so that ages are true: nothing may have moved for hours. */

@@ -5,12 +5,12 @@ import type { FlowFilter } from './views_outside.ts'
 
 export const OUTSIDE_HANDLERS: Readonly<Record<string, Handler>> = {
   'GET /v1/ports': ({ controller }) => controller.ports(),
-  'POST /v1/ports/add': ({ controller }, _, body) => {
+  'POST /v1/ports/add': ({ controller, publisher = controller }, _, body) => {
     const [spec, sandbox] = texts(body, ['spec', 'sandbox'])
-    return controller.addPort(spec!, sandbox!)
+    return publisher.addPort(spec!, sandbox!)
   },
-  'POST /v1/ports/remove': ({ controller }, _, body) =>
-    controller.removePort(texts(body, ['spec'])[0]!),
+  'POST /v1/ports/remove': ({ controller, publisher = controller }, _, body) =>
+    publisher.removePort(texts(body, ['spec'])[0]!),
   'GET /v1/services': ({ controller }) => controller.services(),
   'POST /v1/services/drain': ({ controller }, _, body) => {
     const [service, backend] = texts(body, ['service', 'backend'])

@@ -92,6 +92,7 @@ export function buildNode(options: NodeOptions): Node {
     host: options.dns,
     isReady: (service, sandbox, address) => services.isReady(service, sandbox, address),
   })
+  overlays.names = names.registry
   const node = new Node(context, { drivers: makeDrivers(context), services, names })
   return node
 }

@@ -13,6 +13,8 @@
  *
  * Closing undoes all of it in reverse, attempts everything, and reports what failed together.
  */
+
+import { dirname } from 'node:path'
 import type { SystemClock } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import { StackError } from '../stack/errors.ts'
@@ -91,6 +93,7 @@ export class Daemon implements Served {
       ...(onDevice && { onDevice }),
     })
     const { overlays } = this.controller.node.context
+    overlays.folder = dirname(options.file)
     this.gossip = new GossipControl({ clock, random, log, overlays, file: options.file })
     this.attachments = new Attachments(this.controller)
     this.#api = new ApiServer(this)
@@ -156,6 +159,7 @@ export class Daemon implements Served {
     this.#applying++
     try {
       const report = await this.controller.apply(() => this.attachments.merged(config))
+      this.controller.node.context.overlays.reloadKeys()
       await this.#follow(config)
       return report
     } finally {

@@ -34,6 +34,8 @@ export interface LabOptions {
   readonly signal: AbortSignal
   /** True: ping from every node to every other and end, instead of waiting for the signal. */
   readonly check: boolean
+  /** True: nodes tell each other where endpoints are; else their files do. */
+  readonly gossip: boolean
   readonly print: (text: string) => void
 }
 
@@ -157,6 +159,7 @@ class MultiHostLab {
   }
 
   #node(number: number): object {
+    const { gossip } = this.#options
     const others = this.#numbers.filter((other) => other !== number)
     const remote = others.flatMap((other) => [
       { vtep: vtep(other), mac: mac(2, other), ipv4_address: address2(other), name: `a${other}` },
@@ -166,7 +169,7 @@ class MultiHostLab {
       driver: 'overlay',
       driver_opts: { 'com.docker.network.driver.overlay.vxlanid_list': String(VNI) },
       ipam: { config: [{ subnet: '10.2.0.0/24' }, { subnet: '10.3.0.0/24' }] },
-      remote,
+      ...(gossip ? {} : { remote }),
     }
     const sandbox = (name: string, own: string, station: string): [string, object] => {
       const networks = { back: { ipv4_address: own, mac_address: station } }
@@ -177,7 +180,10 @@ class MultiHostLab {
       node: {
         name: `n${number}`,
         underlay: { address: vtep(number), mtu: UNDERLAY_MTU },
-        peers: others.map(vtep),
+        // The first begins a cluster, and the others join it.
+        ...(gossip
+          ? { gossip: { join: number === 1 ? [] : [vtep(1)] } }
+          : { peers: others.map(vtep) }),
       },
       networks: { back },
       sandboxes: Object.fromEntries([

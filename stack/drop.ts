@@ -77,6 +77,12 @@ const LIST = [
   ['underlay-mtu', 'Too big for the path to the other tunnel end (lower the MTU of the network).'],
   ['underlay-unreachable', 'The host has no way to the other tunnel end, or refuses to send.'],
   ['underlay-truncated', 'A datagram that was larger than any a tunnel may carry.'],
+  ['seal-plain', 'In the clear, for an overlay network that is encrypted.'],
+  ['seal-unexpected', 'Encrypted, for an overlay network that is not.'],
+  ['seal-malformed', 'Too short for an encrypted datagram, or of no known kind.'],
+  ['seal-unknown-key', 'Encrypted with a key that is not known here, or too many new senders.'],
+  ['seal-forged', 'Does not open: changed on its way, or made by who has no key.'],
+  ['seal-replayed', 'An encrypted datagram that was seen before, or is too old to tell.'],
 ] as const
 
 export type DropName = (typeof LIST)[number][0]

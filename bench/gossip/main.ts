@@ -1,6 +1,6 @@
 /**
  * `npm run bench:gossip`: gossip in virtual time, from 10 to 1,000 nodes, and one large cluster
- * through everything that may go wrong. The report goes to bench/GOSSIP.md with its chart beside it.
+ * through everything that may go wrong. The report goes to bench/GOSSIP.md, with its chart.
  *
  * `--nodes 10,30,100` other sizes, `--stress 200:10000` another cluster, `--out FILE`, `--seed N`.
  * Times are of virtual time and do not depend on the machine; memory is this process's.

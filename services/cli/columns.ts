@@ -46,8 +46,7 @@ export const FDB: readonly Column<FdbRow>[] = [
   { title: 'NETWORK', cell: ({ network }) => network },
   { title: 'MAC', cell: ({ mac }) => mac },
   { title: 'VLAN', cell: ({ vid }) => vid || undefined, right: true },
-  { title: 'PORT', cell: ({ port }) => port },
-  { title: 'VTEP', cell: ({ vtep }) => vtep },
+  { title: 'PORT', cell: ({ port, vtep }) => (vtep === null ? port : `${port} to ${vtep}`) },
   { title: 'KIND', cell: (row) => (row.static ? 'static' : 'learned') },
   { title: 'AGE', cell: (row) => (row.static ? undefined : duration(row.ageMs)), right: true },
 ]

@@ -6,6 +6,7 @@ import { onBrokenPipe, print } from './output.ts'
 interface LabCommandOptions {
   readonly nodes: number
   readonly check?: boolean
+  readonly gossip?: boolean
 }
 
 export function addLab(program: Command): void {
@@ -13,12 +14,13 @@ export function addLab(program: Command): void {
     .command('lab')
     .description('several nodes in namespaces and an overlay network over them; needs root')
     .option('--nodes <count>', 'how many, from 2 to 32', integer(2, 32), 3)
+    .option('--gossip', 'nodes tell each other where endpoints are, instead of their files')
     .option('--check', 'ping from every node to every other, and end')
     .addHelpText('after', examples('tapline lab', 'tapline lab --nodes 5', 'tapline lab --check'))
     .action(lab)
 }
 
-async function lab({ nodes, check = false }: LabCommandOptions): Promise<void> {
+async function lab({ nodes, check = false, gossip = false }: LabCommandOptions): Promise<void> {
   // What it needs is loaded when it is needed: other commands start faster without.
   const { runLab } = await import('../lab.ts')
   const abort = new AbortController()
@@ -27,7 +29,8 @@ async function lab({ nodes, check = false }: LabCommandOptions): Promise<void> {
   process.on('SIGTERM', stop)
   onBrokenPipe(stop)
   try {
-    await runLab({ nodes, check, signal: abort.signal, print: (text) => print(text) })
+    const { signal } = abort
+    await runLab({ nodes, check, gossip, signal, print: (text) => print(text) })
   } finally {
     process.off('SIGINT', stop)
     process.off('SIGTERM', stop)

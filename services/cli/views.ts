@@ -1,6 +1,6 @@
 /**
- * The commands that show what a daemon knows: `ls`, `inspect`, `fdb`, `groups`, `neigh`, `routes`, `flows`,
- * `stats` and `drops`. Each asks once and prints tables; with `--json`, what the API said.
+ * The commands that show what a daemon knows: `ls`, `inspect`, `fdb`, `groups`, `neigh`, `routes`,
+ * `flows`, `stats` and `drops`. Each asks once and prints tables; with `--json`, what the API said.
  */
 import type { Command } from 'commander'
 import type { DaemonInfo } from '../api_types.ts'

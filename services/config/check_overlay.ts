@@ -52,8 +52,8 @@ function checkVnis(o: Located, { network, overlay }: Overlaid, vnis: Map<number,
   o.faults.atKey([...path, OverlayKey.Vlans], message)
 }
 
-function checkMtu(o: Located, { network, node }: Overlaid): void {
-  const most = defaultMtuBytes('overlay', node)
+function checkMtu(o: Located, { network, overlay, node }: Overlaid): void {
+  const most = defaultMtuBytes('overlay', node, overlay.encrypted)
   const { mtuBytes } = network.options
   if (mtuBytes <= most) return
   const { mtuBytes: under } = node.underlay

@@ -66,6 +66,7 @@ export const OverlayKey = {
   Group: 'tapline.vxlan_group',
   Dscp: 'tapline.vxlan_dscp',
   InnerVlan: 'tapline.vxlan_inner_vlan',
+  Encrypted: 'encrypted',
 } as const
 const OVERLAY_KEYS: readonly string[] = Object.values(OverlayKey)
 const NETWORK_LATER: readonly string[] = [

@@ -7,6 +7,7 @@ import { type Address, formatAddress, parseAddress, sameAddress } from '../../st
 import { StackError } from '../../stack/errors.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
 import { UDP_PORT, VNI_MAX } from '../../stack/vxlan/header.ts'
+import { SEAL_BYTES } from '../../stack/vxlan/seal.ts'
 import { describe } from './explain.ts'
 import type { Faults, Path } from './faults.ts'
 import { DEFAULT_MTU_BYTES, type DriverName } from './model.ts'
@@ -59,6 +60,7 @@ interface NodeEntry {
     port?: number | undefined
     interface?: string | undefined
     mtu?: number | undefined
+    keys_file?: string | undefined
   }
   peers?: unknown
   gossip?: GossipEntry | null | undefined
@@ -86,6 +88,7 @@ const nodeSchema: z.ZodType<NodeEntry> = mapping({
     port: port.optional(),
     interface: z.string().min(1).optional(),
     mtu: z.number().int().min(MTU6_MIN_BYTES).max(MTU_MAX_BYTES).optional(),
+    keys_file: z.string().min(1).optional(),
   }),
   peers: z.unknown().optional(),
   gossip: gossipSchema.nullish(),
@@ -106,6 +109,7 @@ export function parseNode(value: unknown, faults: Faults): NodeConfig | undefine
       udpPort: underlay.port ?? UDP_PORT,
       interfaceName: underlay.interface,
       mtuBytes: underlay.mtu ?? DEFAULT_MTU_BYTES,
+      keysFile: underlay.keys_file,
     },
     peers,
     gossip: gossip ? gossipOf(gossip, underlay.address) : undefined,
@@ -142,10 +146,14 @@ function isHost(host: string, names: boolean): boolean {
 }
 
 /** MTU of a network that says nothing: what fits into the underlay's packets. */
-export function defaultMtuBytes(driver: DriverName, node: NodeConfig | undefined): number {
+export function defaultMtuBytes(
+  driver: DriverName,
+  node: NodeConfig | undefined,
+  encrypted: boolean,
+): number {
   if (driver !== 'overlay' || node === undefined) return DEFAULT_MTU_BYTES
   const { address: own, mtuBytes } = node.underlay
-  return mtuBytes - OVERHEAD_BYTES[own.family]
+  return mtuBytes - OVERHEAD_BYTES[own.family] - (encrypted ? SEAL_BYTES : 0)
 }
 
 /** Undefined: another driver, or faults, which were told. */
@@ -185,7 +193,24 @@ export function parseOverlay(o: {
     group: groupOf(source, own),
     dscp: dscpOf(source),
     innerVlan: flag(source, OverlayKey.InnerVlan, false),
+    encrypted: encryptedOf(source, node),
   }
+}
+
+/** Docker's option, which needs keys here: those of gossip are not for data. */
+function encryptedOf(o: Source, { underlay }: NodeConfig): boolean {
+  const encrypted = flag(o, OverlayKey.Encrypted, false)
+  if (encrypted && underlay.keysFile === undefined) {
+    const message = `"${OverlayKey.Encrypted}" needs "keys_file" under node.underlay`
+    o.faults.at([...o.path, OverlayKey.Encrypted], message)
+  }
+  return encrypted
+}
+
+/** True if the options of a network say so; faults are told by who reads them all. */
+export function isEncrypted(values: Readonly<Record<string, unknown>>): boolean {
+  const value = values[OverlayKey.Encrypted]
+  return value !== undefined && ['true', '1'].includes(String(value).toLowerCase())
 }
 
 /** Tunnel ends of other nodes, each once. */

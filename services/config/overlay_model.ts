@@ -20,6 +20,8 @@ export interface UnderlayConfig {
   readonly interfaceName: string | undefined
   /** Largest IP packet that the network between the nodes carries. */
   readonly mtuBytes: number
+  /** With the keys of encrypted networks, as keyring.ts has them; undefined: there are none. */
+  readonly keysFile: string | undefined
 }
 
 export interface GossipConfig {
@@ -51,6 +53,8 @@ export interface OverlayConfig {
   readonly group: Address | undefined
   /** Outside; below 0: the inner packet's. */
   readonly dscp: number
+  /** Nothing of it is on the underlay in the clear. */
+  readonly encrypted: boolean
   /** Carry frames with a VLAN tag. */
   readonly innerVlan: boolean
 }

@@ -29,7 +29,7 @@ import {
 } from './model.ts'
 import { endpointOptions, networkOptions } from './options.ts'
 import { parsePorts, parseUplink } from './outside.ts'
-import { defaultMtuBytes, parseNode, parseOverlay } from './overlay.ts'
+import { defaultMtuBytes, isEncrypted, parseNode, parseOverlay } from './overlay.ts'
 import type { NodeConfig } from './overlay_model.ts'
 import { parsePolicy, parseRates } from './policy.ts'
 import { parseRoutes } from './routes.ts'
@@ -219,7 +219,7 @@ class Reader {
           driver,
           ipv6,
           internal: entry.internal ?? false,
-          mtuBytes: defaultMtuBytes(driver, this.#node),
+          mtuBytes: defaultMtuBytes(driver, this.#node, isEncrypted(values)),
         },
       ),
       policy: parsePolicy(entry.policy, [...path, 'policy'], this.#notes),

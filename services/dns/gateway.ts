@@ -12,8 +12,7 @@
  * Who asks is known by the network and the source address. The uplink is no network: nothing is
  * answered to the outside, so this is no open resolver.
  */
-import { type Address, loadWords, putAddress, sameAddress } from '../../stack/address.ts'
-import { linkLocal } from '../../stack/arp/nd_emit.ts'
+import { type Address, loadWords, putAddress } from '../../stack/address.ts'
 import { put16, put32, u8, u16 } from '../../stack/bytes.ts'
 import { pseudo4, pseudo6, sum } from '../../stack/checksum.ts'
 import type { Clock } from '../../stack/clock.ts'
@@ -26,9 +25,8 @@ import type { Router } from '../../stack/ip/router.ts'
 import type { RouterInterface } from '../../stack/ip/router_interface.ts'
 import { NO_FLOW, type Packet, type Pool } from '../../stack/packet.ts'
 import * as udp from '../../stack/udp/header.ts'
-import { hash, hashWords } from './names.ts'
-import type { Scope } from './scope.ts'
-import { LATER, type Manner, type NameServer } from './server.ts'
+import { LATER, type NameServer } from './server.ts'
+import type { Station, Stations } from './stations.ts'
 import * as wire from './wire.ts'
 
 export interface GatewayOptions {
@@ -36,15 +34,7 @@ export interface GatewayOptions {
   readonly clock: Clock
   readonly router: Router
   readonly server: NameServer
-}
-
-/** A station that may ask. */
-interface Station {
-  readonly link: number
-  readonly address: Address
-  /** Number of the device that it is behind. */
-  readonly port: number
-  readonly manner: Manner
+  readonly stations: Stations
 }
 
 /** Where an answer that comes later must go. */
@@ -63,9 +53,6 @@ export class Gateway {
   asked = 0
   answered = 0
   readonly #options: GatewayOptions
-  /** By hash of the address. */
-  readonly #stations = new Map<number, Station[]>()
-  readonly #gateways = new Map<number, Address[]>()
   readonly #words = new Int32Array(4)
   #unbind: (() => void) | undefined
   /** Answers identify themselves one after the other, should they be fragmented. */
@@ -86,53 +73,20 @@ export class Gateway {
     this.#unbind = undefined
   }
 
-  addGateway(address: Address): void {
-    const list = this.#gateways.get(hash(address))
-    if (list === undefined) this.#gateways.set(hash(address), [address])
-    else list.push(address)
-  }
-
-  removeGateway(address: Address): void {
-    const left = this.#gateways.get(hash(address))?.filter((one) => !sameAddress(one, address))
-    if (left === undefined || left.length === 0) this.#gateways.delete(hash(address))
-    else this.#gateways.set(hash(address), left)
-  }
-
-  /** Answer an endpoint: its addresses on leg `link`, from device `port`. */
-  addStation(scope: Scope, link: number, port: number, addresses: readonly Address[]): void {
-    const manner: Manner = { scope, maxBytes: wire.UDP_BYTES, isStream: false }
-    for (const address of addresses) {
-      const station: Station = { link, address, port, manner }
-      const list = this.#stations.get(hash(address))
-      if (list === undefined) this.#stations.set(hash(address), [station])
-      else list.push(station)
-    }
-  }
-
-  removeStation(scope: Scope, link: number): void {
-    for (const [key, list] of this.#stations) {
-      const left = list.filter((one) => one.manner.scope !== scope || one.link !== link)
-      if (left.length === 0) this.#stations.delete(key)
-      else if (left.length < list.length) this.#stations.set(key, left)
-    }
-  }
-
   /** Is this ours to answer? `head` at the Ethernet header. */
   readonly #accepts = (packet: Packet, from: RouterInterface): boolean => {
-    const { mem } = this.#options.pool
+    const { pool, stations } = this.#options
     const ip = packet.head + eth.HEADER_BYTES
-    if (u8(mem, ip) >>> 4 === 6) {
-      if (u8(mem, ip + ipv6.NEXT) !== ipv4.Protocol.Udp) return false
-      const toLink = from.isLinkLocal(mem, ip + ipv6.DST)
-      return (toLink || this.#isGateway(ip + ipv6.DST, 6)) && this.#find(packet, from) !== undefined
-    }
-    return this.#isGateway(ip + ipv4.DST, 4) && this.#find(packet, from) !== undefined
+    const six = u8(pool.mem, ip) >>> 4 === 6
+    // Nobody puts extension headers before a query.
+    if (six && u8(pool.mem, ip + ipv6.NEXT) !== UDP) return false
+    return stations.find(packet, from) !== undefined
   }
 
   readonly #receive = (packet: Packet, from: RouterInterface): void => {
-    const { pool, clock, server } = this.#options
+    const { pool, clock, server, stations } = this.#options
     const { mem } = pool
-    const station = this.#find(packet, from)!
+    const station = stations.find(packet, from)!
     if (packet.ingress !== station.port) return pool.drop(packet, DropReason.IpSpoofed)
     const { scope } = station.manner
     if (!scope.budget.take(clock.nowMs)) return pool.drop(packet, DropReason.RateLimited)
@@ -177,10 +131,9 @@ export class Gateway {
   }
 
   #answer({ station, from, gateway, srcPort }: Return, message: Uint8Array): void {
-    const { pool, router } = this.#options
+    const { pool, router, stations } = this.#options
     // The network may be gone meanwhile, or another station have the address.
-    const stays = this.#stations.get(hash(station.address))?.includes(station)
-    if (!stays || !router.interfaces().includes(from)) return
+    if (!stations.has(station) || !router.interfaces().includes(from)) return
     const packet = pool.alloc(eth.HEADER_BYTES + HEADERS_MAX_BYTES + message.length)
     if (packet === undefined) return pool.counters.dropped(station.port, DropReason.PoolEmpty)
     const data = packet.head + eth.HEADER_BYTES + HEADERS_MAX_BYTES
@@ -230,39 +183,9 @@ export class Gateway {
     this.#id = (this.#id + 1) & 0xffff
     return this.#id
   }
-
-  #isGateway(at: number, family: 4 | 6): boolean {
-    const words = this.#words
-    loadWords(this.#options.pool.mem, at, family, words)
-    const list = this.#gateways.get(hashWords(words, 0))
-    if (list === undefined) return false
-    for (let i = 0; i < list.length; i++) if (isWords(list[i]!, words)) return true
-    return false
-  }
-
-  /** Who sent it, if we know it on this leg. */
-  #find(packet: Packet, from: RouterInterface): Station | undefined {
-    const { mem } = this.#options.pool
-    const ip = packet.head + eth.HEADER_BYTES
-    const words = this.#words
-    if (u8(mem, ip) >>> 4 === 4) loadWords(mem, ip + ipv4.SRC, 4, words)
-    else loadWords(mem, ip + ipv6.SRC, 6, words)
-    const list = this.#stations.get(hashWords(words, 0))
-    if (list === undefined) return undefined
-    for (let i = 0; i < list.length; i++) {
-      const station = list[i]!
-      if (station.link === from.index && isWords(station.address, words)) return station
-    }
-    return undefined
-  }
 }
 
 const UDP = ipv4.Protocol.Udp
-
-function isWords({ words }: Address, other: Int32Array): boolean {
-  for (let i = 0; i < 4; i++) if (words[i] !== other[i]) return false
-  return true
-}
 
 function putWords(mem: Uint8Array, at: number, four: boolean, words: Int32Array): void {
   if (four) return put32(mem, at, words[3]!)
@@ -272,13 +195,4 @@ function putWords(mem: Uint8Array, at: number, four: boolean, words: Int32Array)
 function putIpv4(mem: Uint8Array, ip: number, totalBytes: number, id: number): void {
   const fragment = 0
   ipv4.putHeader(mem, ip, { totalBytes, id, fragment, ttl: DEFAULT_TTL, protocol: UDP })
-}
-
-/** Addresses that an endpoint asks from: its own, and what it makes of its MAC. */
-export function stationAddresses(
-  addresses: readonly Address[],
-  mac: Parameters<typeof linkLocal>[0],
-): readonly Address[] {
-  const six = addresses.some(({ family }) => family === 6)
-  return six ? [...addresses, linkLocal(mac)] : addresses
 }

@@ -169,10 +169,11 @@ export class LocalNames {
       if (entry === undefined) continue
       known = true
       const sources = entry.visible()
-      const served = sources.flatMap((source) => records(source, wanted, protocol))
+      const offers = sources.map((source) => records(source, wanted, protocol))
+      const served = offers.flatMap((offer) => offer ?? [])
       const what = `${served.length} of it at port "${wanted}"`
       say?.(`network ${network.network} has ${describe(entry)}; ${what}`)
-      if (served.length === 0) continue
+      if (offers.every((offer) => offer === undefined)) continue
       if (query.type === Type.Srv) this.#services(served)
       return Rcode.NoError
     }
@@ -199,15 +200,19 @@ interface Served {
   readonly addresses: readonly Address[]
 }
 
-function records({ members, ports }: Source, wanted: string, protocol: number): Served[] {
+/** Undefined: it has no such port; empty: nobody is ready there. */
+function records(
+  { members, ports }: Source,
+  wanted: string,
+  protocol: number,
+): Served[] | undefined {
   const found = ports.find((port) => port.protocol === protocol && isCalled(port, wanted))
-  if (found === undefined) return []
+  if (found === undefined) return undefined
   const port = /^\d+$/.test(wanted) ? Number(wanted) : found.port
-  const ready = members.flatMap(({ target, weight, addresses, isReady }) => {
+  return members.flatMap(({ target, weight, addresses, isReady }) => {
     const own = addresses.filter((address) => isReady?.(address) ?? true)
     return own.length === 0 ? [] : [{ target, weight, port, addresses: own }]
   })
-  return ready
 }
 
 /** By the name that the file gives it; by the usual name of its number; by its number. */

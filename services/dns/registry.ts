@@ -13,6 +13,7 @@
  */
 import { type Address, contains, type Prefix } from '../../stack/address.ts'
 import { formatMac, type Mac } from '../../stack/eth/mac.ts'
+import { readAlias } from '../config/alias.ts'
 import { DEFAULT_DNS, type DnsConfig } from '../config/dns_model.ts'
 import type { EndpointRecord } from '../overlay/peer_source.ts'
 import { PORT_PROTOCOLS } from '../ports.ts'
@@ -64,6 +65,10 @@ export class Registry {
     this.networks.set(name, new NetworkNames(name, parseName(name), internal))
     const prefixes = subnets.map(({ subnet }) => subnet)
     this.#prefixes.set(name, prefixes)
+    // An overlay network hears of other nodes as soon as it is made.
+    for (const held of [...this.#held.values()].flat()) {
+      if (held.network === name) this.networks.get(name)!.add(held.names, held.source)
+    }
   }
 
   removeNetwork(name: string): void {
@@ -176,18 +181,17 @@ export class Registry {
 
   /** An endpoint on another node came, moved, or has other names. */
   setRemote(network: string, record: EndpointRecord): void {
-    const names = this.networks.get(network)
-    if (names === undefined) return
     const { name, aliases, addresses, node, mac } = record
-    const own = parseName(name)
+    const [own, ...others] = [name, ...aliases].flatMap(nameOfOther)
+    if (own === undefined) return this.removeRemote(network, mac)
     const source: Source = {
       kind: 'remote',
       isVirtual: false,
-      members: [{ target: within(own, names.suffix), addresses, weight: 1 }],
+      members: [{ target: within(own, parseName(network)), addresses, weight: 1 }],
       ports: [],
       texts: [`sandbox=${name}`, `network=${network}`, `node=${node}`],
     }
-    const all = unique([own, ...aliases.map(parseName)])
+    const all = unique([own, ...others])
     this.#hold(remoteKey(network, mac), [{ network, names: all, source }])
   }
 
@@ -224,6 +228,15 @@ export class Registry {
 interface Keyed extends NamedPort {
   /** Of the published port. */
   readonly key: string
+}
+
+/** A name that another node told: it may be anything. None if it is no name of a host. */
+function nameOfOther(written: string): Name[] {
+  try {
+    return [parseName(readAlias(written))]
+  } catch {
+    return []
+  }
 }
 
 function remoteKey(network: string, mac: Mac): string {

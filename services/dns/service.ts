@@ -13,6 +13,7 @@
 import type { Address } from '../../stack/address.ts'
 import { parseAddress } from '../../stack/address.ts'
 import type { Cancel } from '../../stack/clock.ts'
+import { Random } from '../../stack/random.ts'
 import { DEFAULT_DNS, type DnsConfig } from '../config/dns_model.ts'
 import type { Context } from '../context.ts'
 import type { Network } from '../network.ts'
@@ -24,12 +25,14 @@ import type {
   ServiceState,
 } from '../state.ts'
 import { Forwarder } from './forwarder.ts'
-import { Gateway, stationAddresses } from './gateway.ts'
+import { Gateway } from './gateway.ts'
+import { GatewayStreams } from './gateway_streams.ts'
 import type { DnsHost, LoopbackClient } from './host.ts'
 import { type IsReady, Registry } from './registry.ts'
 import { formatResolvConf } from './resolv_conf.ts'
 import type { Scope } from './scope.ts'
 import { LATER, NameServer } from './server.ts'
+import { Stations, stationAddresses } from './stations.ts'
 import { PORT, TCP_BYTES_MAX, UDP_BYTES } from './wire.ts'
 
 /** Docker's address of the name service inside a sandbox. */
@@ -56,6 +59,8 @@ export class NameService {
   readonly forwarder: Forwarder | undefined
   readonly server: NameServer
   readonly gateway: Gateway
+  readonly streams: GatewayStreams
+  readonly #stations: Stations
   readonly #options: NameServiceOptions
   readonly #networks = new Map<string, Network>()
   readonly #sandboxes = new Map<string, Inside>()
@@ -72,7 +77,13 @@ export class NameService {
       (host?.resolvers().servers ?? []).map((address) => ({ address, port: PORT }))
     const { registry, forwarder } = this
     this.server = new NameServer({ registry, forwarder, hostServers }, this.#config)
-    this.gateway = new Gateway({ pool, clock, router, server: this.server })
+    this.#stations = new Stations(pool)
+    const parts = { pool, clock, router, server: this.server, stations: this.#stations }
+    this.gateway = new Gateway(parts)
+    // In memory a guess harms nobody, and every run must be the same.
+    const random = new Random(1)
+    const random16 = host === undefined ? () => random.below(0x1_0000) : () => host.random16()
+    this.streams = new GatewayStreams({ ...parts, random16 })
     this.configure(this.#config)
   }
 
@@ -86,8 +97,13 @@ export class NameService {
     this.server.configure(config)
     const { cacheMax: entriesMax, staleMs, timeoutMs, randomCase } = config
     this.forwarder?.configure({ entriesMax, staleMs, timeoutMs, randomCase })
-    if (config.enabled) this.gateway.open()
-    else this.gateway.close()
+    if (config.enabled) {
+      this.gateway.open()
+      this.streams.open()
+    } else {
+      this.gateway.close()
+      this.streams.close()
+    }
     for (const inside of this.#sandboxes.values()) this.#refresh(inside)
   }
 
@@ -95,13 +111,13 @@ export class NameService {
     if (network === undefined) return
     this.registry.addNetwork(state)
     this.#networks.set(state.name, network)
-    for (const { gateway } of state.subnets) this.gateway.addGateway(gateway)
+    for (const { gateway } of state.subnets) this.#stations.addGateway(gateway)
   }
 
   removeNetwork(state: NetworkState): void {
     if (!this.#networks.delete(state.name)) return
     this.registry.removeNetwork(state.name)
-    for (const { gateway } of state.subnets) this.gateway.removeGateway(gateway)
+    for (const { gateway } of state.subnets) this.#stations.removeGateway(gateway)
   }
 
   addSandbox(sandbox: SandboxState): void {
@@ -133,8 +149,8 @@ export class NameService {
       addresses.map(({ address }) => address),
       mac,
     )
-    this.gateway.removeStation(scope, network.link)
-    this.gateway.addStation(scope, network.link, edge.device.port, own)
+    this.#stations.remove(scope, network.link)
+    this.#stations.add(scope, network.link, edge.device.port, own)
     const inside = this.#sandboxes.get(sandbox)
     inside?.endpoints.set(endpoint.network, endpoint)
     if (inside !== undefined) this.#refresh(inside)
@@ -150,7 +166,7 @@ export class NameService {
     const network = this.#networks.get(endpoint.network)
     if (network === undefined) return
     this.registry.removeEndpoint(endpoint)
-    this.gateway.removeStation(this.registry.scope(sandbox), network.link)
+    this.#stations.remove(this.registry.scope(sandbox), network.link)
     const inside = this.#sandboxes.get(sandbox)
     inside?.endpoints.delete(endpoint.network)
     if (inside !== undefined) this.#refresh(inside)
@@ -180,6 +196,7 @@ export class NameService {
   /** No timer and no socket is left. Idempotent. */
   close(): void {
     this.gateway.close()
+    this.streams.close()
     this.forwarder?.close()
     for (const inside of this.#sandboxes.values()) {
       this.#silence(inside)

@@ -41,6 +41,8 @@ export class DockerDaemon implements Served {
   readonly controller: Controller
   readonly events: Events
   readonly driver: DockerDriver
+  /** Ports that are added live are Docker's until the container stops. */
+  readonly publisher: DockerDriver
   readonly #options: DockerDaemonOptions
   readonly #api: ApiServer
   readonly #plugin: PluginServer
@@ -51,8 +53,8 @@ export class DockerDaemon implements Served {
 
   constructor(options: DockerDaemonOptions) {
     const { runtime, log, events, limits, statePath } = options
-    const { pool, clock, random, links, onDevice } = runtime
-    const node = { pool, clock, random, links, log, ...limits, ...(onDevice && { onDevice }) }
+    const { pool, clock, random, links, dns, onDevice } = runtime
+    const node = { pool, clock, random, links, log, dns, ...limits, ...(onDevice && { onDevice }) }
     this.#options = options
     this.events = events
     this.controller = new Controller(node)
@@ -64,6 +66,7 @@ export class DockerDaemon implements Served {
       log,
       refresh: () => this.refresh(),
     })
+    this.publisher = this.driver
     this.#api = new ApiServer(this)
     this.#plugin = new PluginServer({ driver: this.driver, log, onActivate: () => this.#accept() })
   }

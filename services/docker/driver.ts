@@ -16,15 +16,16 @@
  */
 import { isDeepStrictEqual } from 'node:util'
 import { StackError } from '../../stack/errors.ts'
-import type { Controller } from '../controller.ts'
+import type { ApplyReport, Controller } from '../controller.ts'
 import type { Links } from '../links.ts'
 import type { Log } from '../log.ts'
+import { formatPort } from '../ports.ts'
 import { endpointKey } from '../state.ts'
 import { type Desired, linkName, shortId } from './desired.ts'
 import * as ipam from './ipam.ts'
 import type * as messages from './messages.ts'
 import { PORT_MAP, portMap } from './messages.ts'
-import { publishedPorts } from './ports.ts'
+import { addedPort, publishedPorts, withoutPort } from './ports.ts'
 import {
   type DockerRecord,
   type EndpointRecord,
@@ -37,6 +38,7 @@ import { endpointRecord, gatewayFor, networkRecord } from './translate.ts'
 
 /** Calls that may wait for the one that runs. */
 const WAITING_MAX = 4096
+const NOTHING_DONE: ApplyReport = { steps: [], unchanged: 0, durationMs: 0 }
 
 export interface DriverOptions {
   readonly controller: Controller
@@ -200,6 +202,28 @@ export class DockerDriver {
     })
   }
 
+  /** Publish a port of a running container, until it leaves. @throws StackError. */
+  async addPort(written: string, sandbox: string): Promise<ApplyReport> {
+    const { report } = await this.#changeAndTell((record) => {
+      const known = [...record.endpoints.values()].find(({ id }) => shortId(id) === sandbox)
+      if (known?.sandboxKey === undefined) {
+        throw new StackError('not-found', `no sandbox "${sandbox}"`)
+      }
+      const ports = [...known.ports, formatPort(addedPort(written, record))]
+      return { record: withPorts(record, known, ports), answer: {} }
+    })
+    return report ?? NOTHING_DONE
+  }
+
+  /** Take a published port away. @throws StackError. */
+  async removePort(written: string): Promise<ApplyReport> {
+    const { report } = await this.#changeAndTell((record) => ({
+      record: withEndpoint(record, withoutPort(written, record)),
+      answer: {},
+    }))
+    return report ?? NOTHING_DONE
+  }
+
   requestPool(request: messages.RequestPool): Promise<object> {
     return this.#change((record) => ipam.requestPool(record, request))
   }
@@ -216,15 +240,22 @@ export class DockerDriver {
     return this.#change((record) => ipam.releaseAddress(record, request))
   }
 
-  #change<T>(change: (record: DockerRecord) => ipam.Changed<T>): Promise<T> {
+  async #change<T>(change: (record: DockerRecord) => ipam.Changed<T>): Promise<T> {
+    return (await this.#changeAndTell(change)).answer
+  }
+
+  /** `report` is of the node, if that was changed. */
+  #changeAndTell<T>(
+    change: (record: DockerRecord) => ipam.Changed<T>,
+  ): Promise<{ answer: T; report: ApplyReport | undefined }> {
     return this.#queue(async () => {
       const before = this.#withoutLost(this.#record)
       const { record, answer } = change(before)
-      if (record === this.#record) return answer
+      if (record === this.#record) return { answer, report: undefined }
       // A call that only deals out addresses changes nothing of the node.
       const { networks, endpoints } = this.#record
       const same = record.networks === networks && record.endpoints === endpoints
-      if (!same) await this.#apply(record)
+      const report = same ? undefined : await this.#apply(record)
       try {
         await this.#options.file.save(record)
       } catch (error) {
@@ -232,7 +263,7 @@ export class DockerDriver {
         throw error
       }
       this.#record = record
-      return answer
+      return { answer, report }
     })
   }
 
@@ -250,10 +281,10 @@ export class DockerDriver {
     return endpoints === record.endpoints ? record : { ...record, endpoints }
   }
 
-  async #apply(record: DockerRecord): Promise<void> {
+  async #apply(record: DockerRecord): Promise<ApplyReport> {
     const { controller, desired, refresh } = this.#options
     refresh()
-    await controller.apply(desired.config(record))
+    return await controller.apply(desired.config(record))
   }
 
   #queue<T>(work: () => Promise<T>): Promise<T> {

@@ -10,6 +10,7 @@ import { StackError } from '../../stack/errors.ts'
 import {
   AUTOMATIC_FIRST,
   formatPort,
+  formatPublished,
   PORT_MAX,
   PORT_PROTOCOLS,
   type PortConfig,
@@ -18,7 +19,7 @@ import {
   portsClash,
 } from '../ports.ts'
 import type { PortBinding } from './messages.ts'
-import type { DockerRecord } from './record.ts'
+import type { DockerRecord, EndpointRecord } from './record.ts'
 
 /** @param but - the endpoint that they are for: what it publishes now is free. */
 export function publishedPorts(
@@ -26,9 +27,7 @@ export function publishedPorts(
   record: DockerRecord,
   but: string,
 ): string[] {
-  const taken = [...record.endpoints.values()]
-    .filter(({ id, sandboxKey }) => id !== but && sandboxKey !== undefined)
-    .flatMap(({ ports }) => ports.map(parsePort))
+  const taken = takenPorts(record, but)
   const decided: PortConfig[] = []
   for (const binding of bindings) {
     const port = decide(binding, [...taken, ...decided])
@@ -40,22 +39,58 @@ export function publishedPorts(
 
 /** @throws StackError `exists` if it is taken, `exhausted`, `unsupported`. */
 function decide(binding: PortBinding, taken: readonly PortConfig[]): PortConfig {
-  const { HostIP, HostPort, HostPortEnd, Port } = binding
+  const { HostIP, HostPort, HostPortEnd, Port: targetPort } = binding
   const protocol = protocolName(binding.Proto)
   const address = HostIP === '' ? undefined : parseAddress(HostIP)
-  const [first, last] =
-    HostPort === 0 ? [AUTOMATIC_FIRST, PORT_MAX] : [HostPort, Math.max(HostPort, HostPortEnd)]
+  const port = HostPort === 0 ? undefined : HostPort
+  return choose({ address, port, count: 1, targetPort, protocol }, HostPortEnd, taken)
+}
+
+/** The first free place from its port on, up to `last`; without a port, of the dynamic range. */
+function choose(port: PortConfig, last: number, taken: readonly PortConfig[]): PortConfig {
+  const { count, protocol, targetPort } = port
+  const first = port.port ?? AUTOMATIC_FIRST
+  const end = port.port === undefined ? PORT_MAX - count + 1 : Math.max(first, last)
   let other: PortConfig | undefined
-  for (let port = first; port <= last; port++) {
-    const candidate: PortConfig = { address, port, count: 1, targetPort: Port, protocol }
+  for (let place = first; place <= end; place++) {
+    const candidate: PortConfig = { ...port, port: place }
     other = taken.find((one) => portsClash(one, candidate))
     if (other === undefined) return candidate
   }
-  if (HostPort === 0) {
-    throw new StackError('exhausted', `no port is free in ${first}-${last} for ${Port}/${protocol}`)
+  if (port.port === undefined) {
+    const what = `${targetPort}/${protocol}`
+    throw new StackError('exhausted', `no port is free in ${first}-${PORT_MAX} for ${what}`)
   }
-  const span = first === last ? `port ${first}/${protocol} is` : `ports ${first}-${last} are`
+  const many = `ports ${first}-${Math.max(end, first + count - 1)}/${protocol} are`
+  const span = end === first && count === 1 ? `port ${first}/${protocol} is` : many
   throw new StackError('exists', `${span} published already, as ${formatPort(other!)}`)
+}
+
+/** One more port of an endpoint, written as in a file. @throws StackError. */
+export function addedPort(written: string, record: DockerRecord): PortConfig {
+  return choose(parsePort(written), 0, takenPorts(record, undefined))
+}
+
+/** Whose a port is, as listed or as added, and that without it. @throws StackError `not-found`. */
+export function withoutPort(written: string, record: DockerRecord): EndpointRecord {
+  const named = (text: string): boolean => {
+    const port = parsePort(text)
+    const names = [formatPort(port), formatPublished(port)]
+    return names.some((name) => name === written || name === `${written}/tcp`)
+  }
+  for (const endpoint of record.endpoints.values()) {
+    const ports = endpoint.ports.filter((text) => !named(text))
+    if (ports.length < endpoint.ports.length) return { ...endpoint, ports }
+  }
+  const message = `no published port "${written}"; "tapline ports" lists them`
+  throw new StackError('not-found', message)
+}
+
+/** Ports of endpoints that are joined. */
+function takenPorts({ endpoints }: DockerRecord, but: string | undefined): PortConfig[] {
+  return [...endpoints.values()]
+    .filter(({ id, sandboxKey }) => id !== but && sandboxKey !== undefined)
+    .flatMap(({ ports }) => ports.map(parsePort))
 }
 
 function protocolName(number: number): PortProtocol {

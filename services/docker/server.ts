@@ -6,6 +6,9 @@
  * `{ "Error": "..." }`; Docker shows the text to whoever typed the command. A request that is no
  * request of Docker's is answered with 400, a path that is not there with 404, by which Docker
  * knows what a driver does not do.
+ *
+ * Idle connections stay open: Docker asks again where one was closed under a call, and then sends
+ * an empty body.
  */
 import { chmodSync, unlinkSync } from 'node:fs'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
@@ -21,6 +24,8 @@ const CONTENT_TYPE = 'application/vnd.docker.plugins.v1.2+json'
 const BODY_BYTES_MAX = 4 << 20
 /** Docker keeps a few connections and opens more while many containers start at once. */
 const CONNECTIONS_MAX = 1024
+/** For a request to arrive as a whole, on a machine that is busy with starting containers. */
+const REQUEST_MS = 120_000
 
 const ACTIVATE = '/Plugin.Activate'
 
@@ -95,7 +100,8 @@ export class PluginServer {
     this.#onActivate = onActivate
     this.#server = createServer((request, response) => void this.#answer(request, response))
     this.#server.maxConnections = CONNECTIONS_MAX
-    this.#server.requestTimeout = 30_000
+    this.#server.requestTimeout = REQUEST_MS
+    this.#server.keepAliveTimeout = 0
   }
 
   /** Listen at this path. A dead daemon's socket is taken over. @throws StackError `exists`. */

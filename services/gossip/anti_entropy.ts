@@ -13,9 +13,10 @@
  *
  * A table is compared with a random member of its network every {@link SYNC_MS}, and every
  * {@link SYNC_SOON_MS} while differences are found, writes are missing between others, or nobody
- * answers, and three times {@link SETTLE_MS} apart after a write; first with those that have just come (back), so that partitions heal at once. A node that joins a network starts with a digest, which brings it
- * the whole table, and so does one that knows that it differs. Updates go over streams, the rest as
- * datagrams where it fits.
+ * answers, and three times {@link SETTLE_MS} apart after a write; first with those that have just
+ * come (back), so that partitions heal at once. A node that joins a network starts with a digest,
+ * which brings it the whole table, and so does one that knows that it differs. Updates go over
+ * streams, the rest as datagrams where it fits.
  *
  * Limits: {@link STREAMS_MAX} messages under way over streams; beyond that nobody is answered, and
  * they ask again. An update has at most {@link STREAM_BYTES_MAX}.
@@ -39,7 +40,7 @@ export const SYNC_MS = 10_000
 export const SYNC_SOON_MS = 1000
 /** A rumor is told by then. */
 export const SETTLE_MS = 3000
-/** So often all was the same since the last write before that is believed: others may lack it, too. */
+/** So often since the last write all has to be the same: once, others may lack it as well. */
 const AGREEMENTS = 3
 const STREAMS_MAX = 64
 const STREAM_BYTES_MAX = 262_144

@@ -21,6 +21,8 @@ export const BROADCASTS_MAX = 4096
 export class BroadcastQueue {
   /** By how often they were sent; in each, the oldest first. */
   readonly #tiers: Entry[][] = [[]]
+  /** The one about each subject. */
+  readonly #subjects = new Map<string, Entry>()
   readonly #onQueued: () => void
   #size = 0
   /** Let go because the queue was full. */
@@ -38,7 +40,9 @@ export class BroadcastQueue {
   queue(broadcast: Broadcast): void {
     if (broadcast.subject !== '') this.#replace(broadcast.subject)
     if (this.#size === BROADCASTS_MAX) this.#letGo()
-    this.#tiers[0]!.push({ ...broadcast, sent: 0 })
+    const entry: Entry = { ...broadcast, sent: 0 }
+    this.#tiers[0]!.push(entry)
+    if (entry.subject !== '') this.#subjects.set(entry.subject, entry)
     this.#size++
     this.#onQueued()
   }
@@ -67,20 +71,16 @@ export class BroadcastQueue {
 
   #sent(entry: Entry, limit: number): void {
     entry.sent++
-    if (entry.sent >= limit) {
-      this.#size--
-      entry.onDone?.()
-      return
-    }
+    if (entry.sent >= limit) return this.#done(entry)
     while (this.#tiers.length <= entry.sent) this.#tiers.push([])
     this.#tiers[entry.sent]!.push(entry)
   }
 
   #replace(subject: string): void {
-    for (const tier of this.#tiers) {
-      const at = tier.findIndex((entry) => entry.subject === subject)
-      if (at >= 0) this.#remove(tier, at)
-    }
+    const entry = this.#subjects.get(subject)
+    if (entry === undefined) return
+    const tier = this.#tiers[entry.sent]!
+    this.#remove(tier, tier.indexOf(entry))
   }
 
   #letGo(): void {
@@ -92,7 +92,13 @@ export class BroadcastQueue {
 
   #remove(tier: Entry[], at: number): void {
     const [entry] = tier.splice(at, 1)
+    if (entry !== undefined) this.#done(entry)
+  }
+
+  /** It is out of its tier, and over. */
+  #done(entry: Entry): void {
     this.#size--
-    entry?.onDone?.()
+    if (this.#subjects.get(entry.subject) === entry) this.#subjects.delete(entry.subject)
+    entry.onDone?.()
   }
 }

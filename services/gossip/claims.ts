@@ -1,12 +1,12 @@
 /**
  * Which endpoint has a MAC address, and which an address: the part of gossip that decides.
  *
- * Several nodes may claim one MAC or address in one network: since an endpoint moves, or by mistake.
- * The rule is a function of the records in force, so that all nodes that know the same records
- * decide the same:
+ * Several nodes may claim one MAC or address in one network: since an endpoint moves, or by
+ * mistake. The rule is a function of the records in force, so that all nodes that know the same
+ * records decide the same:
  *
  * * The **older** claim (by Lamport time, then by the node's name) keeps it.
- * * Unless the newer one is **the same sandbox** by name: it has moved, and the newer has it at once.
+ * * Unless the newer one is **the same sandbox** by name: it has moved, and the newer has it now.
  * * Unless the older one's node still holds on to it: if a node does not withdraw its own endpoint
  *   within {@link CONTEST_MS} after another node claimed it, there are two of them. It writes into
  *   its record that it holds it, and has it again.

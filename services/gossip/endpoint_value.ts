@@ -2,7 +2,7 @@
  * Endpoint records as values of a network's table, and VTEPs as values of the cluster's.
  *
  * ```text
- *   endpoint   VTEP: address, number of addresses, addresses, name: text, number of aliases, aliases
+ *   endpoint   VTEP: address, number and addresses, name: text, number and aliases
  *   part       VTEP: address
  * ```
  *

@@ -12,12 +12,13 @@
  * The records of a node that does not answer stay in force for {@link KEEP_DEAD_MS}: an overlay
  * goes on with what it was told while a node is merely cut off. A node that says that it leaves
  * takes its records with it at once, as does one whose place another node has taken (same address
- * and port, another name). Agents of other programs in the cluster have no tables. Records of nodes that membership has not told of yet are held, but do not
- * count before it does.
+ * and port, another name). Agents of other programs in the cluster have no tables. Records of nodes
+ * that membership has not told of yet are held, but do not count before it does.
  */
 import { sameAddress } from '../../stack/address.ts'
-import { type Cluster, type Member, type MemberEvent, OWN_TAG } from './cluster.ts'
+import type { Cluster, Member, MemberEvent } from './cluster.ts'
 import { OWNERS_MAX } from './replica.ts'
+import { isOwn } from './tags.ts'
 
 /** How long the records of a node that failed stay: twice a disconnection of 30 s. */
 export const KEEP_DEAD_MS = 60_000
@@ -127,10 +128,6 @@ export class Nodes {
     this.#options.onCounts(name)
     this.#options.onGone(name)
   }
-}
-
-function isOwn({ tags }: Member): boolean {
-  return tags[OWN_TAG] !== undefined
 }
 
 function isUp({ state }: Member): boolean {

@@ -1,9 +1,9 @@
 /**
  * Who takes part in which network, by the cluster's table and by who is alive.
  *
- * A record is **in force** while its owner's node is (nodes.ts), and takes part in the network under
- * the boot that wrote the record. So what a node wrote in an earlier life, or in a network that it
- * left, counts no more as soon as that is known, before anyone is told of each record.
+ * A record is **in force** while its owner's node is (nodes.ts), and takes part in the network
+ * under the boot that wrote the record. So what a node wrote in an earlier life, or in a network
+ * that it left, counts no more as soon as that is known, before anyone is told of each record.
  */
 import type { Member } from './cluster.ts'
 import type { Nodes } from './nodes.ts'

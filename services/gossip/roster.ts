@@ -46,6 +46,8 @@ export class Roster {
   readonly #clock: Clock
   readonly #tell: RosterListener
   readonly #entries = new Map<string, Entry>()
+  /** Names of those that left or failed. */
+  readonly #gone = new Set<string>()
   /** Latest intent about members that are not known. */
   readonly #early = new Map<string, Early>()
 
@@ -118,7 +120,7 @@ export class Roster {
     this.#tell(left ? 'leave' : 'fail', current(entry))
     for (const other of this.#entries.values()) {
       const taken = !isGone(other) && isAt(other.node, node.address, node.port)
-      if (taken) this.#entries.delete(node.name)
+      if (taken) this.#forget(node.name)
     }
   }
 
@@ -138,7 +140,7 @@ export class Roster {
       this.#set(entry, 'left')
       this.#tell('leave', current(entry))
     }
-    if (intent.prune && isGone(entry)) this.#entries.delete(intent.node)
+    if (intent.prune && isGone(entry)) this.#forget(intent.node)
     return true
   }
 
@@ -146,7 +148,7 @@ export class Roster {
   reap(): void {
     const { nowMs } = this.#clock
     for (const [name, entry] of this.#entries) {
-      if (isGone(entry) && nowMs - entry.sinceMs > GONE_MS) this.#entries.delete(name)
+      if (isGone(entry) && nowMs - entry.sinceMs > GONE_MS) this.#forget(name)
     }
     for (const [name, { atMs }] of this.#early) {
       if (nowMs - atMs > INTENT_MS) this.#early.delete(name)
@@ -156,6 +158,13 @@ export class Roster {
   #set(entry: Entry, status: Status): void {
     entry.status = status
     entry.sinceMs = this.#clock.nowMs
+    if (isGone(entry)) this.#gone.add(entry.node.name)
+    else this.#gone.delete(entry.node.name)
+  }
+
+  #forget(name: string): void {
+    this.#entries.delete(name)
+    this.#gone.delete(name)
   }
 
   #keepEarly(intent: Intent): boolean {
@@ -175,14 +184,14 @@ export class Roster {
     if (this.#entries.size < MEMBERS_MAX) return true
     const gone = [...this.#entries.values()].filter(isGone)
     const [oldest] = gone.sort((a, b) => a.sinceMs - b.sinceMs)
-    if (oldest !== undefined) this.#entries.delete(oldest.node.name)
+    if (oldest !== undefined) this.#forget(oldest.node.name)
     return oldest !== undefined
   }
 
   #dropOthersAt(node: NodeRecord): void {
-    for (const [name, entry] of this.#entries) {
-      const same = name !== node.name && isAt(entry.node, node.address, node.port)
-      if (same && isGone(entry)) this.#entries.delete(name)
+    for (const name of this.#gone) {
+      const entry = this.#entries.get(name)
+      if (entry !== undefined && isAt(entry.node, node.address, node.port)) this.#forget(name)
     }
   }
 }

@@ -2,9 +2,9 @@
  * Fresh writes on their way from node to node.
  *
  * Each is told {@link retransmits} times by every node that learns it, the least told first, as
- * memberlist does with its broadcasts; what a datagram holds beyond that stays for the next. A write
- * that is replaced meanwhile is not told any more. With few nodes left out by chance, and with all
- * that found no room here, anti-entropy brings the rest.
+ * memberlist does with its broadcasts; what a datagram holds beyond that stays for the next. A
+ * write that is replaced meanwhile is not told any more. With few nodes left out by chance, and
+ * with all that found no room here, anti-entropy brings the rest.
  *
  * Limit: {@link RUMORS_MAX} writes a table; when full, the most told goes.
  */

@@ -12,8 +12,8 @@
  * what was lost. Unlike there, that nothing withdrawn comes back does not depend on time
  * (owner_table.ts).
  *
- * Which records are in force is told in parts.ts. A node that finds its own name with a later boot than its own (its
- * clock was set back) takes a later one still, and tells everything anew.
+ * Which records are in force is told in parts.ts. A node that finds its own name with a later boot
+ * than its own (its clock was set back) takes a later one still, and tells everything anew.
  *
  * Everyone in the cluster is trusted to tell the truth about others' records, as in SWIM; the
  * cluster's keys say who is in it.

@@ -18,9 +18,7 @@
  * An endpoint that moves, or comes again with another MAC, is announced to the sandboxes here.
  */
 import { type Address, sameAddress } from '../../stack/address.ts'
-import { announce } from '../../stack/arp/announce.ts'
 import type { Bindings } from '../../stack/arp/bindings.ts'
-import { DropReason } from '../../stack/drop.ts'
 import { StackError } from '../../stack/errors.ts'
 import type { Bridge } from '../../stack/eth/bridge.ts'
 import { formatMac, isGroupMac, type Mac, sameMac } from '../../stack/eth/mac.ts'
@@ -32,17 +30,20 @@ import { LastMacs } from './last_macs.ts'
 import type { LocalEndpoint } from './local_endpoint.ts'
 import { Members } from './members.ts'
 import type { EndpointRecord, PeerListener, PeerSource } from './peer_source.ts'
-import { closeSegments, openSegments, type Segment } from './segment.ts'
+import { has, recordKey } from './records.ts'
+import {
+  announceHere,
+  closeSegments,
+  openSegments,
+  type Segment,
+  type SegmentsOptions,
+} from './segment.ts'
 import { staticNetworks } from './static_source.ts'
 
 /** Endpoints of other nodes in one network: as many as the tables below hold. */
 export const REMOTE_MAX = 4096
 
-export interface OverlayNetworkOptions {
-  readonly context: Context
-  readonly state: NetworkState
-  readonly bridge: Bridge
-  readonly bindings: Bindings
+export interface OverlayNetworkOptions extends SegmentsOptions {
   /** Undefined: every group goes to everybody. */
   readonly groups: NetworkGroups | undefined
   /** What the router knows of this address is no more true. */
@@ -248,6 +249,7 @@ export class OverlayNetwork {
       return this.#context.log.warn(why, 'an endpoint of another node was not taken in')
     }
     this.#held.set(key, { record, source })
+    this.#context.overlays.names?.setRemote(this.name, record)
     this.#apply(record, before?.record)
   }
 
@@ -257,6 +259,7 @@ export class OverlayNetwork {
     const segment = this.#segment(vni)
     if (held === undefined || segment === undefined || held.source !== source) return
     this.#held.delete(key)
+    this.#context.overlays.names?.removeRemote(this.name, mac)
     this.conflicts.forget(mac)
     for (const address of held.record.addresses) this.#unbind(segment, address, mac)
     if (!this.isLocal(mac)) {
@@ -316,9 +319,7 @@ export class OverlayNetwork {
     const { pool } = this.#context
     const entry = this.bindings.find(address)
     if (entry < 0 || !this.#isTunnel(this.bindings.port(entry))) return
-    const packet = announce(pool, address, mac)
-    if (packet === undefined) pool.counters.dropped(0, DropReason.PoolEmpty)
-    else port.input(packet)
+    announceHere(pool, port, address, mac)
   }
 
   #isTunnel(port: number): boolean {
@@ -344,12 +345,4 @@ export class OverlayNetwork {
       this.#context.log.warn({ network: this.name, err: error }, message)
     }
   }
-}
-
-function has({ addresses }: EndpointRecord, address: Address): boolean {
-  return addresses.some((own) => sameAddress(own, address))
-}
-
-function recordKey(vni: number, mac: Mac): string {
-  return `${vni} ${formatMac(mac)}`
 }

@@ -7,21 +7,33 @@
  *   other nodes ──> gossip ──┴─> overlay networks ──> tunnels ──> vtep ──> underlay
  * ```
  */
+import { readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { formatAddress } from '../../stack/address.ts'
 import type { Clock } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
+import type { Mac } from '../../stack/eth/mac.ts'
 import type { Router } from '../../stack/ip/router.ts'
 import type { Pool } from '../../stack/packet.ts'
 import type { Random } from '../../stack/random.ts'
 import { segmentsOf } from '../../stack/udp/sender.ts'
+import { SealedUnderlay } from '../../stack/vxlan/sealed_underlay.ts'
 import { Vtep } from '../../stack/vxlan/vtep.ts'
 import type { Links } from '../links.ts'
 import type { Log } from '../log.ts'
 import type { NodeState } from '../state.ts'
+import { type Key, parseKeys } from './keyring.ts'
 import type { OverlayNetwork } from './overlay_network.ts'
-import type { PeerSource } from './peer_source.ts'
+import type { EndpointRecord, PeerSource } from './peer_source.ts'
 import { Reconciler } from './reconcile.ts'
+import { NodeSealKeys } from './seal_keys.ts'
 import { StaticSource } from './static_source.ts'
+
+/** Hears what endpoints of other nodes are called, while they are in force. */
+export interface NameListener {
+  setRemote(network: string, record: EndpointRecord): void
+  removeRemote(network: string, mac: Mac): void
+}
 
 export interface OverlaysOptions {
   readonly pool: Pool
@@ -32,14 +44,26 @@ export interface OverlaysOptions {
   readonly router: Router
 }
 
+/** The node's part of the underlay. */
+interface Opened {
+  readonly node: NodeState
+  readonly vtep: Vtep
+  /** Undefined: there are no keys. */
+  readonly sealing: { readonly underlay: SealedUnderlay; readonly keys: NodeSealKeys } | undefined
+}
+
 export class Overlays {
   readonly fixed: StaticSource = new StaticSource()
+  /** Set once, when the node is built. */
+  names: NameListener | undefined = undefined
   /** What knows of other nodes; the file is the first. */
   #sources: readonly PeerSource[] = [this.fixed]
   readonly #options: OverlaysOptions
   readonly #networks = new Set<OverlayNetwork>()
   readonly #reconciler: Reconciler
-  #opened: { readonly node: NodeState; readonly vtep: Vtep } | undefined = undefined
+  #opened: Opened | undefined = undefined
+  /** Names of other files are relative to it. */
+  folder = '.'
 
   constructor(options: OverlaysOptions) {
     this.#options = options
@@ -76,10 +100,57 @@ export class Overlays {
       const message = `links of kind ${links.describe} have no underlay for overlay networks`
       throw new StackError('unsupported', message)
     }
-    const { address, udpPort, interfaceName, mtuBytes } = node
+    const { address, udpPort, interfaceName, mtuBytes, keysFile } = node
+    const list = keysFile === undefined ? undefined : this.#readKeys(keysFile)
     const underlay = links.openUnderlay({ address, udpPort, interfaceName, mtuBytes, log })
     underlay.onPathMtu = (peer, bytes) => this.#onPathMtu(peer, bytes)
-    this.#opened = { node, vtep: new Vtep({ pool, underlay, hello: { clock, random } }) }
+    if (list === undefined) {
+      const vtep = new Vtep({ pool, underlay, hello: { clock, random } })
+      this.#opened = { node, vtep, sealing: undefined }
+      return
+    }
+    const keys = new NodeSealKeys(address, list, () => Date.now())
+    const sealed = new SealedUnderlay({ pool, clock, under: underlay, keys })
+    const vtep = new Vtep({ pool, underlay: sealed })
+    this.#opened = { node, vtep, sealing: { underlay: sealed, keys } }
+  }
+
+  /** Nothing of this VNI is to be in the clear. @throws StackError without keys. */
+  encrypt(vni: number): void {
+    const sealing = this.#opened?.sealing
+    if (sealing === undefined)
+      throw new StackError('not-found', 'there are no keys to encrypt with')
+    sealing.underlay.encrypt(vni)
+  }
+
+  /** The VNI is no more. Idempotent. */
+  decrypt(vni: number): void {
+    this.#opened?.sealing?.underlay.decrypt(vni)
+  }
+
+  /** Take the keys as their file has them now. @throws StackError; the old ones stay. */
+  reloadKeys(): void {
+    const { node, sealing } = this.#opened ?? {}
+    if (node?.keysFile === undefined || sealing === undefined) return
+    const { keys, underlay } = sealing
+    const before = keys.keys
+    keys.keys = this.#readKeys(node.keysFile)
+    if (before[0]!.id !== keys.keys[0]!.id) underlay.rekey()
+    for (const { id } of before) {
+      if (!keys.keys.some((key) => key.id === id)) underlay.forgetKey(id)
+    }
+  }
+
+  #readKeys(written: string): Key[] {
+    const file = resolve(this.folder, written)
+    try {
+      return parseKeys(readFileSync(file, 'utf8'))
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error)
+      throw new StackError('bad-config', `keys of overlay networks, ${file}: ${why}`, {
+        cause: error,
+      })
+    }
   }
 
   /** Precondition: no overlay network is left. Idempotent. */

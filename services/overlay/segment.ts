@@ -7,13 +7,17 @@
  * ```
  */
 import type { Address } from '../../stack/address.ts'
+import { announce } from '../../stack/arp/announce.ts'
 import type { Bindings } from '../../stack/arp/bindings.ts'
 import { arpProxy } from '../../stack/arp/proxy.ts'
+import { DropReason } from '../../stack/drop.ts'
 import type { Bridge } from '../../stack/eth/bridge.ts'
 import type { BridgePort } from '../../stack/eth/bridge_port.ts'
 import { GroupRole } from '../../stack/eth/group_filter.ts'
+import type { Mac } from '../../stack/eth/mac.ts'
 import { DEFAULT_PVID } from '../../stack/eth/vlan.ts'
 import type { Snooper } from '../../stack/ip/snooping.ts'
+import type { Pool } from '../../stack/packet.ts'
 import { TUNNEL_PEERS_MAX } from '../../stack/vxlan/remotes.ts'
 import type { Tunnel } from '../../stack/vxlan/tunnel.ts'
 import type { Context } from '../context.ts'
@@ -65,6 +69,7 @@ export function closeSegments(
   for (const { tunnel, port, groups } of segments) {
     bridge.removePort(port)
     context.overlays.vtep.remove(tunnel)
+    context.overlays.decrypt(tunnel.vni)
     groups?.close()
   }
 }
@@ -89,6 +94,7 @@ function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment
     ...(groups && { groups }),
   })
   try {
+    if (overlay.encrypted) overlays.encrypt(vni)
     if (overlay.group !== undefined) tunnel.setGroup(overlay.group)
     const port = bridge.addPort({
       name,
@@ -112,7 +118,15 @@ function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment
     return { vni, vid, tunnel, port, groups }
   } catch (error) {
     vtep.remove(tunnel)
+    overlays.decrypt(vni)
     groups?.close()
     throw error
   }
+}
+
+/** Say to the sandboxes of this node where an address is now. */
+export function announceHere(pool: Pool, port: BridgePort, address: Address, mac: Mac): void {
+  const packet = announce(pool, address, mac)
+  if (packet === undefined) pool.counters.dropped(0, DropReason.PoolEmpty)
+  else port.input(packet)
 }

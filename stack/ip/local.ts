@@ -5,7 +5,7 @@
  *  receive -> fragment? reassemble -> ICMP  echo: the packet becomes the reply
  *                                          errors and the rest: the prober's, or just heard
  *                                  -> UDP   a bound service, the prober's, else port unreachable
- *                                  -> TCP   the prober's, else reset
+ *                                  -> TCP   the prober's, a bound service, else reset
  *                                  -> other protocol unreachable
  * ```
  *
@@ -38,6 +38,14 @@ export type UdpReceiver = (packet: Packet, from: RouterInterface) => void
 /** Is this datagram one for the receiver? False: as if nothing listened. Changes nothing. */
 export type UdpFilter = (packet: Packet, from: RouterInterface) => boolean
 
+/** A server of TCP on a port. Segments are whole, `head` at the Ethernet header, `at` at TCP. */
+export interface TcpService {
+  /** Is this segment one for it? False: as if nothing listened. Changes nothing. */
+  accepts(packet: Packet, from: RouterInterface, at: number): boolean
+  /** Takes ownership. It may be a super-frame. */
+  receive(packet: Packet, from: RouterInterface, at: number): void
+}
+
 interface UdpService {
   readonly receive: UdpReceiver
   readonly accepts: UdpFilter | undefined
@@ -45,7 +53,8 @@ interface UdpService {
 
 /** UDP (RFC 768): what is needed to find a receiver, as its own layer is above this one. */
 const UDP_HEADER_BYTES = 8
-const UDP_DST_PORT = 2
+/** The same in UDP and TCP. */
+const DST_PORT = 2
 const UDP_LENGTH = 4
 const UDP_CHECKSUM = 6
 
@@ -65,6 +74,7 @@ export class Local {
   readonly #errors: IcmpErrors
   readonly #prober: Prober
   readonly #services = new Map<number, UdpService>()
+  readonly #streams = new Map<number, TcpService>()
 
   constructor({ pool, clock, egress, errors, prober }: LocalOptions) {
     this.#pool = pool
@@ -83,6 +93,17 @@ export class Local {
 
   unbind(port: number): void {
     this.#services.delete(port)
+  }
+
+  /** As {@link bind}, for TCP. */
+  bindTcp(port: number, service: TcpService): boolean {
+    if (this.#streams.has(port)) return false
+    this.#streams.set(port, service)
+    return true
+  }
+
+  unbindTcp(port: number): void {
+    this.#streams.delete(port)
   }
 
   /** A whole IPv4 datagram. Takes ownership. */
@@ -200,7 +221,7 @@ export class Local {
   #udp(from: RouterInterface, packet: Packet, at: number, group: boolean): void {
     const pool = this.#pool
     if (!this.#isUdp(packet, at)) return pool.drop(packet, DropReason.TransportMalformed)
-    const port = u16(pool.mem, at + UDP_DST_PORT)
+    const port = u16(pool.mem, at + DST_PORT)
     const service = this.#services.get(port)
     if (service === undefined || !(service.accepts?.(packet, from) ?? true)) {
       if (group) return this.#deaf(packet)
@@ -241,6 +262,11 @@ export class Local {
         : this.#isIntact6(packet, ip, at, bytes, ipv4.Protocol.Tcp))
     if (!whole) return pool.drop(packet, DropReason.TransportMalformed)
     if (this.#prober.hears(from, packet)) return
+    const service = this.#streams.get(u16(mem, at + DST_PORT))
+    if (service?.accepts(packet, from, at)) {
+      if (packet.traced) return consume(pool, packet, 'for the service on this TCP port')
+      return service.receive(packet, from, at)
+    }
     const told = (tcp.flags(mem, at) & tcp.Flag.Rst) === 0
     if (packet.traced) {
       if (told) pool.trace?.step('router', 'would answer with a TCP reset')

@@ -33,7 +33,7 @@ import { Forward } from './forward.ts'
 import { type Hooks, NO_HOOKS } from './hooks.ts'
 import { IcmpErrors } from './icmp_errors.ts'
 import { Ingress } from './ingress.ts'
-import { Local, type UdpFilter, type UdpReceiver } from './local.ts'
+import { Local, type TcpService, type UdpFilter, type UdpReceiver } from './local.ts'
 import { Prober } from './prober.ts'
 import { Problems } from './problems.ts'
 import { Reassembly } from './reassembly.ts'
@@ -207,6 +207,14 @@ export class Router {
       throw new StackError('exists', `UDP port ${port} of the router is taken`)
     }
     return () => this.#local.unbind(port)
+  }
+
+  /** As {@link bindUdp}, for segments of TCP. @throws StackError `exists` if the port is taken. */
+  bindTcp(port: number, service: TcpService): () => void {
+    if (!this.#local.bindTcp(port, service)) {
+      throw new StackError('exists', `TCP port ${port} of the router is taken`)
+    }
+    return () => this.#local.unbindTcp(port)
   }
 
   /**

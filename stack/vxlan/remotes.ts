@@ -5,10 +5,9 @@
 import { type Address, formatAddress, sameAddress } from '../address.ts'
 import { StackError } from '../errors.ts'
 import { BRIDGE_PORTS_MAX } from '../eth/fdb.ts'
+import type { Mac } from '../eth/mac.ts'
 import type { Output, Packet } from '../packet.ts'
-import * as udp from '../udp/header.ts'
 import type { Underlay } from '../udp/underlay.ts'
-import * as vxlan from './header.ts'
 
 /** Numbers of peers are below it: the FDB counts by them. */
 export const TUNNEL_PEERS_MAX: number = BRIDGE_PORTS_MAX
@@ -28,6 +27,22 @@ export class Remote {
     this.address = address
     this.output = (packet) => output(packet, number)
   }
+}
+
+/** For listings. */
+export interface TunnelStation {
+  readonly mac: Mac
+  readonly vtep: Address
+  /** Told by the control plane; else learned. */
+  readonly static: boolean
+  readonly ageMs: number
+}
+
+export interface TunnelPeer {
+  readonly vtep: Address
+  readonly member: boolean
+  readonly stations: number
+  readonly pathMtuBytes: number
 }
 
 export interface RemotesOptions {
@@ -122,12 +137,4 @@ export class Remotes {
     const text = `${formatAddress(address)}: more than ${TUNNEL_PEERS_MAX} tunnel ends`
     throw new StackError('exhausted', text)
   }
-}
-
-/** If the underlay leaves a packet's checksum open for this peer, its VXLAN header says where. */
-export function tellOpen(mem: Uint8Array, packet: Packet, underlay: Underlay, peer: number): void {
-  const frame = packet.head + vxlan.HEADER_BYTES
-  if (!underlay.leavesOpen(peer, packet, frame)) return
-  const kind = packet.csumOffset === udp.CHECKSUM ? vxlan.Remote.Udp : 0
-  vxlan.putRemoteChecksum(mem, packet.head, kind | ((packet.csumStart - frame) >> 1))
 }

@@ -30,11 +30,15 @@ import { isMacAt, type Mac } from '../eth/mac.ts'
 import { NOT_HEARD } from '../flow_notes.ts'
 import { NEW_MS } from '../ip/group_state.ts'
 import { type Output, type Packet, type Pool, pull, push } from '../packet.ts'
+import * as udp from '../udp/header.ts'
 import type { Underlay } from '../udp/underlay.ts'
 import * as ecn from './ecn.ts'
 import { mayLeave, type SharedGateway } from './gateway.ts'
 import * as vxlan from './header.ts'
-import { type Remote, Remotes, tellOpen } from './remotes.ts'
+import { type Remote, Remotes, type TunnelPeer, type TunnelStation } from './remotes.ts'
+
+/** What nodes want that are new is not known yet. */
+const NEW_NODE = { role: GroupRole.Reports, fastLeave: false, everyMs: NEW_MS } as const
 
 export interface TunnelOptions {
   /** Of the network, for traces. */
@@ -60,22 +64,6 @@ export interface TunnelOptions {
   readonly innerVlan?: boolean
   /** Knows which node wants which group; its ports are peers. Undefined: all get all. */
   readonly groups?: GroupFilter
-}
-
-/** For listings. */
-export interface TunnelStation {
-  readonly mac: Mac
-  readonly vtep: Address
-  /** Told by the control plane; else learned. */
-  readonly static: boolean
-  readonly ageMs: number
-}
-
-export interface TunnelPeer {
-  readonly vtep: Address
-  readonly member: boolean
-  readonly stations: number
-  readonly pathMtuBytes: number
 }
 
 export class Tunnel {
@@ -127,9 +115,7 @@ export class Tunnel {
   /** The node there takes part from now on. Idempotent. @throws StackError `exhausted`. */
   addMember(vtep: Address): void {
     if (!this.#remotes.join(vtep)) return
-    const { number } = this.#remotes.members.at(-1)!
-    const role = GroupRole.Reports
-    this.#groups?.addPort(number, { role, fastLeave: false, everyMs: NEW_MS })
+    this.#groups?.addPort(this.#remotes.members.at(-1)!.number, NEW_NODE)
     this.#pool.notes.changed()
   }
 
@@ -302,12 +288,9 @@ export class Tunnel {
   }
 
   #explainFlood(audience: number, groups: GroupFilter | undefined): void {
-    const { members } = this.#remotes
-    if (groups === undefined) {
-      return this.#say(`nobody alone has the destination: to ${members.length} nodes`)
-    }
-    const count = members.filter(({ number }) => groups.wants(audience, number)).length
-    this.#say(`a group: to ${count} of ${members.length} nodes, which asked for it`)
+    const wants = ({ number }: Remote): boolean => groups?.wants(audience, number) !== false
+    const { length } = this.#remotes.members.filter(wants)
+    this.#say(`nobody alone has the destination: to ${length} nodes`)
   }
 
   #send(packet: Packet, number: number): void {
@@ -317,7 +300,11 @@ export class Tunnel {
     const inner = ecn.innerTos(mem, packet.head, packet.len)
     push(packet, vxlan.HEADER_BYTES)
     vxlan.putHeader(mem, packet.head, this.vni)
-    tellOpen(mem, packet, this.#underlay, number)
+    const frame = packet.head + vxlan.HEADER_BYTES
+    if (this.#underlay.leavesOpen(number, packet, frame)) {
+      const kind = packet.csumOffset === udp.CHECKSUM ? vxlan.Remote.Udp : 0
+      vxlan.putRemoteChecksum(mem, packet.head, kind | ((packet.csumStart - frame) >> 1))
+    }
     this.#underlay.send(packet, number, vxlan.HEADER_BYTES, ecn.outerTos(inner, this.#dscp))
   }
 

@@ -21,7 +21,7 @@ import { type Result, run } from '../netns/lab.ts'
 
 export const CLI: string = join(import.meta.dirname, '../../dist/services/cli/main.js')
 export const CONTAINERD = '/run/containerd/containerd.sock'
-const START_MS = 60_000
+const START_MS = 120_000
 const STOP_MS = 30_000
 
 export const HOST4 = '192.0.2.2'

@@ -107,6 +107,8 @@ describe.skipIf(!tools)('names in namespaces', () => {
     [['@127.0.0.11', '+tcp']],
     [['@10.1.0.1']],
     [['@fd00:1::1']],
+    [['@10.1.0.1', '+tcp']],
+    [['@fd00:1::1', '+tcp', '+keepopen']],
     [['@127.0.0.11', '+noedns']],
     [['@127.0.0.11', '+cookie', '+nsid']],
   ])('answers dig %j', async (way) => {
@@ -133,6 +135,19 @@ describe.skipIf(!tools)('names in namespaces', () => {
     expect(await dig('web1', 'big.test')).toHaveLength(120)
     const cut = await status('web1', '+ignore', '+bufsize=512', 'big.test')
     expect(cut).toMatch(/^NOERROR qr tc/)
+  })
+
+  it.each([['10.1.0.1'], ['fd00:1::1'], ['127.0.0.11']])(
+    'gives a long answer whole at %s: truncated, and then over TCP',
+    async (at) => {
+      expect(await status('web1', '+ignore', `@${at}`, 'big.test')).toMatch(/^NOERROR qr tc/)
+      expect(await dig('web1', `@${at}`, 'big.test')).toHaveLength(120)
+    },
+  )
+
+  it('resets what comes to TCP port 53 from outside', async () => {
+    const { stdout } = await lab.exec('out', 'dig', '+tcp', '+time=2', '+tries=1', `@${OWN4}`, 'a')
+    expect(stdout).toMatch(/connection refused/)
   })
 
   it('lets nothing out of an internal network', async () => {

@@ -36,7 +36,8 @@ class Host {
   constructor(n: number) {
     this.n = n
     this.netns = this.lab.ns(`h${n}`)
-    this.lab.within = ['ip', 'netns', 'exec', this.netns]
+    // `ip netns exec` would hide the namespaces that the daemon makes.
+    this.lab.within = ['nsenter', `--net=/run/netns/${this.netns}`]
     writeFileSync(join(this.lab.folder, 'keys.b64'), `# of the lab\n${KEY}\n`, { mode: 0o600 })
   }
 

@@ -187,6 +187,10 @@ export class Lab {
     await this.stop()
     for (const name of this.#namespaces) deleteNetns(name)
     for (const name of this.leftovers()) if (!name.startsWith('/')) deleteNetns(name)
+    // A daemon that was killed leaves these, as it leaves its namespaces.
+    for (const name of this.#namespaces) {
+      rmSync(`/etc/netns/${name}`, { recursive: true, force: true })
+    }
     rmSync(this.folder, { recursive: true, force: true })
   }
 }

@@ -11,8 +11,11 @@ function namespaces(pid: number): string[] {
   return all.filter((line) => line.startsWith(`lab${pid}-`))
 }
 
-test('every node of a lab reaches every other, and its tables are as they should be', async () => {
-  const command = [process.execPath, CLI, 'lab', '--nodes', '3', '--check']
+test.each([
+  ['their files', []],
+  ['gossip', ['--gossip']],
+])('nodes that know by %s reach each other, and tables are right', async (_, args) => {
+  const command = [process.execPath, CLI, 'lab', '--nodes', '3', '--check', ...args]
   const { code, stdout, stderr } = await run(command, 110_000)
   expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
   expect(stdout).toMatch(/every node reaches every other/)

@@ -250,4 +250,65 @@ describe('overlay', () => {
     expect(detail?.overlay?.remote.map(({ name }) => name)).toEqual(['b1', 'b2', 'c1'])
     expect(controller.stats().devices.map(({ device }) => device)).toContain('back/tunnel')
   })
+
+  it('has overlay networks of their own in VLANs', async () => {
+    lab = new OverlayLab(2)
+    const place = (node: number, name: string, last: number, vid: number) => ({
+      node,
+      name,
+      ipv4: `10.2.0.${last}`,
+      vid,
+    })
+    const places = [
+      place(1, 'p1', 11, 1),
+      place(1, 'q1', 12, 10),
+      place(2, 'p2', 21, 1),
+      place(2, 'q2', 22, 10),
+    ]
+    for (const node of lab.nodes) {
+      const { number } = node
+      const driverOpts = { 'tapline.vlan_filtering': 'true', 'tapline.vlan_vni': '10:5010' }
+      const subnets = ['10.2.0.0/24']
+      const net = networkFor(number, [], { subnets, peers: [1, 2], driverOpts })
+      const own = places.filter((each) => each.node === number)
+      const entries = own.map(({ name, ipv4, vid }) => {
+        const opts = { 'tapline.vlan_pvid': String(vid) }
+        return [name, { networks: { net: { ipv4_address: ipv4, driver_opts: opts } } }]
+      })
+      await node.apply({ networks: { net }, sandboxes: Object.fromEntries(entries) })
+    }
+    expect((await lab.node(1).host('p1').ping('10.2.0.21')).from).toBe('10.2.0.21')
+    expect((await lab.node(1).host('q1').ping('10.2.0.22')).from).toBe('10.2.0.22')
+    await expect(lab.node(1).host('p1').ping('10.2.0.22')).rejects.toThrow()
+    await expect(lab.node(1).host('q1').ping('10.2.0.21')).rejects.toThrow()
+  })
+
+  it('does the same without a flow cache', async () => {
+    const seen = []
+    for (const flowsMax of [undefined, 0]) {
+      lab = new OverlayLab(3, flowsMax)
+      await applyAll(lab, PLACES)
+      const server = lab.node(2).host('b2').udp(7000)
+      const client = lab.node(1).host('a1').udp(6000)
+      const log: unknown[] = []
+      for (let i = 0; i < 30; i++) {
+        client.send(new Uint8Array(10 + i), '10.3.0.22', 7000)
+        const { data, address, ttl, reply } = await server.receive()
+        log.push([data.length, address, ttl])
+        reply(data)
+        log.push((await client.receive()).ttl)
+        if (i === 10) lab.pass(60_000)
+      }
+      for (const node of lab.nodes) log.push(node.tunnel('back'), node.controller.drops())
+      seen.push(log)
+      const cached = lab
+        .node(1)
+        .controller.flows()
+        .reduce((sum, { packets }) => sum + packets, 0)
+      expect(cached > 0).toBe(flowsMax === undefined)
+      await lab.finish()
+      lab = undefined
+    }
+    expect(seen[0]).toEqual(seen[1])
+  })
 })

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Client } from '../../../services/client.ts'
 import { DockerDaemon } from '../../../services/docker/daemon.ts'
 import { Events } from '../../../services/events.ts'
 import { SystemDriver } from '../../../services/fabric/driver.ts'
@@ -30,6 +31,7 @@ export class PluginLab {
   readonly links: MemoryLinks
   readonly daemon: DockerDaemon
   readonly logged: string[] = []
+  readonly client: Client = new Client(join(this.folder, 'api.sock'))
   readonly #plugin = join(this.folder, 'plugin.sock')
 
   constructor() {

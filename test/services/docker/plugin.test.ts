@@ -1,9 +1,15 @@
 /** Docker's calls in memory: what is answered, what comes of it, and what is refused. */
+import { once } from 'node:events'
+import { connect } from 'node:net'
+import { setTimeout } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import type { ApplyAnswer } from '../../../services/api_types.ts'
 import { eventually } from '../daemon_lab.ts'
 import { id, PluginLab } from './lab.ts'
 
+/** Servers of Node.js end idle connections after five seconds. */
+const IDLE_MS = 6500
 const MTU = 'com.docker.network.driver.mtu'
 const GENERIC = 'com.docker.network.generic'
 
@@ -52,6 +58,24 @@ describe('the plugin', () => {
     const { status, body } = await lab.send('/IpamDriver.RequestPool', '{"V6":"yes"}')
     expect(status).toBe(400)
     expect(body['Error']).toContain('V6')
+  })
+
+  it('keeps idle connections, as Docker asks again with an empty body where one ends', async () => {
+    const socket = connect(`${lab.folder}/plugin.sock`)
+    let ended = false
+    socket.on('close', () => {
+      ended = true
+    })
+    const ask = async () => {
+      socket.write('POST /Plugin.Activate HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n')
+      const [answer] = (await once(socket, 'data')) as [Buffer]
+      return answer.toString().slice(0, 15)
+    }
+    expect(await ask()).toBe('HTTP/1.1 200 OK')
+    await setTimeout(IDLE_MS)
+    expect(ended).toBe(false)
+    expect(await ask()).toBe('HTTP/1.1 200 OK')
+    socket.destroy()
   })
 
   it('joins containers, which reach each other and the gateway, and lets them go', async () => {
@@ -188,6 +212,29 @@ describe('the plugin', () => {
     await lab.leave(1, 0x11)
     expect(published()).toHaveLength(2)
     await lab.leave(1, 0x12)
+  })
+
+  it('publishes and takes away ports of a running container, until it leaves', async () => {
+    await lab.network(1)
+    for (const number of [0x11, 0x12]) await lab.join(1, number, `10.5.0.${number}`)
+    const add = (spec: string, sandbox = '000000000011') =>
+      lab.client.post<ApplyAnswer>('ports/add', { spec, sandbox })
+    const { steps } = await add('8080:80')
+    expect(steps.map(({ action, subject }) => `${action} ${subject}`)).toEqual([
+      'publish 8080:80/tcp',
+    ])
+    await expect(add('8080:81', '000000000012')).rejects.toThrow('published already')
+    await expect(add('8081:80', 'nobody')).rejects.toThrow('no sandbox "nobody"')
+    await add('90-91/udp')
+    // What Docker does meanwhile to others keeps them.
+    await lab.leave(1, 0x12)
+    const published = () => lab.daemon.controller.ports().map(({ published: port }) => port)
+    expect(published()).toEqual(['8080/tcp', '49153-49154/udp'])
+    await lab.client.post('ports/remove', { spec: '8080' })
+    expect(published()).toEqual(['49153-49154/udp'])
+    await expect(lab.client.post('ports/remove', { spec: '8080' })).rejects.toThrow('no published')
+    await lab.leave(1, 0x11)
+    expect(published()).toEqual([])
   })
 
   it('refuses a state file of another kind, and leaves it alone', async () => {

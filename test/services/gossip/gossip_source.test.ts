@@ -227,6 +227,38 @@ describe('gossip source', () => {
   })
 })
 
+describe('damaged messages', () => {
+  it('are counted, break nothing, and do not last', async () => {
+    const lab = new GossipLab({ seed: 30 })
+    const seen: Uint8Array[] = []
+    const carry = lab.net.carry.bind(lab.net)
+    lab.net.carry = (from, to, bytes, reliable) => {
+      seen.push(bytes)
+      return carry(from, to, bytes, reliable)
+    }
+    const [a, b, c] = lab.startMany(3, VNI) as [LabNode, LabNode, LabNode]
+    await lab.run(2000)
+    for (const [i, node] of [a, b, c].entries()) node.source.announce(endpoint(node, i + 1))
+    await lab.run(3000)
+    const { random } = lab
+    for (let n = 0; n < 20_000; n++) {
+      const bytes = seen[random.below(seen.length)]!.slice()
+      for (let i = 0; i <= random.below(4); i++) bytes[random.below(bytes.length)] = random.bits()
+      a.cluster.hear(bytes.subarray(0, random.chance(20) ? random.below(bytes.length) : undefined))
+      if (n % 100 === 0) await lab.run(10)
+    }
+    expect(a.source.tables.stats.malformed).toBeGreaterThan(1000)
+    // What was made up of a node lasts until the node has a new life, or is gone.
+    for (const name of ['n2', 'n3']) lab.stop(name, 'fail')
+    const again = [lab.start('n2', { boot: 2 ** 47 }), lab.start('n3', { boot: 2 ** 47 })]
+    for (const node of again) lab.join(node, VNI)
+    again[0]!.source.announce(endpoint(again[0]!, 5))
+    await lab.run(KEEP_DEAD_MS + NOTICE_MS + 30_000)
+    expect(told(again[1]!).endpoints.has(mac(5))).toBe(true)
+    expect(told(a).endpoints.has(mac(5))).toBe(true)
+  })
+})
+
 describe('claims of one address', () => {
   it('follow a sandbox that moves at once, whoever tells first', async () => {
     const lab = new GossipLab({ seed: 20 })

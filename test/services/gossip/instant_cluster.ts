@@ -4,13 +4,12 @@
  * from each other, and notice that after {@link NOTICE_MS}, as SWIM would.
  */
 
-import {
-  type Cluster,
-  type ClusterListener,
-  type Member,
-  type MemberEvent,
-  type MemberState,
-  OWN_TAG,
+import type {
+  Cluster,
+  ClusterListener,
+  Member,
+  MemberEvent,
+  MemberState,
 } from '../../../services/gossip/cluster.ts'
 import { parseAddress } from '../../../stack/address.ts'
 import type { VirtualClock } from '../../../stack/clock.ts'
@@ -90,7 +89,7 @@ export class InstantCluster implements Cluster {
 
   constructor(net: InstantNet, { name, address }: { name: string; address: string }) {
     this.#net = net
-    const tags = { [OWN_TAG]: '1' }
+    const tags = { tapline: '1' }
     this.self = { name, address: parseAddress(address), port: 7946, tags, state: 'alive' }
     this.#members.set(name, this.self)
   }

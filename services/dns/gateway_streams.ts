@@ -1,0 +1,226 @@
+/**
+ * Questions at the gateways over TCP: for what does not fit into a datagram. Segments come as the
+ * router hears them and go out as its own; there is no socket of the kernel's (stream.ts).
+ *
+ * Whoever is answered over UDP is answered here, from its own device only; others get the reset
+ * that a closed port gives. Connections are few, by station and in all.
+ */
+import { type Address, formatWords, loadWords, putAddress } from '../../stack/address.ts'
+import { put16, put32, u8, u16, u32 } from '../../stack/bytes.ts'
+import { pseudo4, pseudo6, sum } from '../../stack/checksum.ts'
+import type { Clock } from '../../stack/clock.ts'
+import { DropReason } from '../../stack/drop.ts'
+import * as eth from '../../stack/eth/frame.ts'
+import { DEFAULT_TTL } from '../../stack/ip/egress.ts'
+import * as ipv4 from '../../stack/ip/ipv4.ts'
+import * as ipv6 from '../../stack/ip/ipv6.ts'
+import type { TcpService } from '../../stack/ip/local.ts'
+import type { Router } from '../../stack/ip/router.ts'
+import type { RouterInterface } from '../../stack/ip/router_interface.ts'
+import * as tcp from '../../stack/ip/tcp.ts'
+import type { Packet, Pool } from '../../stack/packet.ts'
+import { LATER, type NameServer } from './server.ts'
+import type { Station, Stations } from './stations.ts'
+import { type Segment, Stream } from './stream.ts'
+import * as wire from './wire.ts'
+
+const CONNECTIONS_MAX = 256
+/** Of one station. */
+const STATION_MAX = 16
+/** What a peer takes that does not say (RFC 9293 §3.7.1). */
+const MSS_DEFAULT = 536
+const OPTION_MSS = 2
+const OPTION_NOP = 1
+
+export interface GatewayStreamsOptions {
+  readonly pool: Pool
+  readonly clock: Clock
+  readonly router: Router
+  readonly server: NameServer
+  readonly stations: Stations
+  /** For initial sequence numbers. */
+  readonly random16: () => number
+}
+
+interface Connection {
+  readonly key: string
+  readonly station: Station
+  readonly from: RouterInterface
+  readonly gateway: Address
+  readonly peerPort: number
+  readonly stream: Stream
+}
+
+export class GatewayStreams implements TcpService {
+  /** Connections taken. */
+  accepted = 0
+  readonly #options: GatewayStreamsOptions
+  readonly #connections = new Map<string, Connection>()
+  readonly #words = new Int32Array(4)
+  readonly #scratch = new Uint8Array(wire.TCP_BYTES_MAX)
+  #unbind: (() => void) | undefined
+
+  constructor(options: GatewayStreamsOptions) {
+    this.#options = options
+  }
+
+  /** @throws StackError `exists` if something else has the port. */
+  open(): void {
+    this.#unbind ??= this.#options.router.bindTcp(wire.PORT, this)
+  }
+
+  /** Peers are told. Idempotent. */
+  close(): void {
+    this.#unbind?.()
+    this.#unbind = undefined
+    for (const { stream } of [...this.#connections.values()]) stream.abort()
+  }
+
+  get count(): number {
+    return this.#connections.size
+  }
+
+  accepts(packet: Packet, from: RouterInterface, at: number): boolean {
+    const station = this.#options.stations.find(packet, from)
+    if (station === undefined || station.port !== packet.ingress) return false
+    if (this.#connections.has(this.#keyOf(packet, from, at))) return true
+    if (!tcp.isOpening(this.#options.pool.mem, at)) return false
+    if (this.#connections.size >= CONNECTIONS_MAX) return false
+    let own = 0
+    for (const each of this.#connections.values()) if (each.station === station) own++
+    return own < STATION_MAX
+  }
+
+  receive(packet: Packet, from: RouterInterface, at: number): void {
+    const { pool, stations } = this.#options
+    const { mem } = pool
+    const station = stations.find(packet, from)!
+    const key = this.#keyOf(packet, from, at)
+    const segment = segmentOf(mem, at, packet.head + packet.len)
+    const known = this.#connections.get(key)
+    const mss = Math.min(peerMss(mem, at), from.mtuBytes - headerBytes(station.address))
+    const peerPort = u16(mem, at)
+    const gateway = this.#gatewayOf(packet, station.address.family)
+    pool.drop(packet, DropReason.Delivered)
+    if (known !== undefined) return known.stream.segment(segment)
+    this.accepted++
+    this.#open({ key, station, from, gateway, peerPort }, mss, segment)
+  }
+
+  #open(about: Omit<Connection, 'stream'>, mssBytes: number, first: Segment): void {
+    const { clock, random16 } = this.#options
+    const stream: Stream = new Stream(
+      {
+        clock,
+        iss: ((random16() << 16) | random16()) >>> 0,
+        mssBytes,
+        send: (segment) => this.#send(about, segment),
+        heard: (message) => this.#heard(about, () => stream, message),
+        closed: () => this.#connections.delete(about.key),
+      },
+      first,
+    )
+    this.#connections.set(about.key, { ...about, stream })
+  }
+
+  #heard({ station }: Omit<Connection, 'stream'>, of: () => Stream, message: Uint8Array): void {
+    const { clock, server } = this.#options
+    const { scope } = station.manner
+    const manner = { scope, maxBytes: wire.TCP_BYTES_MAX, isStream: true }
+    if (!scope.budget.take(clock.nowMs)) return of().abort()
+    const mem = this.#scratch
+    mem.set(message)
+    const length = server.respond(mem, 0, message.length, manner)
+    if (length === 0) return of().abort()
+    if (length !== LATER) return of().reply(mem.subarray(0, length))
+    server.forward(server.pending(mem, 0, manner), (answer) => of().reply(answer))
+  }
+
+  #keyOf(packet: Packet, from: RouterInterface, at: number): string {
+    const { mem } = this.#options.pool
+    const ip = packet.head + eth.HEADER_BYTES
+    const six = u8(mem, ip) >>> 4 === 6
+    loadWords(mem, ip + (six ? ipv6.SRC : ipv4.SRC), six ? 6 : 4, this.#words)
+    const source = formatWords(this.#words)
+    loadWords(mem, ip + (six ? ipv6.DST : ipv4.DST), six ? 6 : 4, this.#words)
+    return `${from.index} ${source} ${u16(mem, at)} ${formatWords(this.#words)}`
+  }
+
+  #gatewayOf(packet: Packet, family: 4 | 6): Address {
+    const ip = packet.head + eth.HEADER_BYTES
+    const words = new Int32Array(4)
+    const at = ip + (family === 4 ? ipv4.DST : ipv6.DST)
+    loadWords(this.#options.pool.mem, at, family, words)
+    return { family, words }
+  }
+
+  #send({ station, from, gateway, peerPort }: Omit<Connection, 'stream'>, s: Segment): void {
+    const { pool, router, stations } = this.#options
+    if (!stations.has(station) || !router.interfaces().includes(from)) return
+    const four = station.address.family === 4
+    const optionBytes = (s.flags & tcp.Flag.Syn) !== 0 ? 4 : 0
+    const ipBytes = four ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES
+    const bytes = tcp.HEADER_BYTES + optionBytes + s.data.length
+    const packet = pool.alloc(ipBytes + bytes)
+    if (packet === undefined) return pool.counters.dropped(station.port, DropReason.PoolEmpty)
+    const { mem } = pool
+    const ip = packet.head
+    const at = ip + ipBytes
+    packet.len = ipBytes + bytes
+    putAddress(mem, ip + (four ? ipv4.SRC : ipv6.SRC), gateway)
+    putAddress(mem, ip + (four ? ipv4.DST : ipv6.DST), station.address)
+    const [ttl, protocol] = [DEFAULT_TTL, ipv4.Protocol.Tcp]
+    const fragment = ipv4.DONT_FRAGMENT
+    if (four) ipv4.putHeader(mem, ip, { totalBytes: packet.len, id: 0, fragment, ttl, protocol })
+    else ipv6.putHeader(mem, ip, { payloadBytes: bytes, next: protocol, hopLimit: ttl })
+    put16(mem, at, wire.PORT)
+    put16(mem, at + 2, peerPort)
+    put32(mem, at + tcp.SEQ, s.seq)
+    put32(mem, at + tcp.ACK, s.ack)
+    mem[at + 12] = ((tcp.HEADER_BYTES + optionBytes) >>> 2) << 4
+    mem[at + tcp.FLAGS] = s.flags
+    put16(mem, at + tcp.WINDOW, s.window)
+    put32(mem, at + tcp.CHECKSUM, 0)
+    if (optionBytes > 0) {
+      put16(mem, at + tcp.HEADER_BYTES, (OPTION_MSS << 8) | 4)
+      put16(mem, at + tcp.HEADER_BYTES + 2, from.mtuBytes - headerBytes(gateway))
+    }
+    mem.set(s.data, at + tcp.HEADER_BYTES + optionBytes)
+    const seed = (four ? pseudo4 : pseudo6)(mem, ip + (four ? ipv4.SRC : ipv6.SRC), protocol, bytes)
+    put16(mem, at + tcp.CHECKSUM, ~sum(mem, at, bytes, seed))
+    router.originate(packet, from)
+  }
+}
+
+function segmentOf(mem: Uint8Array, at: number, end: number): Segment {
+  return {
+    seq: u32(mem, at + tcp.SEQ),
+    ack: u32(mem, at + tcp.ACK),
+    flags: tcp.flags(mem, at),
+    window: u16(mem, at + tcp.WINDOW),
+    data: mem.slice(at + tcp.headerBytes(mem, at), end),
+  }
+}
+
+function headerBytes({ family }: Address): number {
+  return (family === 4 ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES) + tcp.HEADER_BYTES
+}
+
+/** The MSS option of a SYN. */
+function peerMss(mem: Uint8Array, at: number): number {
+  const end = at + tcp.headerBytes(mem, at)
+  for (let option = at + tcp.HEADER_BYTES; option + 1 < end; ) {
+    const kind = u8(mem, option)
+    if (kind === 0) break
+    const bytes = kind === OPTION_NOP ? 1 : u8(mem, option + 1)
+    if (bytes < 1) break
+    if (kind === OPTION_MSS && bytes === 4 && option + 4 <= end) {
+      return Math.max(MSS_MIN, u16(mem, option + 2))
+    }
+    option += bytes
+  }
+  return MSS_DEFAULT
+}
+
+/** A peer that says less makes answers of many segments. */
+const MSS_MIN = 88
