@@ -4,7 +4,7 @@
  */
 import type { Address } from '../../stack/address.ts'
 
-/** Tag of members that understand what {@link Cluster.send} sends: other programs' agents do not. */
+/** Tag of members that understand what {@link Cluster.send} sends: serf's agents do not. */
 export const OWN_TAG = 'tapline'
 
 export type MemberState = 'alive' | 'suspect' | 'dead' | 'left'
