@@ -10,14 +10,19 @@ export interface Announced {
   readonly search: readonly string[]
 }
 
-/** @param names - true: the gateways answer questions about names. */
+/**
+ * Gateways are resolvers for who is told of them: by router advertisements, or by DHCP.
+ *
+ * @param names - true: the gateways answer questions about names.
+ */
 export function planAnnounce(
-  { announce, driver }: NetworkConfig,
+  { announce, driver, dhcp, advertise = true }: NetworkConfig,
   gateways: readonly SubnetState[],
   names: boolean,
 ): Announced {
+  const isTold = ({ family }: Address): boolean => (family === 6 ? advertise : dhcp !== undefined)
   const own = names && driver !== 'macvlan' ? gateways.map(({ gateway }) => gateway) : []
-  return { dns: announce.dns ?? own, search: announce.search }
+  return { dns: announce.dns ?? own.filter(isTold), search: announce.search }
 }
 
 /** Undefined: the network has no server. Its pool is a part of the first IPv4 subnet. */
