@@ -29,6 +29,8 @@ const RANGE_BYTES_MAX = 20e6
 function file(lab: Lab, webPorts: string, appPorts: string): string {
   return `
 name: ${lab.prefix}
+# Sandboxes have servers of their own on port 53 before it is published.
+dns: { loopback: false }
 networks:
 ${FRONT}
 sandboxes:
