@@ -1,9 +1,6 @@
 /**
  * Datagrams from the kernel by recvmmsg(2): a batch of messages, each with a packet to receive
- * into, its sender and its control data. For layouts see messages_out.ts.
- *
- * Each message has one iovec for all of its packet, or, once joined datagrams of a size have come,
- * a layout that guesses the next: see {@link MessagesIn.point}.
+ * into by one iovec, its sender and its control data. For layouts see messages_out.ts.
  */
 import { errno, mapMemory, syscall6 } from './libc.ts'
 import {
