@@ -23,6 +23,7 @@ import type { Random } from '../stack/random.ts'
 import { ApiServer, type Served } from './api.ts'
 import { type ApplyAnswer, type ApplyRequest, ConfigFaults, type DaemonInfo } from './api_types.ts'
 import { Attachments } from './attachments.ts'
+import { attemptAll } from './attempt_all.ts'
 import type { NodeLimits } from './build_node.ts'
 import type { Config } from './config/model.ts'
 import { readConfigText, toConfig } from './config_file.ts'
@@ -193,22 +194,12 @@ export class Daemon implements Served {
   async #close(): Promise<void> {
     this.#state = 'stopping'
     await Promise.allSettled([this.#listening])
-    const failures: unknown[] = []
-    const attempts = [
+    await attemptAll([
       // Others stop sending here first.
       () => this.#following.then(() => this.gossip.close()),
       () => this.controller.close(),
       () => this.#api.close(),
       () => this.#options.runtime.close(),
-    ]
-    for (const attempt of attempts) {
-      try {
-        await attempt()
-      } catch (error) {
-        if (error instanceof AggregateError) failures.push(...error.errors)
-        else failures.push(error)
-      }
-    }
-    if (failures.length > 0) throw new AggregateError(failures, 'not all could be removed')
+    ])
   }
 }

@@ -12,6 +12,7 @@
 import { StackError } from '../../stack/errors.ts'
 import { ApiServer, type Served } from '../api.ts'
 import type { ApplyAnswer, DaemonInfo } from '../api_types.ts'
+import { attemptAll } from '../attempt_all.ts'
 import type { NodeLimits } from '../build_node.ts'
 import { Controller } from '../controller.ts'
 import type { DaemonRuntime } from '../daemon.ts'
@@ -136,8 +137,7 @@ export class DockerDaemon implements Served {
     this.#state = 'stopping'
     await Promise.allSettled([this.#started])
     const { runtime } = this.#options
-    const failures: unknown[] = []
-    const attempts = [
+    await attemptAll([
       () => this.#plugin.close(),
       () => this.driver.idle(),
       () => this.#refuse(),
@@ -145,15 +145,6 @@ export class DockerDaemon implements Served {
       () => this.controller.close(),
       () => this.#api.close(),
       () => runtime.close(),
-    ]
-    for (const attempt of attempts) {
-      try {
-        await attempt()
-      } catch (error) {
-        if (error instanceof AggregateError) failures.push(...error.errors)
-        else failures.push(error)
-      }
-    }
-    if (failures.length > 0) throw new AggregateError(failures, 'not all could be removed')
+    ])
   }
 }

@@ -18,7 +18,6 @@
  * and a copy of the frame for each datagram, of which one is in work at a time.
  */
 import type { Address } from '../address.ts'
-import { copy } from '../bytes.ts'
 import type { Clock } from '../clock.ts'
 import { DropReason } from '../drop.ts'
 import {
@@ -33,6 +32,7 @@ import { type DatagramHandler, NO_PEER, type Underlay, type UnderlayPeer } from 
 import * as vxlan from './header.ts'
 import * as seal from './seal.ts'
 import { SealedPeer, Session } from './sealed_peer.ts'
+import { type Joiner, splitter } from './split.ts'
 
 /**
  * Datagrams in one epoch. AES-GCM keeps its promise for many more with numbers that count up; a
@@ -63,6 +63,8 @@ export class SealedUnderlay implements Underlay {
   readonly #under: Underlay
   readonly #keys: seal.SealKeys
   readonly #epochDatagrams: number
+  /** Each datagram in a packet of its own. */
+  readonly #apart: Joiner
   readonly #encrypted = new Set<number>()
   /** By peer number. */
   readonly #peers: (SealedPeer | undefined)[] = []
@@ -77,6 +79,7 @@ export class SealedUnderlay implements Underlay {
     this.port = under.port
     this.onDatagram = (packet) => pool.drop(packet, DropReason.DeviceDown)
     this.#pool = pool
+    this.#apart = splitter(pool)
     this.#clock = clock
     this.#under = under
     this.#keys = keys
@@ -210,13 +213,13 @@ export class SealedUnderlay implements Underlay {
     const sealed = packet.len > 0 && seal.isSealed(mem, packet.head)
     for (let skip = segmentBytes; skip < packet.len; skip += segmentBytes) {
       if (seal.isSealed(mem, packet.head + skip) === sealed) continue
-      return this.#takeApart(packet, peer, segmentBytes, tos)
+      return this.#apart(packet, segmentBytes, peer, tos, this.#receiveOne)
     }
     // Plain datagrams of an encrypted network are rare: taken apart, each is judged.
     if (!sealed && this.#encrypted.size > 0) {
       for (let skip = 0; skip < packet.len; skip += segmentBytes) {
         if (!this.#isRefused(packet.head + skip, packet.len - skip)) continue
-        return this.#takeApart(packet, peer, segmentBytes, tos)
+        return this.#apart(packet, segmentBytes, peer, tos, this.#receiveOne)
       }
     }
     if (!sealed) return this.onDatagram(packet, peer, segmentBytes, tos)
@@ -229,7 +232,7 @@ export class SealedUnderlay implements Underlay {
     return vxlan.isHeader(mem, at, bytes) && this.#encrypted.has(vxlan.vni(mem, at))
   }
 
-  #receiveOne(packet: Packet, peer: number, tos: number): void {
+  readonly #receiveOne = (packet: Packet, peer: number, tos: number): void => {
     const pool = this.#pool
     const { mem } = pool
     const { head, len } = packet
@@ -257,22 +260,6 @@ export class SealedUnderlay implements Underlay {
     }
     packet.len = bytes
     this.onDatagram(packet, peer, segmentBytes - seal.SEAL_BYTES, tos)
-  }
-
-  /** Each in a packet of its own. */
-  #takeApart(packet: Packet, peer: number, segmentBytes: number, tos: number): void {
-    const pool = this.#pool
-    const { head, len, ingress } = packet
-    for (let skip = 0; skip < len; skip += segmentBytes) {
-      const bytes = Math.min(segmentBytes, len - skip)
-      const single = pool.alloc(bytes)
-      if (single === undefined) return pool.drop(packet, DropReason.PoolEmpty)
-      single.len = bytes
-      single.ingress = ingress
-      copy(pool.mem, single.head, head + skip, bytes)
-      this.#receiveOne(single, peer, tos)
-    }
-    pool.free(packet)
   }
 
   /** Open the datagram at `at` to `to`, with a VXLAN header: -1, or why it is refused. */

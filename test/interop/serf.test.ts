@@ -12,7 +12,7 @@ import type { UserEvent } from '../../services/gossip/serf_messages.ts'
 import { parseAddress } from '../../stack/address.ts'
 import { every, SystemClock } from '../../stack/clock.ts'
 import { Random } from '../../stack/random.ts'
-import { hasTool, run } from '../netns/lab.ts'
+import { hasTool, run, until } from '../netns/lab.ts'
 
 const PORT = 7946
 const RPC_PORT = 7373
@@ -28,16 +28,6 @@ const nextAddress = (): string => {
 
 const clock = new SystemClock()
 const silent = { info: () => {}, warn: () => {}, error: () => {} }
-
-/** Wait until it is so; how long that took, ms. */
-async function until(what: string, isSo: () => boolean | Promise<boolean>, limitMs: number) {
-  const start = performance.now()
-  while (!(await isSo())) {
-    if (performance.now() - start > limitMs) throw new Error(`not within ${limitMs} ms: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 50))
-  }
-  return performance.now() - start
-}
 
 class Agent {
   readonly name: string

@@ -7,25 +7,10 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { GossipView, KeyRow } from '../../services/gossip/gossip.ts'
-import { hasTool, Lab, type Result, run } from './lab.ts'
+import { hasTool, Lab, must, type Result, run, until } from './lab.ts'
 
 const KEY = Buffer.alloc(32, 7).toString('base64')
 const NEXT_KEY = Buffer.alloc(16, 9).toString('base64')
-
-async function must(...command: string[]): Promise<string> {
-  const { code, stdout, stderr } = await run(command)
-  if (code !== 0) throw new Error(`${command.join(' ')}: ${stderr}`)
-  return stdout
-}
-
-async function until(what: string, isSo: () => Promise<boolean>, limitMs: number): Promise<number> {
-  const start = performance.now()
-  while (!(await isSo())) {
-    if (performance.now() - start > limitMs) throw new Error(`not within ${limitMs} ms: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 100))
-  }
-  return performance.now() - start
-}
 
 /** Host `n` of the underlay, with its daemon. */
 class Host {

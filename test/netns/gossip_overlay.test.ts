@@ -3,7 +3,7 @@
  * endpoints by gossip alone: reached, moved, claimed twice, cut off from gossip, killed.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Lab, run } from './lab.ts'
+import { Lab, must, until } from './lab.ts'
 
 /** As services/gossip/nodes.ts: how long a dead node's endpoints stay. */
 const KEEP_DEAD_MS = 60_000
@@ -11,21 +11,6 @@ const KEEP_DEAD_MS = 60_000
 const DETECT_MS = 30_000
 const SHARED = '10.2.0.50'
 const SHARED_MAC = '02:00:00:00:00:50'
-
-async function must(...command: string[]): Promise<string> {
-  const { code, stdout, stderr } = await run(command)
-  if (code !== 0) throw new Error(`${command.join(' ')}: ${stderr}`)
-  return stdout
-}
-
-async function until(what: string, isSo: () => Promise<boolean>, limitMs: number): Promise<number> {
-  const start = performance.now()
-  while (!(await isSo())) {
-    if (performance.now() - start > limitMs) throw new Error(`not within ${limitMs} ms: ${what}`)
-    await new Promise((resolve) => setTimeout(resolve, 100))
-  }
-  return performance.now() - start
-}
 
 /** Host `n` of the underlay, with its daemon. */
 class Host {

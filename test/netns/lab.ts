@@ -33,6 +33,27 @@ export function run(command: readonly string[], timeoutMs = 60_000): Promise<Res
   })
 }
 
+/** What a program that must succeed prints. */
+export async function must(...command: string[]): Promise<string> {
+  const { code, stdout, stderr } = await run(command)
+  if (code !== 0) throw new Error(`${command.join(' ')}: ${stderr}`)
+  return stdout
+}
+
+/** Wait until it is so; how long that took, ms. */
+export async function until(
+  what: string,
+  isSo: () => boolean | Promise<boolean>,
+  limitMs: number,
+): Promise<number> {
+  const start = performance.now()
+  while (!(await isSo())) {
+    if (performance.now() - start > limitMs) throw new Error(`not within ${limitMs} ms: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+  return performance.now() - start
+}
+
 /** Installed, or its absence is a failure in CI and a skip elsewhere. */
 export function hasTool(name: string, debianPackage: string): boolean {
   try {
