@@ -19,6 +19,7 @@ import { packetDevice } from '../stack/eth/af_packet.ts'
 import { mac as macAt, putMac } from '../stack/eth/mac.ts'
 import { tapDevice } from '../stack/eth/tap.ts'
 import type { VnetDevice } from '../stack/eth/vnet_device.ts'
+import { inetSocket } from '../stack/native/inet_socket.ts'
 import { type LinkInfo, Netlink, withNetlink } from '../stack/native/netlink.ts'
 import {
   addNetns,
@@ -29,7 +30,6 @@ import {
   Netns,
   netnsExists,
 } from '../stack/native/netns.ts'
-import { tcpSocket } from '../stack/native/tcp_socket.ts'
 import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
 import { SocketUnderlay } from '../stack/udp/socket_underlay.ts'
@@ -205,7 +205,8 @@ export class TapLinks implements Links {
   }
 
   openSocket(netns: string, family: 4 | 6): number {
-    return netns === '' ? tcpSocket(family) : inNetns(netns, () => tcpSocket(family))
+    const open = (): number => inetSocket('tcp', family)
+    return netns === '' ? open() : inNetns(netns, open)
   }
 
   openUnderlay({ log, ...request }: UnderlayRequest): Underlay {

@@ -4,8 +4,8 @@
  */
 import { createServer, Socket } from 'node:net'
 import { StackError } from '../../stack/errors.ts'
+import { inetSocket } from '../../stack/native/inet_socket.ts'
 import { inNetns } from '../../stack/native/netns.ts'
-import { tcpSocket } from '../../stack/native/tcp_socket.ts'
 import type { ListenOptions, TcpListener } from './tcp_ports.ts'
 
 /** A listener, and the connections that it took. */
@@ -50,7 +50,7 @@ export function listenIn(
 
 /** A connection from a namespace; not open yet. @throws StackError. */
 export function connectIn(netns: string, host: string, port: number): Socket {
-  const fd = inNetns(netns, () => tcpSocket(host.includes(':') ? 6 : 4))
+  const fd = inNetns(netns, () => inetSocket('tcp', host.includes(':') ? 6 : 4))
   const socket = new Socket({ fd, manualStart: true } as object)
   socket.connect({ host, port })
   return socket

@@ -3,8 +3,8 @@
  * now, which decides the network namespace that they belong to, and then given to Node.js, which
  * takes them over and closes them.
  */
-import { type Address, putAddress } from '../address.ts'
-import { put16, put16le } from '../bytes.ts'
+import { type Address, type Family, putAddress } from '../address.ts'
+import { put16 } from '../bytes.ts'
 import { StackError } from '../errors.ts'
 import { addressOf, check, close, socket, syscall6 } from './libc.ts'
 
@@ -13,8 +13,8 @@ const [AF_INET, AF_INET6] = [2, 10]
 const [SOCK_STREAM, SOCK_DGRAM] = [1, 2]
 const NONBLOCK_CLOEXEC = 0x800 | 0x8_0000
 const [SOL_SOCKET, SO_REUSEADDR] = [1, 2]
-/** struct sockaddr_in and sockaddr_in6. */
-const [SOCKADDR_BYTES, SOCKADDR6_BYTES] = [16, 28]
+/** struct sockaddr_in6; a sockaddr_in is shorter. */
+export const SOCKADDR_BYTES = 28
 
 export interface Bound {
   readonly address: Address
@@ -31,7 +31,8 @@ export function inetSocket(kind: 'tcp' | 'udp', family: 4 | 6, bound?: Bound): n
     const one = Uint32Array.of(1)
     const option = [fd, SOL_SOCKET, SO_REUSEADDR, addressOf(one)] as const
     check(syscall6(SETSOCKOPT, ...option, one.byteLength), 'set SO_REUSEADDR')
-    const name = sockaddr(bound)
+    const name = new Uint8Array(sockaddrBytes(family))
+    putSockaddr(name, 0, bound.address, bound.port)
     const what = `bind ${kind} port ${bound.port}`
     check(syscall6(BIND, fd, addressOf(name), name.length, 0, 0), what)
   } catch (error) {
@@ -48,11 +49,14 @@ export function processHandle(pid: number): number {
   return fd
 }
 
-function sockaddr({ address, port }: Bound): Uint8Array {
-  const four = address.family === 4
-  const name = new Uint8Array(four ? SOCKADDR_BYTES : SOCKADDR6_BYTES)
-  put16le(name, 0, four ? AF_INET : AF_INET6)
-  put16(name, 2, port)
-  putAddress(name, four ? 4 : 8, address)
-  return name
+export function sockaddrBytes(family: Family): number {
+  return family === 4 ? 16 : SOCKADDR_BYTES
+}
+
+/** Write a sockaddr_in or sockaddr_in6 at `at`. */
+export function putSockaddr(mem: Uint8Array, at: number, address: Address, port: number): void {
+  mem.fill(0, at, at + sockaddrBytes(address.family))
+  mem[at] = address.family === 4 ? AF_INET : AF_INET6
+  put16(mem, at + 2, port)
+  putAddress(mem, at + (address.family === 4 ? 4 : 8), address)
 }

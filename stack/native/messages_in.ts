@@ -2,16 +2,9 @@
  * Datagrams from the kernel by recvmmsg(2): a batch of messages, each with a packet to receive
  * into by one iovec, its sender and its control data. For layouts see messages_out.ts.
  */
+import { SOCKADDR_BYTES } from './inet_socket.ts'
 import { errno, mapMemory, syscall6 } from './libc.ts'
-import {
-  IP_TOS,
-  IPV6_TCLASS,
-  SOCKADDR_BYTES,
-  SOL_IP,
-  SOL_IPV6,
-  SOL_UDP,
-  UDP_GRO,
-} from './udp_socket.ts'
+import { IP_TOS, IPV6_TCLASS, SOL_IP, SOL_IPV6, SOL_UDP, UDP_GRO } from './udp_socket.ts'
 
 const RECVMMSG = 299
 /** Datagrams a call. */

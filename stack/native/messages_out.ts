@@ -15,17 +15,11 @@
  * The kernel has copied a datagram when the call returns, so its packet is free at once: nothing
  * is lent, and one system call sends up to {@link QUEUE_MESSAGES} datagrams.
  */
+
 import type { Family } from '../address.ts'
+import { sockaddrBytes } from './inet_socket.ts'
 import { errno, mapMemory, syscall6 } from './libc.ts'
-import {
-  IP_TOS,
-  IPV6_TCLASS,
-  SOL_IP,
-  SOL_IPV6,
-  SOL_UDP,
-  sockaddrBytes,
-  UDP_SEGMENT,
-} from './udp_socket.ts'
+import { IP_TOS, IPV6_TCLASS, SOL_IP, SOL_IPV6, SOL_UDP, UDP_SEGMENT } from './udp_socket.ts'
 
 const SENDMMSG = 307
 /** Messages of one socket that may wait: more than one turn of the engine makes. */

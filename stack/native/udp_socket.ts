@@ -9,15 +9,13 @@
  * All set DF (IP_PMTUDISC_DO): what is too big for the path is refused with EMSGSIZE instead of
  * being cut in pieces, and {@link pathMtu} asks what the kernel knows.
  */
-import { type Address, type Family, putAddress } from '../address.ts'
-import { put16 } from '../bytes.ts'
+import type { Address } from '../address.ts'
 import { StackError } from '../errors.ts'
-import { addressOf, check, close, Errno, errno, errnoName, socket, syscall6 } from './libc.ts'
+import { inetSocket, putSockaddr, SOCKADDR_BYTES, sockaddrBytes } from './inet_socket.ts'
+import { addressOf, check, close, Errno, errno, errnoName, syscall6 } from './libc.ts'
 import { attachFilter } from './packet_socket.ts'
 
 const [CONNECT, BIND, SETSOCKOPT, GETSOCKOPT] = [42, 49, 54, 55]
-const [AF_INET, AF_INET6] = [2, 10]
-const SOCK_DGRAM_NONBLOCK_CLOEXEC = 2 | 0x800 | 0x8_0000
 const SOL_SOCKET = 1
 const SO_SNDBUF = 7
 const SO_RCVBUF = 8
@@ -41,8 +39,6 @@ export const UDP_SEGMENT = 103
 export const UDP_GRO = 104
 /** A hundred super-frames, less the kernel's own accounting. */
 const BUFFER_BYTES = 7 << 20
-/** struct sockaddr_in6; a sockaddr_in is shorter. */
-export const SOCKADDR_BYTES = 28
 /** RFC 7348 §5: the dynamic ports. */
 const PORT_FIRST = 49_152
 const PORT_COUNT = 16_384
@@ -52,18 +48,6 @@ const BIND_TRIES = 64
 export interface Place {
   readonly address: Address
   readonly interfaceName: string | undefined
-}
-
-export function sockaddrBytes(family: Family): number {
-  return family === 4 ? 16 : SOCKADDR_BYTES
-}
-
-/** Write a sockaddr_in or sockaddr_in6 at `at`. */
-export function putSockaddr(mem: Uint8Array, at: number, address: Address, port: number): void {
-  mem.fill(0, at, at + sockaddrBytes(address.family))
-  mem[at] = address.family === 4 ? AF_INET : AF_INET6
-  put16(mem, at + 2, port)
-  putAddress(mem, at + (address.family === 4 ? 4 : 8), address)
 }
 
 /**
@@ -114,8 +98,7 @@ export function openSender(place: Place, start: number): number {
 
 function open({ address, interfaceName }: Place): number {
   const { family } = address
-  const domain = family === 4 ? AF_INET : AF_INET6
-  const fd = check(socket(domain, SOCK_DGRAM_NONBLOCK_CLOEXEC, 0), 'open a UDP socket')
+  const fd = inetSocket('udp', family)
   try {
     if (family === 6) {
       setOption(fd, SOL_IPV6, IPV6_V6ONLY, 1)

@@ -8,8 +8,8 @@ import type { Verdict } from '../../services/balancer/health.ts'
 import { httpCheck } from '../../services/balancer/http_check.ts'
 import { parseAddress } from '../../stack/address.ts'
 import { SystemClock } from '../../stack/clock.ts'
+import { inetSocket } from '../../stack/native/inet_socket.ts'
 import { addNetns, deleteNetns, inNetns } from '../../stack/native/netns.ts'
-import { tcpSocket } from '../../stack/native/tcp_socket.ts'
 
 const NETNS = `tl-http-${process.pid}`
 const SERVER = `
@@ -45,7 +45,7 @@ interface Ask {
 
 function check(address: string, ask: Ask, done: (verdict: Verdict) => void): () => void {
   const { path = '/200', port = 8080, netns = NETNS, timeoutMs = 2000 } = ask
-  const openSocket = (family: 4 | 6): number => inNetns(netns, () => tcpSocket(family))
+  const openSocket = (family: 4 | 6): number => inNetns(netns, () => inetSocket('tcp', family))
   const config = { type: 'http', port, path, intervalMs: 2000, timeoutMs } as const
   const full = { ...config, retries: 3, rise: 1, slowStartMs: 0 }
   return httpCheck({ clock, openSocket }, full, parseAddress(address))(done)
