@@ -124,7 +124,7 @@ export class Sandbox {
   /** The address of a name that it can use; an address is its own. @throws StackError. */
   resolve(name: string): string {
     if (/^[\d.]+$|:/.test(name)) return name.replace(/^\[|\]$/g, '')
-    const address = this.#home.namesOf(this.name).get(name)
+    const address = this.#home.namesOf(this.name).get(name.toLowerCase())
     if (address !== undefined) return address
     throw new StackError('not-found', `${this.name} knows no ${name}: they share no network`)
   }
