@@ -47,6 +47,7 @@ import type { Attachments } from './attachments.ts'
 import type { Controller } from './controller.ts'
 import type { Events } from './events.ts'
 import type { GossipControl } from './gossip_control.ts'
+import { readBody } from './read_body.ts'
 import { claimPath, inUse } from './sockets.ts'
 import { parseTraceRequest } from './trace_request.ts'
 
@@ -168,7 +169,7 @@ export class ApiServer {
     if (streamer !== undefined) return streamer(this.#served, url.searchParams, response)
     const handler = HANDLERS[key]
     if (handler === undefined) return refuse(response, url.pathname)
-    const body = request.method === 'POST' ? await readBody(request) : undefined
+    const body = request.method === 'POST' ? await readJson(request) : undefined
     this.#served.refresh()
     const answer = await handler(this.#served, url.searchParams, body)
     send(response, 200, answer ?? null)
@@ -220,18 +221,11 @@ function fail(response: ServerResponse, error: unknown): void {
   send(response, status, { error: { code, message } } as ApiError)
 }
 
-async function readBody(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length
-    if (bytes > BODY_BYTES_MAX) {
-      throw new StackError('bad-argument', `a body has at most ${BODY_BYTES_MAX} octets`)
-    }
-    chunks.push(chunk)
-  }
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  const tooLong = (message: string): Error => new StackError('bad-argument', message)
+  const text = await readBody(request, BODY_BYTES_MAX, tooLong)
   try {
-    return JSON.parse(Buffer.concat(chunks).toString())
+    return JSON.parse(text)
   } catch (error) {
     throw new StackError('bad-argument', 'the body is not JSON', { cause: error })
   }

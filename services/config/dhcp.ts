@@ -18,6 +18,7 @@ import { parseDuration } from './duration.ts'
 import { describe } from './explain.ts'
 import type { AnnounceConfig, DhcpConfig, DriverName } from './model.ts'
 import { AnnounceKey, DhcpKey, flag, type Source } from './options.ts'
+import { refuse } from './schema.ts'
 
 const LEASE_MS = 3_600_000
 /** Shorter ones have clients ask all the time; longer ones outlive what is known here. */
@@ -84,10 +85,6 @@ function list<T>(
   }
   o.faults.at([...o.path, key], `expected ${many}, got ${describe(value)}`)
   return []
-}
-
-function refuse(message: string): never {
-  throw new StackError('bad-config', message)
 }
 
 function read4(part: string): Address {

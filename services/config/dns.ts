@@ -14,7 +14,7 @@ import {
 } from './dns_model.ts'
 import { parseDuration } from './duration.ts'
 import type { Faults, Path } from './faults.ts'
-import { mapping, parseEntry, type SandboxEntry, text } from './schema.ts'
+import { mapping, parseEntry, refuse, type SandboxEntry, text } from './schema.ts'
 
 const DNS_PORT = 53
 const PORT_MAX = 65_535
@@ -35,7 +35,7 @@ function duration(leastMs: number, mostMs: number): z.ZodType<number> {
   return text((written) => {
     const ms = parseDuration(written)
     if (ms >= leastMs && ms <= mostMs) return ms
-    throw new StackError('bad-config', `"${written}" is out of range`)
+    return refuse(`"${written}" is out of range`)
   })
 }
 
@@ -194,8 +194,4 @@ function readSearch(written: string): string {
 function readOption(written: string): string {
   if (OPTION.test(written)) return written
   return refuse(`"${written}" is not an option of resolv.conf, such as "ndots:1" or "rotate"`)
-}
-
-function refuse(message: string): never {
-  throw new StackError('bad-config', message)
 }

@@ -42,7 +42,7 @@ export function text<T>(read: (written: string) => T): z.ZodType<T> {
   })
 }
 
-function refuse(message: string): never {
+export function refuse(message: string): never {
   throw new StackError('bad-config', message)
 }
 

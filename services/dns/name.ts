@@ -31,6 +31,16 @@ export function fold(octet: number): number {
   return octet >= A && octet <= Z ? octet | FOLD : octet
 }
 
+/** Copy the label at `from` behind the first `bytes` of what is read; false if it is none. */
+function keepLabel(mem: Uint8Array, from: number, end: number, bytes: number): boolean {
+  const length = mem[from]!
+  if (length > LABEL_MAX || from + length >= end) return false
+  if (bytes + length + 2 > NAME_BYTES_MAX) return false
+  scratch[bytes] = length
+  for (let i = 1; i <= length; i++) scratch[bytes + i] = fold(mem[from + i]!)
+  return true
+}
+
 /**
  * Read a name without pointers at `at`. The octets that it takes, its zero included; -1 if it is
  * none. {@link lastName} is it.
@@ -42,10 +52,7 @@ export function readPlain(mem: Uint8Array, at: number, end: number): number {
     if (from >= end) return -1
     const length = mem[from]!
     if (length === 0) break
-    if (length > LABEL_MAX || from + length >= end) return -1
-    if (bytes + length + 2 > NAME_BYTES_MAX) return -1
-    scratch[bytes] = length
-    for (let i = 1; i <= length; i++) scratch[bytes + i] = fold(mem[from + i]!)
+    if (!keepLabel(mem, from, end, bytes)) return -1
     bytes += length + 1
     from += length + 1
   }
@@ -74,10 +81,7 @@ export function readName(mem: Uint8Array, message: number, at: number, end: numb
       from = to
       continue
     }
-    if (length > LABEL_MAX || from + length >= end) return -1
-    if (bytes + length + 2 > NAME_BYTES_MAX) return -1
-    scratch[bytes] = length
-    for (let i = 1; i <= length; i++) scratch[bytes + i] = fold(mem[from + i]!)
+    if (!keepLabel(mem, from, end, bytes)) return -1
     bytes += length + 1
     from += length + 1
   }

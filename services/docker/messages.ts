@@ -10,8 +10,6 @@ import { z } from 'zod'
 
 /** Keys of `Options`, by Docker's names. */
 export const GENERIC = 'com.docker.network.generic'
-export const ENABLE_IPV6 = 'com.docker.network.enable_ipv6'
-export const ENABLE_IPV4 = 'com.docker.network.enable_ipv4'
 export const INTERNAL = 'com.docker.network.internal'
 export const PORT_MAP = 'com.docker.network.portmap'
 export const IFACE_PREFIX = 'com.docker.network.container_iface_prefix'

@@ -15,6 +15,7 @@ import { createServer, type IncomingMessage, type Server, type ServerResponse } 
 import { type ZodType, z } from 'zod'
 import { StackError } from '../../stack/errors.ts'
 import type { Log } from '../log.ts'
+import { readBody } from '../read_body.ts'
 import { claimPath } from '../sockets.ts'
 import type { DockerDriver } from './driver.ts'
 import * as messages from './messages.ts'
@@ -141,7 +142,7 @@ export class PluginServer {
       if (found === undefined) return send(response, 404, { Err: `tapline has no ${path}` })
       if (request.method !== 'POST') return send(response, 405, { Err: `${path} takes POST` })
       if (path === ACTIVATE) await this.#onActivate()
-      send(response, 200, await found(this.#driver, await readBody(request)))
+      send(response, 200, await found(this.#driver, await readJson(request)))
     } catch (error) {
       const { status, text } = explain(error)
       this.#log.warn({ call: name, err: error }, `${name}: ${text}`)
@@ -173,15 +174,8 @@ function explain(error: unknown): { readonly status: number; readonly text: stri
 class BadBody extends Error {}
 
 /** Empty is as good as an empty object: some calls come without a body. */
-async function readBody(request: IncomingMessage): Promise<unknown> {
-  const chunks: Buffer[] = []
-  let bytes = 0
-  for await (const chunk of request as AsyncIterable<Buffer>) {
-    bytes += chunk.length
-    if (bytes > BODY_BYTES_MAX) throw new BadBody(`a body has at most ${BODY_BYTES_MAX} octets`)
-    chunks.push(chunk)
-  }
-  const text = Buffer.concat(chunks).toString()
+async function readJson(request: IncomingMessage): Promise<unknown> {
+  const text = await readBody(request, BODY_BYTES_MAX, (message) => new BadBody(message))
   if (text.trim() === '') return {}
   try {
     return JSON.parse(text)

@@ -122,6 +122,3 @@ export class Datagrams {
     }
   }
 }
-
-/** Octets that a user message adds to its payload. */
-export const USER_HEADER_BYTES = 1
