@@ -29,8 +29,6 @@ const CONNECTIONS_MAX = 256
 const STATION_MAX = 16
 /** What a peer takes that does not say (RFC 9293 §3.7.1). */
 const MSS_DEFAULT = 536
-const OPTION_MSS = 2
-const OPTION_NOP = 1
 
 export interface GatewayStreamsOptions {
   readonly pool: Pool
@@ -158,7 +156,7 @@ export class GatewayStreams implements TcpService {
     const { pool, router, stations } = this.#options
     if (!stations.has(station) || !router.interfaces().includes(from)) return
     const four = station.address.family === 4
-    const optionBytes = (s.flags & tcp.Flag.Syn) !== 0 ? 4 : 0
+    const optionBytes = (s.flags & tcp.Flag.Syn) !== 0 ? tcp.OPTION_MSS_BYTES : 0
     const ipBytes = four ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES
     const bytes = tcp.HEADER_BYTES + optionBytes + s.data.length
     const packet = pool.alloc(ipBytes + bytes)
@@ -182,7 +180,7 @@ export class GatewayStreams implements TcpService {
     put16(mem, at + tcp.WINDOW, s.window)
     put32(mem, at + tcp.CHECKSUM, 0)
     if (optionBytes > 0) {
-      put16(mem, at + tcp.HEADER_BYTES, (OPTION_MSS << 8) | 4)
+      put16(mem, at + tcp.HEADER_BYTES, (tcp.OPTION_MSS << 8) | tcp.OPTION_MSS_BYTES)
       put16(mem, at + tcp.HEADER_BYTES + 2, from.mtuBytes - headerBytes(gateway))
     }
     mem.set(s.data, at + tcp.HEADER_BYTES + optionBytes)
@@ -206,20 +204,10 @@ function headerBytes({ family }: Address): number {
   return (family === 4 ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES) + tcp.HEADER_BYTES
 }
 
-/** The MSS option of a SYN. */
+/** What the peer takes, by its SYN. */
 function peerMss(mem: Uint8Array, at: number): number {
-  const end = at + tcp.headerBytes(mem, at)
-  for (let option = at + tcp.HEADER_BYTES; option + 1 < end; ) {
-    const kind = u8(mem, option)
-    if (kind === 0) break
-    const bytes = kind === OPTION_NOP ? 1 : u8(mem, option + 1)
-    if (bytes < 1) break
-    if (kind === OPTION_MSS && bytes === 4 && option + 4 <= end) {
-      return Math.max(MSS_MIN, u16(mem, option + 2))
-    }
-    option += bytes
-  }
-  return MSS_DEFAULT
+  const said = tcp.mssBytes(mem, at)
+  return said < 0 ? MSS_DEFAULT : Math.max(MSS_MIN, said)
 }
 
 /** A peer that says less makes answers of many segments. */

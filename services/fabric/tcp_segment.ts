@@ -9,10 +9,6 @@ import type { IpHost, Plan } from './ip_host.ts'
 import { compose, type Heading, ipHeaderBytes, pseudo } from './wire.ts'
 
 const TTL = 64
-const OPTION_END = 0
-const OPTION_NOP = 1
-const OPTION_MSS = 2
-const OPTION_MSS_BYTES = 4
 
 /** What a segment says. */
 export interface Segment {
@@ -44,7 +40,7 @@ export function segmentBytes(plan: Plan, to: Address): number {
 export function sendSegment(host: IpHost, plan: Plan, segment: Outgoing): boolean {
   const { from, to, data, mssBytes } = segment
   const { mem } = host.pool
-  const headerBytes = tcp.HEADER_BYTES + (mssBytes > 0 ? OPTION_MSS_BYTES : 0)
+  const headerBytes = tcp.HEADER_BYTES + (mssBytes > 0 ? tcp.OPTION_MSS_BYTES : 0)
   const bytes = headerBytes + data.length
   const packet = compose(host.pool, {
     from,
@@ -64,7 +60,11 @@ export function sendSegment(host: IpHost, plan: Plan, segment: Outgoing): boolea
   put32(mem, at + 12, (headerBytes << 26) | (segment.flags << 16) | segment.window)
   put32(mem, at + tcp.CHECKSUM, 0)
   if (mssBytes > 0) {
-    put32(mem, at + tcp.HEADER_BYTES, (OPTION_MSS << 24) | (OPTION_MSS_BYTES << 16) | mssBytes)
+    put32(
+      mem,
+      at + tcp.HEADER_BYTES,
+      (tcp.OPTION_MSS << 24) | (tcp.OPTION_MSS_BYTES << 16) | mssBytes,
+    )
   }
   mem.set(data, at + headerBytes)
   seal(host, packet, { at, bytes, partial: plan.device.offload.csum })
@@ -107,23 +107,7 @@ export function readSegment(
     ack: u32(mem, at + tcp.ACK),
     flags: tcp.flags(mem, at),
     window: u16(mem, at + tcp.WINDOW),
-    mssBytes: readMss(mem, at + tcp.HEADER_BYTES, payload),
+    mssBytes: Math.max(0, tcp.mssBytes(mem, at)),
     data: mem.slice(payload, at + bytes),
   }
-}
-
-function readMss(mem: Uint8Array, at: number, end: number): number {
-  while (at < end) {
-    const kind = mem[at]!
-    if (kind === OPTION_END) return 0
-    if (kind === OPTION_NOP) {
-      at++
-      continue
-    }
-    const bytes = at + 1 < end ? mem[at + 1]! : 0
-    if (bytes < 2 || at + bytes > end) return 0
-    if (kind === OPTION_MSS && bytes === OPTION_MSS_BYTES) return u16(mem, at + 2)
-    at += bytes
-  }
-  return 0
 }

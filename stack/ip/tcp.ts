@@ -6,7 +6,7 @@
  *  | src port  | dst port       | seq | ack | off rsvd  | flags| window| checksum| urgent| options
  * ```
  */
-import { u8 } from '../bytes.ts'
+import { u8, u16 } from '../bytes.ts'
 
 export const SEQ = 4
 export const ACK = 8
@@ -15,6 +15,10 @@ export const WINDOW = 14
 export const CHECKSUM = 16
 export const HEADER_BYTES = 20
 export const Flag = { Fin: 0x01, Syn: 0x02, Rst: 0x04, Psh: 0x08, Ack: 0x10, Cwr: 0x80 } as const
+
+const [OPTION_END, OPTION_NOP] = [0, 1]
+export const OPTION_MSS = 2
+export const OPTION_MSS_BYTES = 4
 
 /** True if a whole header, options included, is there. */
 export function isHeader(mem: Uint8Array, at: number, bytes: number): boolean {
@@ -34,4 +38,18 @@ export function flags(mem: Uint8Array, at: number): number {
 /** True for the first segment of a connection: SYN, and nothing that comes later. */
 export function isOpening(mem: Uint8Array, at: number): boolean {
   return (flags(mem, at) & (Flag.Syn | Flag.Ack | Flag.Rst | Flag.Fin)) === Flag.Syn
+}
+
+/** Largest segment that the option says, of RFC 9293 §3.7.1; -1 if there is none. */
+export function mssBytes(mem: Uint8Array, at: number): number {
+  const end = at + headerBytes(mem, at)
+  for (let option = at + HEADER_BYTES; option + 1 < end; ) {
+    const kind = u8(mem, option)
+    if (kind === OPTION_END) return -1
+    const bytes = kind === OPTION_NOP ? 1 : u8(mem, option + 1)
+    if (kind !== OPTION_NOP && (bytes < 2 || option + bytes > end)) return -1
+    if (kind === OPTION_MSS && bytes === OPTION_MSS_BYTES) return u16(mem, option + 2)
+    option += bytes
+  }
+  return -1
 }

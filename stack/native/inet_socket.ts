@@ -6,9 +6,9 @@
 import { type Address, type Family, putAddress } from '../address.ts'
 import { put16 } from '../bytes.ts'
 import { StackError } from '../errors.ts'
-import { addressOf, check, close, socket, syscall6 } from './libc.ts'
+import { addressOf, check, close, setSocketOption, socket, syscall6 } from './libc.ts'
 
-const [BIND, SETSOCKOPT, PIDFD_OPEN] = [49, 54, 434]
+const [BIND, PIDFD_OPEN] = [49, 434]
 const [AF_INET, AF_INET6] = [2, 10]
 const [SOCK_STREAM, SOCK_DGRAM] = [1, 2]
 const NONBLOCK_CLOEXEC = 0x800 | 0x8_0000
@@ -28,9 +28,7 @@ export function inetSocket(kind: 'tcp' | 'udp', family: 4 | 6, bound?: Bound): n
   const fd = check(socket(domain, type | NONBLOCK_CLOEXEC, 0), `open a ${kind} socket`)
   if (bound === undefined) return fd
   try {
-    const one = Uint32Array.of(1)
-    const option = [fd, SOL_SOCKET, SO_REUSEADDR, addressOf(one)] as const
-    check(syscall6(SETSOCKOPT, ...option, one.byteLength), 'set SO_REUSEADDR')
+    check(setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, Int32Array.of(1)), 'set SO_REUSEADDR')
     const name = new Uint8Array(sockaddrBytes(family))
     putSockaddr(name, 0, bound.address, bound.port)
     const what = `bind ${kind} port ${bound.port}`

@@ -169,6 +169,19 @@ export function addressOf(data: Uint8Array | Uint32Array | BigUint64Array): numb
   return Number(koffi.address(data))
 }
 
+const SETSOCKOPT = 54
+
+/** setsockopt(2); a negative result and errno tell why not. */
+export function setSocketOption(
+  fd: number,
+  level: number,
+  name: number,
+  value: Uint8Array | Int32Array,
+): number {
+  const bytes = new Uint8Array(value.buffer, value.byteOffset, value.byteLength)
+  return syscall6(SETSOCKOPT, fd, level, name, addressOf(bytes), bytes.length)
+}
+
 /** Calls back when a descriptor is readable, from the event loop. */
 export interface Watch {
   stop(): void

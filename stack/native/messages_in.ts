@@ -4,20 +4,16 @@
  */
 import { SOCKADDR_BYTES } from './inet_socket.ts'
 import { errno, mapMemory, syscall6 } from './libc.ts'
+import { CMSG_HEADER, MESSAGE_WORDS, Message } from './msghdr.ts'
 import { IP_TOS, IPV6_TCLASS, SOL_IP, SOL_IPV6, SOL_UDP, UDP_GRO } from './udp_socket.ts'
 
 const RECVMMSG = 299
 /** Datagrams a call. */
 export const BATCH_MESSAGES = 32
-const MESSAGE_WORDS = 16
 const NAME_SLOT_BYTES = 32
 const CONTROL_SLOT_BYTES = 64
-const [NAME, NAME_BYTES, IOV, IOV_COUNT, CONTROL, CONTROL_LENGTH, FLAGS, LENGTH] = [
-  0, 2, 4, 6, 8, 10, 12, 14,
-]
 const MSG_TRUNC = 0x20
 const MSG_DONTWAIT = 0x40
-const CMSG_HEADER = 16
 const TWO_32 = 0x1_0000_0000
 
 export class MessagesIn {
@@ -43,10 +39,10 @@ export class MessagesIn {
     this.#controls = new Int32Array(controls.buffer)
     for (let i = 0; i < BATCH_MESSAGES; i++) {
       const at = i * MESSAGE_WORDS
-      this.#putAddress(at + NAME, names.address + i * NAME_SLOT_BYTES)
-      this.#putAddress(at + IOV, iovecs.address + i * 16)
-      this.#words[at + IOV_COUNT] = 1
-      this.#putAddress(at + CONTROL, controls.address + i * CONTROL_SLOT_BYTES)
+      this.#putAddress(at + Message.Name, names.address + i * NAME_SLOT_BYTES)
+      this.#putAddress(at + Message.Iov, iovecs.address + i * 16)
+      this.#words[at + Message.IovCount] = 1
+      this.#putAddress(at + Message.Control, controls.address + i * CONTROL_SLOT_BYTES)
     }
   }
 
@@ -68,8 +64,8 @@ export class MessagesIn {
     const words = this.#words
     for (let i = 0; i < count; i++) {
       const at = i * MESSAGE_WORDS
-      words[at + NAME_BYTES] = SOCKADDR_BYTES
-      words[at + CONTROL_LENGTH] = CONTROL_SLOT_BYTES
+      words[at + Message.NameBytes] = SOCKADDR_BYTES
+      words[at + Message.ControlBytes] = CONTROL_SLOT_BYTES
     }
     const came = syscall6(RECVMMSG, fd, this.#wordsAddress, count, MSG_DONTWAIT, 0)
     return came >= 0 ? came : -errno()
@@ -79,8 +75,8 @@ export class MessagesIn {
   lengthOf(index: number): number {
     const at = index * MESSAGE_WORDS
     const words = this.#words
-    this.#readControls((index * CONTROL_SLOT_BYTES) / 4, words[at + CONTROL_LENGTH]!)
-    return (words[at + FLAGS]! & MSG_TRUNC) === 0 ? words[at + LENGTH]! : -1
+    this.#readControls((index * CONTROL_SLOT_BYTES) / 4, words[at + Message.ControlBytes]!)
+    return (words[at + Message.Flags]! & MSG_TRUNC) === 0 ? words[at + Message.Length]! : -1
   }
 
   #readControls(first: number, bytes: number): void {

@@ -19,6 +19,7 @@
 import type { Family } from '../address.ts'
 import { sockaddrBytes } from './inet_socket.ts'
 import { errno, mapMemory, syscall6 } from './libc.ts'
+import { CMSG_HEADER, MESSAGE_WORDS, Message } from './msghdr.ts'
 import { IP_TOS, IPV6_TCLASS, SOL_IP, SOL_IPV6, SOL_UDP, UDP_SEGMENT } from './udp_socket.ts'
 
 const SENDMMSG = 307
@@ -30,12 +31,9 @@ const IOVECS = 4096
 const SCRATCH_BYTES = 512 * 1024
 /** What alignment may cost. */
 const SCRATCH_EXTRA = 5
-const MESSAGE_WORDS = 16
 const CONTROL_BYTES = 48
-const [NAME, NAME_BYTES, IOV, IOV_COUNT, CONTROL, CONTROL_LENGTH] = [0, 2, 4, 6, 8, 10]
 /** Room for a value of four octets and its header. */
 const CMSG_SPACE = 24
-const CMSG_HEADER = 16
 const TWO_32 = 0x1_0000_0000
 
 export class MessagesOut {
@@ -134,10 +132,10 @@ export class MessagesOut {
     const index = queue * QUEUE_MESSAGES + this.#counts[queue]!++
     const words = this.#words
     const at = index * MESSAGE_WORDS
-    this.#putAddress(at + NAME, name)
-    words[at + NAME_BYTES] = this.#nameBytes
-    this.#putAddress(at + IOV, this.#iovecsAddress + this.#firstIovec * 16)
-    words[at + IOV_COUNT] = this.#iovecCount - this.#firstIovec
+    this.#putAddress(at + Message.Name, name)
+    words[at + Message.NameBytes] = this.#nameBytes
+    this.#putAddress(at + Message.Iov, this.#iovecsAddress + this.#firstIovec * 16)
+    words[at + Message.IovCount] = this.#iovecCount - this.#firstIovec
     const control = index * CONTROL_BYTES
     let length = 0
     if (segmentBytes > 0) {
@@ -148,8 +146,8 @@ export class MessagesOut {
       this.#putControl(control + length, 4, this.#tosLevel, this.#tosType, tos)
       length += CMSG_SPACE
     }
-    this.#putAddress(at + CONTROL, length === 0 ? 0 : this.#controlsAddress + control)
-    words[at + CONTROL_LENGTH] = length
+    this.#putAddress(at + Message.Control, length === 0 ? 0 : this.#controlsAddress + control)
+    words[at + Message.ControlBytes] = length
     this.#tags[index] = tag
     this.#peers[index] = peer
     this.#firstIovec = this.#iovecCount
@@ -189,7 +187,7 @@ export class MessagesOut {
   /** True if a message has many segments, each a piece of headers and one of payload. */
   isJoined(queue: number, index: number): boolean {
     const message = queue * QUEUE_MESSAGES + index
-    const length = this.#words[message * MESSAGE_WORDS + CONTROL_LENGTH]!
+    const length = this.#words[message * MESSAGE_WORDS + Message.ControlBytes]!
     return length > 0 && this.#controls[(message * CONTROL_BYTES) / 4 + 3] === UDP_SEGMENT
   }
 
@@ -198,16 +196,16 @@ export class MessagesOut {
     const message = queue * QUEUE_MESSAGES + index
     const words = this.#words
     const at = message * MESSAGE_WORDS
-    const left = words[at + CONTROL_LENGTH]! - CMSG_SPACE
+    const left = words[at + Message.ControlBytes]! - CMSG_SPACE
     const control = this.#controlsAddress + message * CONTROL_BYTES + CMSG_SPACE
-    this.#putAddress(at + CONTROL, left === 0 ? 0 : control)
-    words[at + CONTROL_LENGTH] = left
-    const first = words[at + IOV]! >>> 0
-    const base = words[at + IOV + 1]! * TWO_32 + first
-    const count = words[at + IOV_COUNT]!
-    words[at + IOV_COUNT] = 2
+    this.#putAddress(at + Message.Control, left === 0 ? 0 : control)
+    words[at + Message.ControlBytes] = left
+    const first = words[at + Message.Iov]! >>> 0
+    const base = words[at + Message.Iov + 1]! * TWO_32 + first
+    const count = words[at + Message.IovCount]!
+    words[at + Message.IovCount] = 2
     for (let i = 0; i < count; i += 2) {
-      this.#putAddress(at + IOV, base + i * 16)
+      this.#putAddress(at + Message.Iov, base + i * 16)
       const sent = syscall6(SENDMMSG, fd, this.#wordsAddress + at * 4, 1, 0, 0)
       if (sent < 1) return false
     }

@@ -20,9 +20,9 @@
  */
 import type { Handle } from '../device.ts'
 import { StackError } from '../errors.ts'
-import { addressOf, close, errno, errnoName, syscall6 } from './libc.ts'
+import { addressOf, close, errno, errnoName, setSocketOption, syscall6 } from './libc.ts'
 
-const [SOCKET, BIND, SETSOCKOPT] = [41, 49, 54]
+const [SOCKET, BIND] = [41, 49]
 const AF_PACKET = 17
 const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0x800 | 0x8_0000
 /** In network order; a socket of protocol 0 hears nothing until it is bound. */
@@ -194,10 +194,8 @@ export function setOption(
   name: number,
   value: Int32Array | Uint8Array,
 ): void {
-  const bytes = new Uint8Array(value.buffer)
-  if (syscall6(SETSOCKOPT, fd, level, name, addressOf(bytes), bytes.length) < 0) {
-    throw failure(`option ${name} of a packet socket`)
-  }
+  if (setSocketOption(fd, level, name, value) >= 0) return
+  throw failure(`option ${name} of a packet socket`)
 }
 
 /** Hear the interface `index`, all protocols. @throws StackError. */

@@ -12,10 +12,19 @@
 import type { Address } from '../address.ts'
 import { StackError } from '../errors.ts'
 import { inetSocket, putSockaddr, SOCKADDR_BYTES, sockaddrBytes } from './inet_socket.ts'
-import { addressOf, check, close, Errno, errno, errnoName, syscall6 } from './libc.ts'
+import {
+  addressOf,
+  check,
+  close,
+  Errno,
+  errno,
+  errnoName,
+  setSocketOption,
+  syscall6,
+} from './libc.ts'
 import { attachFilter } from './packet_socket.ts'
 
-const [CONNECT, BIND, SETSOCKOPT, GETSOCKOPT] = [42, 49, 54, 55]
+const [CONNECT, BIND, GETSOCKOPT] = [42, 49, 55]
 const SOL_SOCKET = 1
 const SO_SNDBUF = 7
 const SO_RCVBUF = 8
@@ -115,8 +124,7 @@ function open({ address, interfaceName }: Place): number {
 /** Use this interface, whatever the routes say. @throws StackError if there is none. */
 function bindToInterface(fd: number, name: string): void {
   const bytes = new TextEncoder().encode(`${name}\0`)
-  const at = addressOf(bytes)
-  const result = syscall6(SETSOCKOPT, fd, SOL_SOCKET, SO_BINDTODEVICE, at, bytes.length)
+  const result = setSocketOption(fd, SOL_SOCKET, SO_BINDTODEVICE, bytes)
   check(result, `use interface ${name} for the underlay`)
 }
 
@@ -152,8 +160,7 @@ function setBuffer(fd: number, forced: number, plain: number, bytes: number): vo
 }
 
 function tryOption(fd: number, level: number, name: number, value: number): boolean {
-  const bytes = new Uint8Array(Int32Array.of(value).buffer)
-  return syscall6(SETSOCKOPT, fd, level, name, addressOf(bytes), bytes.length) >= 0
+  return setSocketOption(fd, level, name, Int32Array.of(value)) >= 0
 }
 
 function setOption(fd: number, level: number, name: number, value: number): void {

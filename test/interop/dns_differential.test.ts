@@ -79,7 +79,7 @@ const SAME: readonly [string, Buffer][] = [
 const DIFFERENT: readonly [string, Buffer, string, string][] = [
   // The name is known and has none: that is an answer. dnsmasq would ask a forwarder, and has none.
   ['a type that is not there', query('web', { type: 'MX' }), 'NOERROR', 'REFUSED'],
-  // RFC 1035 §4.1.1: not implemented.
+  // RFC 1035 §4.1.1: RCODE 4 is for kinds of query that a server does not support.
   ['opcode STATUS', patched(base, 2, 0x11), 'NOTIMP', 'REFUSED'],
   ['opcode NOTIFY', patched(base, 2, 0x21), 'NOTIMP', 'REFUSED'],
   ['opcode UPDATE', patched(base, 2, 0x29), 'NOTIMP', 'REFUSED'],
