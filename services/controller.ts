@@ -82,22 +82,25 @@ export class Controller {
 
   /** Change the configuration in force, until the next `apply`. @throws StackError. */
   amend(change: Amendment): Promise<ApplyReport> {
-    return this.#amend(change)
+    return this.#queue(async () => {
+      if (this.#config === undefined) throw new StackError('daemon', 'nothing is configured yet')
+      return await this.#apply(change(this.#config, this.node.state), undefined)
+    })
   }
 
   /** Publish one more port until the next `apply`, written as in a file. @throws StackError. */
   addPort(written: string, sandbox: string): Promise<ApplyReport> {
-    return this.#amend(addPort(written, sandbox))
+    return this.amend(addPort(written, sandbox))
   }
 
   /** Take a published port away until the next `apply`. @throws StackError. */
   removePort(written: string): Promise<ApplyReport> {
-    return this.#amend(removePort(written))
+    return this.amend(removePort(written))
   }
 
   /** Give a backend of a service nothing new until the next `apply`. @throws StackError. */
   drain(service: string, backend: string): Promise<ApplyReport> {
-    return this.#amend(drain(service, backend))
+    return this.amend(drain(service, backend))
   }
 
   /** Take everything away and give everything back; all of it is tried. Idempotent. */
@@ -209,13 +212,6 @@ export class Controller {
     const result = this.#last.then(work)
     this.#last = result.catch(() => {})
     return result
-  }
-
-  #amend(change: Amendment): Promise<ApplyReport> {
-    return this.#queue(async () => {
-      if (this.#config === undefined) throw new StackError('daemon', 'nothing is configured yet')
-      return await this.#apply(change(this.#config, this.node.state), undefined)
-    })
   }
 
   async #apply(config: Config, signal: AbortSignal | undefined): Promise<ApplyReport> {

@@ -9,8 +9,7 @@
  * Without faults a frame passes at once. Time is the system's, whatever is drawn comes of the seed:
  * a run is like another with the same seed, but not the same, as kernels do not wait.
  */
-import type { Address } from '../../stack/address.ts'
-import { fromBytes, sameAddress } from '../../stack/address.ts'
+import { type Address, fromBytes, sameAddress } from '../../stack/address.ts'
 import type { Clock } from '../../stack/clock.ts'
 import type { Device, Offload } from '../../stack/device.ts'
 import { DropReason } from '../../stack/drop.ts'
@@ -21,7 +20,19 @@ import * as ipv4 from '../../stack/ip/ipv4.ts'
 import * as ipv6 from '../../stack/ip/ipv6.ts'
 import type { Output, Packet, Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
-import type { Borrowed, BorrowRequest, LinkRequest, Links } from '../links.ts'
+import type { Underlay } from '../../stack/udp/underlay.ts'
+import type {
+  Borrowed,
+  BorrowRequest,
+  HandedOverLinks,
+  HostRequest,
+  HostSide,
+  Inside,
+  LinkRequest,
+  Links,
+  UnderlayRequest,
+} from '../links.ts'
+import type { TapLinks } from '../taps.ts'
 
 /** Somebody else on the fabric. */
 export interface Station {
@@ -148,11 +159,11 @@ function sourceOf(mem: Uint8Array, ip: number, bytes: number, type: number): Add
 /** Links whose devices can be impaired. */
 export class ImpairedLinks implements Links {
   readonly describe: string
-  readonly #inner: Links
+  readonly #inner: TapLinks
   readonly #options: ImpairedOptions
   readonly #devices = new Map<string, ImpairedDevice>()
 
-  constructor(inner: Links, options: ImpairedOptions) {
+  constructor(inner: TapLinks, options: ImpairedOptions) {
     this.#inner = inner
     this.#options = options
     this.describe = inner.describe
@@ -185,8 +196,32 @@ export class ImpairedLinks implements Links {
     this.#inner.detach(device.inner)
   }
 
+  made(netns: string): boolean {
+    return this.#inner.made(netns)
+  }
+
+  readdress(device: Device, inside: Inside): void {
+    this.#inner.readdress(device instanceof ImpairedDevice ? device.inner : device, inside)
+  }
+
+  addressesOf(place: Pick<BorrowRequest, 'interfaceName' | 'netns'>): Address[] {
+    return this.#inner.addressesOf(place)
+  }
+
   openSocket(netns: string, family: 4 | 6): number {
-    return this.#inner.openSocket!(netns, family)
+    return this.#inner.openSocket(netns, family)
+  }
+
+  openHost(request: HostRequest): Promise<HostSide> {
+    return this.#inner.openHost(request)
+  }
+
+  openUnderlay(request: UnderlayRequest): Underlay {
+    return this.#inner.openUnderlay(request)
+  }
+
+  get handedOver(): HandedOverLinks {
+    return this.#inner.handedOver
   }
 
   release(sandbox: { readonly name: string; readonly netns: string }): void {
