@@ -14,7 +14,7 @@ import { randomMac } from '../stack/eth/mac.ts'
 import { INTERFACE } from './netns.ts'
 
 const [engine, ...ends] = process.argv.slice(2)
-const runtime = new Runtime({ engine: engine as EngineChoice })
+const runtime = new Runtime({ engine: engine as EngineChoice, placement: true })
 
 function attach(netns: string, address: string): Promise<Device> {
   return runtime.links.attach({

@@ -19,6 +19,7 @@ import { UringEngine } from '../stack/native/uring_engine.ts'
 import { Pool, poolBytes } from '../stack/packet.ts'
 import { Random } from '../stack/random.ts'
 import { KernelDnsHost } from './dns/kernel_host.ts'
+import { type Placement, placeThread } from './placement.ts'
 import { TapLinks } from './taps.ts'
 
 export type EngineChoice = 'auto' | 'io_uring' | 'poll'
@@ -31,6 +32,8 @@ export interface RuntimeOptions {
   readonly largeCount?: number
   /** False: no super-frames on any TAP, whatever the kernel can do. */
   readonly offload?: boolean
+  /** True: leave a crowded processor by itself; see placement.ts. */
+  readonly placement?: boolean
   readonly seed?: number
 }
 
@@ -50,8 +53,11 @@ export class Runtime {
   readonly dns: KernelDnsHost
   /** The engine in use, and why it is not the other one: for logs. */
   readonly describe: string
+  readonly #placement: Placement | undefined
   #open = true
   #scheduled = false
+  /** Events of all breaths. */
+  #moved = 0
 
   /** @throws StackError if TAPs, or the engine that was asked for, cannot be had. */
   constructor(options: RuntimeOptions = {}) {
@@ -71,14 +77,18 @@ export class Runtime {
       random: this.random,
     })
     this.dns = new KernelDnsHost(this.clock)
+    this.#placement = options.placement === true ? placeThread() : undefined
     engine.watch(() => this.#turn())
   }
 
   readonly #turn = (): void => {
     if (!this.#open || this.#scheduled) return
+    this.#placement?.look(this.clock.nowMs, this.#moved)
     for (let i = 0; i < BREATHS_MAX; i++) {
       this.clock.tick()
-      if (this.engine.poll(BREATH_BUDGET) === 0) return
+      const moved = this.engine.poll(BREATH_BUDGET)
+      if (moved === 0) return
+      this.#moved += moved
       if (!this.#open) return
     }
     this.#scheduled = true

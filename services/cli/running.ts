@@ -11,6 +11,7 @@ import { complain } from './output.ts'
 export interface RunningOptions {
   readonly engine: EngineChoice
   readonly offload: boolean
+  readonly placement: boolean
   readonly pool?: number
   readonly connections?: number
   readonly flows?: number
@@ -34,6 +35,7 @@ export function addRunningOptions(command: Command): Command {
         .default('auto'),
     )
     .option('--no-offload', 'plain frames only: no super-frames, checksums complete')
+    .option('--no-placement', 'leave it to the scheduler which processor moves the frames')
     .option('--pool <megabytes>', 'packet memory', integer(POOL_MIN_MB, POOL_MAX_MB))
     .option('--connections <count>', 'connections tracked at most', integer(1, COUNT_MAX))
     .option('--flows <count>', 'flows cached, of each family; 0: none', integer(0, COUNT_MAX))
