@@ -11,7 +11,7 @@
  * * letters of the name, EDNS, its size, DO, CD, RD: octets of the query;
  * * names, settings, forwarders: any change of them changes the generation, and ends all answers;
  * * TTLs that count down: an answer of a forwarder is kept until the second is over, then it is
- *   written anew;
+ *   written anew, which is also when another resolv.conf of the host's is seen;
  * * turns among several addresses, and health: such answers are not kept.
  *
  * Two places a query, in tables that never grow: what comes is put over what was there. Long
