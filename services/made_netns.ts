@@ -27,9 +27,8 @@ export class MadeNamespaces {
    * @throws StackError `not-found` for one that is named by a path or a process and is not there.
    */
   prepare(netns: string): void {
-    if (this.#names.has(netns)) return
     if (netnsExists(netns)) {
-      if (!isNamed(netns) || !isOrphan(netns)) return
+      if (this.has(netns) || !isNamed(netns) || !isOrphan(netns)) return
     } else if (isNamed(netns)) addNetns(netns)
     else throw new StackError('not-found', `no network namespace ${netns}`)
     this.#names.add(netns)
