@@ -21,7 +21,10 @@ export interface Bound {
   readonly port: number
 }
 
-/** A socket of either kind, bound if it says where; port 0: one that nobody has. @throws StackError; the caller closes it. */
+/**
+ * A socket of either kind, bound if it says where; port 0: one that nobody has. @throws StackError;
+ * the caller closes it.
+ */
 export function inetSocket(kind: 'tcp' | 'udp', family: 4 | 6, bound?: Bound): number {
   const domain = family === 4 ? AF_INET : AF_INET6
   const type = kind === 'tcp' ? SOCK_STREAM : SOCK_DGRAM
