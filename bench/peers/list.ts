@@ -1,4 +1,12 @@
 /** All systems by name. */
+import { cniBridge, taplineCni } from './cni.ts'
+import {
+  dockerBridge,
+  dockerOut,
+  dockerOutPlain,
+  taplineDocker,
+  taplineDockerOut,
+} from './docker.ts'
 import { kernelBridge, kernelNat, kernelRoute } from './kernel.ts'
 import { nullForwarder } from './null.ts'
 import {
@@ -36,4 +44,11 @@ export const PEERS: Readonly<Record<PeerName, Peer>> = {
   'ovs-vxlan': ovsVxlan,
   'tapline-to-kernel': taplineToKernel,
   'kernel-to-tapline': kernelToTapline,
+  'tapline-docker': taplineDocker,
+  'docker-bridge': dockerBridge,
+  'tapline-docker-out': taplineDockerOut,
+  'docker-out': dockerOut,
+  'docker-out-plain': dockerOutPlain,
+  'tapline-cni': taplineCni,
+  'cni-bridge': cniBridge,
 }
