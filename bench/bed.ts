@@ -31,6 +31,7 @@ import {
   RAW_PORT,
   SWITCHED_SERVER,
 } from './peers/peer.ts'
+import type { Metrics } from './questions.ts'
 import { type Background, background, hasTool, run, runSync, until } from './shell.ts'
 
 export const SINK_PORT = 9000
@@ -101,11 +102,14 @@ export class Bed {
       middle: `${PREFIX}${name}-m`,
       folder,
     }
-    for (const netns of [place.client, place.server, place.middle]) {
-      addNetns(netns)
-      setSysctl(netns, 'net.ipv4.ip_local_port_range', CLIENT_PORTS)
+    const makes: readonly string[] = peer.makes ?? []
+    for (const end of ['client', 'server', 'middle'] as const) {
+      if (!makes.includes(end)) addNetns(place[end])
     }
     const opened = await peer.open(place, options)
+    for (const netns of [place.client, place.server]) {
+      setSysctl(netns, 'net.ipv4.ip_local_port_range', CLIENT_PORTS)
+    }
     const bed = new Bed(options, { name, peer, opened })
     await bed.#startServers()
     await bed.#tryPath()
@@ -187,6 +191,27 @@ export class Bed {
     const { inwardAddress } = this.#peer
     if (inwardAddress === undefined) throw new Error(`${this.name} has no way in`)
     return inwardAddress
+  }
+
+  /** Where the client's iperf3 is found from the system's host. @throws Error: nowhere. */
+  get loopback(): string {
+    const { loopback } = this.#peer
+    if (loopback === undefined) throw new Error(`${this.name} has no host of its own`)
+    return loopback
+  }
+
+  /** The command that runs `argv` on the system's host. @throws Error if it has none. */
+  hostCommand(argv: readonly string[]): string[] {
+    const { hostCommand } = this.#opened
+    if (hostCommand === undefined) throw new Error(`${this.name} has no host of its own`)
+    return onCpus(this.#serverCpus, hostCommand(argv))
+  }
+
+  /** Measure once what only this system does. @throws Error if there is nothing. */
+  trial(): Promise<Metrics> {
+    const { trial } = this.#opened
+    if (trial === undefined) throw new Error(`${this.name} has no trial`)
+    return trial()
   }
 
   /** Counters of the server's interface. */

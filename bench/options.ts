@@ -1,7 +1,7 @@
 /** The command line of the benchmark, checked once. */
 import { Command, InvalidArgumentError, Option } from 'commander'
 import { PEER_NAMES, type PeerName, type Settings } from './peers/peer.ts'
-import { QUESTION_NAMES, type QuestionName } from './questions.ts'
+import { GROUPS, QUESTION_NAMES, type QuestionName } from './questions.ts'
 
 export interface Options extends Settings {
   readonly questions: readonly QuestionName[]
@@ -26,7 +26,7 @@ export interface Options extends Settings {
 }
 
 /** The pieces are no question to a system, but are asked for in the same way. */
-const ONLY = [...QUESTION_NAMES, 'micro'] as const
+const ONLY = [...QUESTION_NAMES, 'docker', 'micro'] as const
 
 /** What commander hands back: the options, where not all have a value yet. */
 interface Given extends Settings, Pick<Options, 'clientCpus' | 'serverCpus'> {
@@ -130,7 +130,10 @@ export function parseOptions(
   command.parse(argv, { from: 'user' })
   const given = command.opts<Given>()
   const { only = given.quick ? QUICK_ONLY : ONLY, warmUp, ...rest } = given
-  const chosen = new Set<(typeof ONLY)[number]>(only)
+  const named = only.flatMap((name): readonly (QuestionName | 'micro')[] => {
+    return name === 'docker' ? GROUPS.docker : [name]
+  })
+  const chosen = new Set(named)
   const defaults = given.quick ? QUICK : WHOLE
   return {
     ...rest,

@@ -25,9 +25,20 @@ export const QUESTION_NAMES = [
   'overlay-rtt',
   'dns',
   'dns-forward',
+  'docker-tcp',
+  'docker-out',
+  'docker-in',
+  'docker-local',
+  'docker-run',
+  'cni',
   'fleet',
 ] as const
 export type QuestionName = (typeof QUESTION_NAMES)[number]
+
+/** Names that stand for several questions. */
+export const GROUPS: { readonly docker: readonly QuestionName[] } = {
+  docker: ['docker-tcp', 'docker-out', 'docker-in', 'docker-local', 'docker-run'],
+}
 
 /** Names and units of all that a run may measure. */
 export const METRICS = {
@@ -46,6 +57,11 @@ export const METRICS = {
   busyP99Us: 'µs (p99), 256 at once',
   failed: 'failed',
   resent: 'segments resent',
+  replyMs: 'ms to the first reply',
+  startMs: 'ms, docker run',
+  removeMs: 'ms, docker rm',
+  addMs: 'ms, ADD',
+  delMs: 'ms, DEL',
   idleCpuPct: '% of a core',
   rssMb: 'MB resident',
   upS: 's up',
@@ -72,6 +88,8 @@ export interface Question {
   readonly headline: MetricName
   readonly lessIsBetter?: true
   readonly peers: readonly PeerName[]
+  /** So often in each round, in turn with the other systems; left out: once. */
+  readonly repeats?: number
 }
 
 const KERNEL_AND_OURS = ['tapline', 'kernel-bridge', 'tapline-route', 'kernel-route'] as const
@@ -89,6 +107,11 @@ const OVERLAYS = [
 ] as const
 
 const RESOLVERS = ['tapline-dns', 'dnsmasq', 'unbound'] as const
+const DOCKERS = ['tapline-docker', 'docker-bridge'] as const
+const DOCKERS_OUT = ['tapline-docker-out', 'docker-out'] as const
+const DOCKERS_IN = [...DOCKERS_OUT, 'docker-out-plain'] as const
+/** Of what takes a moment: twenty samples in five rounds. */
+const REPEATS = 4
 
 const ROUND_TRIP = { headline: 'medianUs', lessIsBetter: true } as const
 
@@ -139,6 +162,28 @@ export const QUESTIONS: Readonly<Record<QuestionName, Question>> = {
   },
   dns: { title: 'Names, own', headline: 'kQueries', peers: RESOLVERS },
   'dns-forward': { title: 'Names, of an upstream', headline: 'kQueries', peers: RESOLVERS },
+  'docker-tcp': { title: 'TCP between two containers', headline: 'gbit', peers: DOCKERS },
+  'docker-out': { title: 'TCP from a container out', headline: 'gbit', peers: DOCKERS_OUT },
+  'docker-in': { title: "TCP in by a container's port", headline: 'gbit', peers: DOCKERS_IN },
+  'docker-local': {
+    title: "TCP from the host itself to a container's port",
+    headline: 'gbit',
+    peers: DOCKERS_IN,
+  },
+  'docker-run': {
+    title: 'docker run to the first reply',
+    headline: 'replyMs',
+    lessIsBetter: true,
+    peers: DOCKERS,
+    repeats: REPEATS,
+  },
+  cni: {
+    title: 'A container attached by CNI',
+    headline: 'addMs',
+    lessIsBetter: true,
+    peers: ['tapline-cni', 'cni-bridge'],
+    repeats: REPEATS,
+  },
   fleet: { title: 'Many sandboxes', headline: 'idleCpuPct', peers: ['tapline'] },
 }
 
@@ -205,6 +250,11 @@ function lostNames(question: 'dns' | 'dns-forward'): Bar {
   return { question, metric: 'lost', of: 'tapline-dns', text, atMost: 0 }
 }
 
+/** One call of a CNI plugin. */
+function call(metric: MetricName, text: string): Bar {
+  return { question: 'cni', metric, of: 'tapline-cni', against: 'cni-bridge', text }
+}
+
 const BULK = ['tcp', 'tcp8', 'tcp-both'] as const
 const TRANSLATED = ['nat', 'publish'] as const
 const PROXIES = ['haproxy', 'nginx'] as const
@@ -251,6 +301,15 @@ export const BARS: readonly Bar[] = [
   ...names('unbound'),
   lostNames('dns'),
   lostNames('dns-forward'),
+  quotient('docker-tcp', 'tapline-docker', 'docker-bridge', { atLeast: 0.9 }),
+  quotient('docker-out', 'tapline-docker-out', 'docker-out', {}),
+  ...(['docker-in', 'docker-local'] as const).flatMap((question) => [
+    quotient(question, 'tapline-docker-out', 'docker-out', {}),
+    quotient(question, 'tapline-docker-out', 'docker-out-plain', {}),
+  ]),
+  quotient('docker-run', 'tapline-docker', 'docker-bridge', { atMost: 1 }),
+  call('addMs', 'A container attached by CNI, ADD'),
+  call('delMs', 'A container let go by CNI, DEL'),
   figure('fleet', 'idleCpuPct', IDLE_TEXT, { atMost: 1 }),
   figure('fleet', 'rssMb', IDLE_TEXT),
   figure('fleet', 'upS', `${LARGE_TEXT}, up`, { atMost: 10 }),

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { Bed, missingTools } from './bed.ts'
 import { measureConnections } from './measure/connect.ts'
 import { measureNames } from './measure/dns.ts'
+import { measureLocal } from './measure/docker.ts'
 import { measureFleet } from './measure/fleet.ts'
 import { measureFlows, measureFrames } from './measure/frames.ts'
 import { measureRtt } from './measure/rtt.ts'
@@ -28,6 +29,9 @@ const tcp =
   (bed, options) =>
     measureTcp(bed, options, { streams, bothWays, offloads })
 
+const tcpInwards: Measure = (bed, options) =>
+  measureTcp(bed, options, { streams: 1, bothWays: false, offloads: true, inwards: true })
+
 /** Questions that are put to a bed. */
 const MEASURES: Readonly<Partial<Record<QuestionName, Measure>>> = {
   tcp: tcp(1, false, true),
@@ -38,8 +42,7 @@ const MEASURES: Readonly<Partial<Record<QuestionName, Measure>>> = {
   rtt: (bed, options) => measureRtt(bed, options, { load: false }),
   'rtt-load': (bed, options) => measureRtt(bed, options, { load: true }),
   nat: tcp(1, false, true),
-  publish: (bed, options) =>
-    measureTcp(bed, options, { streams: 1, bothWays: false, offloads: true, inwards: true }),
+  publish: tcpInwards,
   'frames-nat': measureFlows,
   connect: measureConnections,
   vip: tcp(1, false, true),
@@ -48,6 +51,12 @@ const MEASURES: Readonly<Partial<Record<QuestionName, Measure>>> = {
   'overlay-rtt': (bed, options) => measureRtt(bed, options, { load: false }),
   dns: (bed, options) => measureNames(bed, options, NEAR),
   'dns-forward': (bed, options) => measureNames(bed, options, FAR),
+  'docker-tcp': tcp(1, false, true),
+  'docker-out': tcp(1, false, true),
+  'docker-in': tcpInwards,
+  'docker-local': measureLocal,
+  'docker-run': (bed) => bed.trial(),
+  cni: (bed) => bed.trial(),
 }
 
 /** Bringing hundreds of sandboxes up and down needs no more repetitions than this. */
@@ -72,13 +81,9 @@ export async function runAll(options: Options): Promise<Outcome> {
   const progress = new Progress(options, beds)
   for (let round = 0; round < options.rounds; round++) {
     for (const question of options.questions) {
-      const measure = MEASURES[question]
-      if (measure === undefined) continue
-      for (const peer of QUESTIONS[question].peers) {
-        const bed = beds.get(peer)
-        if (bed === undefined) continue
-        const place = { results, progress, question, peer, round }
-        await attempt(place, () => measure(bed, options))
+      const repeats = repeatsOf(question, options)
+      for (let i = 0; i < repeats; i++) {
+        await askAll({ results, progress, question, round: round * repeats + i }, beds, options)
       }
     }
   }
@@ -89,6 +94,25 @@ export async function runAll(options: Options): Promise<Outcome> {
   const about = new Map(opened.map((name) => [name, beds.get(name)!.about]))
   const engine = beds.get('tapline')?.engine ?? options.engine
   return { results, about, engine, pieces, skipped }
+}
+
+function repeatsOf(question: QuestionName, { quick }: Options): number {
+  return quick ? 1 : (QUESTIONS[question].repeats ?? 1)
+}
+
+/** One question to all systems that it is for, in turn. */
+async function askAll(
+  place: Omit<RunPlace, 'peer'>,
+  beds: ReadonlyMap<PeerName, Bed>,
+  options: Options,
+): Promise<void> {
+  const { question } = place
+  const measure = MEASURES[question]
+  if (measure === undefined) return
+  for (const peer of QUESTIONS[question].peers) {
+    const bed = beds.get(peer)
+    if (bed !== undefined) await attempt({ ...place, peer }, () => measure(bed, options))
+  }
 }
 
 async function runFleet(
@@ -187,7 +211,8 @@ class Progress {
   constructor(options: Options, beds: ReadonlyMap<PeerName, Bed>) {
     const runs = options.questions.map((question) => {
       if (MEASURES[question] === undefined) return Math.min(options.rounds, FLEET_ROUNDS)
-      return QUESTIONS[question].peers.filter((peer) => beds.has(peer)).length * options.rounds
+      const count = QUESTIONS[question].peers.filter((peer) => beds.has(peer)).length
+      return count * options.rounds * repeatsOf(question, options)
     })
     this.#total = runs.reduce((sum, count) => sum + count, 0)
   }

@@ -1,4 +1,12 @@
 /** All systems by name. */
+import { cniBridge, taplineCni } from './cni.ts'
+import {
+  dockerBridge,
+  dockerOut,
+  dockerOutPlain,
+  taplineDocker,
+  taplineDockerOut,
+} from './docker.ts'
 import { kernelBridge, kernelNat, kernelRoute } from './kernel.ts'
 import { nullForwarder } from './null.ts'
 import {
@@ -40,4 +48,11 @@ export const PEERS: Readonly<Record<PeerName, Peer>> = {
   'tapline-dns': taplineDns,
   dnsmasq,
   unbound,
+  'tapline-docker': taplineDocker,
+  'docker-bridge': dockerBridge,
+  'tapline-docker-out': taplineDockerOut,
+  'docker-out': dockerOut,
+  'docker-out-plain': dockerOutPlain,
+  'tapline-cni': taplineCni,
+  'cni-bridge': cniBridge,
 }

@@ -11,7 +11,10 @@
  * switches puts both into one subnet, one that routes has a gateway between two. One that
  * translates has the server outside, behind its uplink, and a published port inwards; a load
  * balancer has an address of its own, at which the server is found.
+ *
+ * A container runtime makes the namespaces of its containers itself; which, the system says.
  */
+import type { Metrics } from '../questions.ts'
 
 /** The order is that of the tables. */
 export const PEER_NAMES = [
@@ -38,6 +41,13 @@ export const PEER_NAMES = [
   'tapline-dns',
   'dnsmasq',
   'unbound',
+  'tapline-docker',
+  'docker-bridge',
+  'tapline-docker-out',
+  'docker-out',
+  'docker-out-plain',
+  'tapline-cni',
+  'cni-bridge',
 ] as const
 export type PeerName = (typeof PEER_NAMES)[number]
 
@@ -64,6 +74,10 @@ export interface Opened {
   readonly about: string
   /** The I/O engine in use, where it is one of ours. */
   readonly engine?: string
+  /** Something of this system's own that is measured, once a call. */
+  readonly trial?: () => Promise<Metrics>
+  /** The command that runs `argv` on the host of the system, where it has one of its own. */
+  readonly hostCommand?: (argv: readonly string[]) => string[]
   /** End what {@link Peer.open} started. */
   readonly close: () => Promise<unknown>
 }
@@ -76,6 +90,10 @@ export interface Peer {
   readonly serverAddress: string
   /** Where the client's own port {@link IPERF_PORT} is reached from the server's end. */
   readonly inwardAddress?: string
+  /** Where that port is reached from the system's host itself. */
+  readonly loopback?: string
+  /** Ends whose namespaces the system makes, under the names of the place. */
+  readonly makes?: readonly ('client' | 'server')[]
   /** Name of the server's interface, where the system chooses it; left out: eth0. */
   readonly serverInterface?: string
   /** True if it opens TAPs, whose queue length matters. */

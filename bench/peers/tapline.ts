@@ -19,7 +19,8 @@ import {
   VIP,
 } from './peer.ts'
 
-const CLI = join(import.meta.dirname, '..', '..', 'services', 'cli', 'main.js')
+/** The command line, as it was built. */
+export const CLI: string = join(import.meta.dirname, '..', '..', 'services', 'cli', 'main.js')
 
 /** A sandbox of a generated file. */
 export interface SandboxSpec {

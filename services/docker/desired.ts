@@ -16,6 +16,7 @@
 import { StackError } from '../../stack/errors.ts'
 import type { Config, NetworkConfig, SandboxConfig } from '../config/model.ts'
 import { parseConfig } from '../config/parse.ts'
+import { netnsFault } from '../config/schema.ts'
 import { type PortConfig, parsePort } from '../ports.ts'
 import type { DockerRecord, EndpointRecord, NetworkRecord } from './record.ts'
 
@@ -51,6 +52,8 @@ export class Desired {
   readonly #name: string
   readonly #uplink: object
   readonly #networks = new WeakMap<NetworkRecord, NetworkConfig>()
+  /** By the options of an endpoint, which its records share while it joins and publishes. */
+  readonly #parsed = new WeakMap<EndpointRecord['options'], SandboxConfig>()
   readonly #sandboxes = new WeakMap<EndpointRecord, SandboxConfig>()
   readonly #base: Config
 
@@ -75,7 +78,7 @@ export class Desired {
 
   /** An endpoint, whether it is joined or not. @throws StackError `bad-config`. */
   checkEndpoint(endpoint: EndpointRecord, record: DockerRecord): void {
-    this.#sandbox({ ...endpoint, sandboxKey: NOWHERE }, record)
+    this.#parseEndpoint(endpoint, record)
   }
 
   /** Networks are parsed together, as they must fit together, and only when there is a new one. */
@@ -94,6 +97,22 @@ export class Desired {
   #sandbox(endpoint: EndpointRecord, record: DockerRecord): SandboxConfig {
     const known = this.#sandboxes.get(endpoint)
     if (known !== undefined) return known
+    const netns = endpoint.sandboxKey!
+    const fault = netnsFault(netns)
+    if (fault !== undefined) throw new StackError('bad-config', fault)
+    const sandbox: SandboxConfig = {
+      ...this.#parseEndpoint(endpoint, record),
+      netns,
+      ports: endpoint.ports.map((written): PortConfig => parsePort(written)),
+    }
+    this.#sandboxes.set(endpoint, sandbox)
+    return sandbox
+  }
+
+  /** Nowhere yet, and without ports: what stays, and takes longest, is done once in its life. */
+  #parseEndpoint(endpoint: EndpointRecord, record: DockerRecord): SandboxConfig {
+    const known = this.#parsed.get(endpoint.options)
+    if (known !== undefined) return known
     const network = record.networks.get(endpoint.network)!
     const name = shortId(endpoint.id)
     const { sandboxes } = this.#parse(
@@ -102,13 +121,10 @@ export class Desired {
     )
     const [made] = sandboxes
     const handOver = linkName(endpoint.id)
-    const sandbox: SandboxConfig = {
-      ...made!,
-      endpoints: made!.endpoints.map((one) => ({ ...one, handOver })),
-      ports: endpoint.ports.map((written): PortConfig => parsePort(written)),
-    }
-    this.#sandboxes.set(endpoint, sandbox)
-    return sandbox
+    const endpoints = made!.endpoints.map((one) => ({ ...one, handOver }))
+    const parsed: SandboxConfig = { ...made!, endpoints }
+    this.#parsed.set(endpoint.options, parsed)
+    return parsed
   }
 
   #parse(networks: object, sandboxes: object): Config {
@@ -138,9 +154,9 @@ function networkEntry({ internal, subnets, options }: NetworkRecord): object {
 }
 
 function sandboxEntry(endpoint: EndpointRecord): object {
-  const { address4, address6, mac, options, sandboxKey } = endpoint
+  const { address4, address6, mac, options } = endpoint
   return {
-    netns: sandboxKey,
+    netns: NOWHERE,
     networks: {
       [shortId(endpoint.network)]: {
         ipv4_address: address4,
