@@ -11,8 +11,8 @@
  *
  * A few octets can stand for megabytes: {@link decompress} stops at a limit that its caller sets.
  *
- * Every datagram comes through here, and the tables are larger than it: there is one encoder and one
- * decoder, and each call runs to its end before the next.
+ * Every datagram comes through here, and the tables are larger than it: there is one encoder and
+ * one decoder, and each call runs to its end before the next.
  */
 const CLEAR = 256
 const END = 257
