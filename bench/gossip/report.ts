@@ -79,9 +79,9 @@ export function formatGossip({ spreads, stressed, seed, commit, chart }: GossipR
     'One network that all nodes are in. An announcement: from the call on one node until the last',
     'node has it, median and worst of ten. Theory: rounds of 200 ms in which each tells three',
     'others, log4 n + (ln n) / 3. Death: until the first takes a killed node for dead, and until',
-    'the last does, means of twelve, and the worst. Theory for the first: half a period of 1 s, the',
-    'rest of the one in which it died; e/(e-1) whole ones (SWIM), since a probe fails when its',
-    "period is over; and memberlist's least suspicion, 4 log10 n of them.",
+    'the last does, means of twelve, and the worst. Theory for the first: half a period of 1 s, of',
+    'the one in which it died; e/(e-1) whole ones (SWIM), since a probe fails when its period is',
+    "over; and memberlist's least suspicion, 4 log10 n of them.",
     'Idle, of each node a second, tables in parentheses. A write: what tables of each node send',
     'for one announcement, comparisons after it included.\n',
     table(

@@ -135,6 +135,11 @@ export class Tables {
     return this.#boot
   }
 
+  /** How long the records of a node that failed stay in force, from now on. */
+  set keepDeadMs(ms: number) {
+    this.#nodes.keepDeadMs = ms
+  }
+
   /** Take part in a network. @throws StackError `exhausted`. */
   join(vni: number, part: Octets): void {
     if (this.#replicas.has(vni)) return
