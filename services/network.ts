@@ -296,11 +296,11 @@ export class Network {
   }
 
   #openOverlay(): OverlayNetwork {
-    const { router } = this.#context
     const { state } = this
+    const { router } = this.#context
     const own = { context: this.#context, bridge: this.bridge, bindings: this.#bindings }
     const forget = (address: Address): void => router.neighbors.forget(this.#leg!.link, address)
-    return new OverlayNetwork({ ...own, state, forget, groups: this.groups })
+    return new OverlayNetwork({ ...own, state, forget, groups: this.groups, leg: () => this.#leg })
   }
 
   /** Tell other nodes. A trunk's stations are its own business. */
