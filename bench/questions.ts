@@ -23,6 +23,8 @@ export const QUESTION_NAMES = [
   'overlay',
   'overlay-frames',
   'overlay-rtt',
+  'dns',
+  'dns-forward',
   'fleet',
 ] as const
 export type QuestionName = (typeof QUESTION_NAMES)[number]
@@ -49,6 +51,9 @@ export const METRICS = {
   upS: 's up',
   downS: 's down',
   leftovers: 'left behind',
+  kQueries: 'k queries/s',
+  averageUs: 'µs (mean)',
+  lost: 'queries lost',
 } as const
 export type MetricName = keyof typeof METRICS
 export type Metrics = Partial<Record<MetricName, number>>
@@ -82,6 +87,8 @@ const OVERLAYS = [
   'tapline-to-kernel',
   'kernel-to-tapline',
 ] as const
+
+const RESOLVERS = ['tapline-dns', 'dnsmasq', 'unbound'] as const
 
 const ROUND_TRIP = { headline: 'medianUs', lessIsBetter: true } as const
 
@@ -130,6 +137,8 @@ export const QUESTIONS: Readonly<Record<QuestionName, Question>> = {
     ...ROUND_TRIP,
     peers: ['tapline-overlay', 'kernel-vxlan', 'ovs-vxlan'],
   },
+  dns: { title: 'Names, own', headline: 'kQueries', peers: RESOLVERS },
+  'dns-forward': { title: 'Names, of an upstream', headline: 'kQueries', peers: RESOLVERS },
   fleet: { title: 'Many sandboxes', headline: 'idleCpuPct', peers: ['tapline'] },
 }
 
@@ -183,6 +192,19 @@ function latency(metric: MetricName, load: string, against: PeerName): Bar {
   return { question: 'connect', metric, of: 'tapline-vip', against, text }
 }
 
+/** Names through the gateway, beside another resolver in its place. */
+function names(against: PeerName, limit: Limit = {}): Bar[] {
+  return [
+    quotient('dns', 'tapline-dns', against, limit),
+    quotient('dns-forward', 'tapline-dns', against, {}),
+  ]
+}
+
+function lostNames(question: 'dns' | 'dns-forward'): Bar {
+  const text = `${QUESTIONS[question].title}, lost`
+  return { question, metric: 'lost', of: 'tapline-dns', text, atMost: 0 }
+}
+
 const BULK = ['tcp', 'tcp8', 'tcp-both'] as const
 const TRANSLATED = ['nat', 'publish'] as const
 const PROXIES = ['haproxy', 'nginx'] as const
@@ -225,6 +247,10 @@ export const BARS: readonly Bar[] = [
   quotient('overlay-frames', 'tapline-overlay', 'ovs-vxlan', { atLeast: 1, smallFrames: true }),
   quotient('overlay-rtt', 'tapline-overlay', 'kernel-vxlan', {}),
   quotient('overlay-rtt', 'tapline-overlay', 'ovs-vxlan', { atMost: 1.5 }),
+  ...names('dnsmasq', { atLeast: 1 }),
+  ...names('unbound'),
+  lostNames('dns'),
+  lostNames('dns-forward'),
   figure('fleet', 'idleCpuPct', IDLE_TEXT, { atMost: 1 }),
   figure('fleet', 'rssMb', IDLE_TEXT),
   figure('fleet', 'upS', `${LARGE_TEXT}, up`, { atMost: 10 }),

@@ -164,7 +164,7 @@ export interface Links {
   readonly describe: string
   /** Make the sandbox (idempotent; a sandbox without networks has only loopback). */
   prepare(sandbox: { readonly name: string; readonly netns: string }): void
-  /** True if `prepare` made this namespace. Left out: there are none. */
+  /** True if `prepare` made this namespace or took it over. Left out: there are none. */
   made?(netns: string): boolean
   /** Make the interface: configured and up on return. @throws StackError, and leaves nothing. */
   attach(request: LinkRequest): Device | Promise<Device>

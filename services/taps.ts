@@ -21,15 +21,7 @@ import { tapDevice } from '../stack/eth/tap.ts'
 import type { VnetDevice } from '../stack/eth/vnet_device.ts'
 import { inetSocket } from '../stack/native/inet_socket.ts'
 import { type LinkInfo, Netlink, withNetlink } from '../stack/native/netlink.ts'
-import {
-  addNetns,
-  anonymousNetns,
-  deleteNetns,
-  inNetns,
-  isNamed,
-  Netns,
-  netnsExists,
-} from '../stack/native/netns.ts'
+import { anonymousNetns, inNetns, Netns } from '../stack/native/netns.ts'
 import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
 import { SocketUnderlay } from '../stack/udp/socket_underlay.ts'
@@ -49,6 +41,7 @@ import {
   queueLength,
   type UnderlayRequest,
 } from './links.ts'
+import { MadeNamespaces } from './made_netns.ts'
 
 interface Place {
   readonly netns: string
@@ -85,8 +78,7 @@ export class TapLinks implements Links {
   readonly #nursery: Netns = anonymousNetns()
   #bornCount = 0
   readonly handedOver: HandedOver
-  /** Namespaces that we made, by name. */
-  readonly #made = new Set<string>()
+  readonly #made = new MadeNamespaces()
 
   /** `offload`: what the kernel was found to do; see probe.ts. */
   constructor({ pool, engine, offload, clock, random }: TapLinksOptions) {
@@ -100,11 +92,7 @@ export class TapLinks implements Links {
   }
 
   prepare({ netns }: SandboxName): void {
-    if (netnsExists(netns)) return
-    if (!isNamed(netns)) throw new StackError('not-found', `no network namespace ${netns}`)
-    addNetns(netns)
-    this.#made.add(netns)
-    inNetns(netns, () => withNetlink((netlink) => bringUp(netlink, 'lo')))
+    this.#made.prepare(netns)
   }
 
   made(netns: string): boolean {
@@ -222,13 +210,13 @@ export class TapLinks implements Links {
 
   release({ netns }: SandboxName): void {
     for (const entry of this.#closed) if (entry.startsWith(`${netns} `)) this.#closed.delete(entry)
-    if (this.#made.delete(netns)) deleteNetns(netns)
+    this.#made.remove(netns)
   }
 
   close(): void {
     for (const device of [...this.#attached.keys()]) this.detach(device)
     this.handedOver.closeAll()
-    for (const netns of [...this.#made]) this.release({ name: netns, netns })
+    this.#made.removeAll()
     this.#nursery.close()
   }
 }
@@ -261,11 +249,6 @@ function findParent(name: string, netns: string | undefined): { link: LinkInfo; 
   if (found === undefined) throw new StackError('not-found', `no interface ${base}${where}`)
   if (!found.link.up) throw new StackError('bad-argument', `${found.link.name}${where} is down`)
   return found
-}
-
-function bringUp(netlink: Netlink, name: string): void {
-  const link = netlink.link(name)
-  if (link !== undefined && !link.up) netlink.setLink(link.index, { up: true })
 }
 
 /** Make the interface what was asked for. Precondition: this thread is in its namespace. */

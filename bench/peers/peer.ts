@@ -35,6 +35,9 @@ export const PEER_NAMES = [
   'ovs-vxlan',
   'tapline-to-kernel',
   'kernel-to-tapline',
+  'tapline-dns',
+  'dnsmasq',
+  'unbound',
 ] as const
 export type PeerName = (typeof PEER_NAMES)[number]
 

@@ -224,7 +224,24 @@ describe('up', () => {
     await lab.up(shop(lab))
     expect(await lab.ping('web', '10.2.0.12')).toBe(3)
     expect((await lab.stop()).code).toBe(0)
+    expect(lab.leftovers()).toEqual([])
     await lab.close()
+  })
+
+  it('leaves namespaces of others, and those whose maker lives', async () => {
+    const lab = new Lab()
+    await lab.up(shop(lab))
+    const second = new Lab()
+    await second.up(`name: second
+networks: { back: { ipam: { config: [ { subnet: 10.3.0.0/24 } ] } } }
+sandboxes:
+  guest: { netns: ${lab.ns('web')}, networks: { back: { interface_name: eth9 } } }
+`)
+    expect((await second.stop()).code).toBe(0)
+    expect(await lab.ping('web', '10.1.0.1')).toBe(3)
+    await lab.stop()
+    expect(lab.leftovers()).toEqual([])
+    await Promise.all([lab.close(), second.close()])
   })
 
   it('cleans up also if nobody reads what it says', async () => {
