@@ -134,12 +134,27 @@ const LISTEN = '0A'
 
 /** True if a process of that network namespace listens on this TCP port. */
 export function listens(pid: number, port: number): boolean {
-  const suffix = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
-  return ['tcp', 'tcp6'].some((table) => {
-    const lines = readFileSync(`/proc/${pid}/net/${table}`, 'latin1').split('\n')
-    return lines.some((line) => {
-      const [, local, , state] = line.trim().split(/\s+/)
-      return state === LISTEN && local?.endsWith(suffix) === true
-    })
+  const end = `:${portText(port)}`
+  return ['tcp', 'tcp6'].some((table) =>
+    sockets(pid, table).some(({ local, state }) => state === LISTEN && local.endsWith(end)),
+  )
+}
+
+/** True if a process of that network namespace has this UDP port at this IPv4 address. */
+export function hears(pid: number, address: string, port: number): boolean {
+  const octets = address.split('.').map(Number).reverse()
+  const wanted = `${Buffer.from(octets).toString('hex').toUpperCase()}:${portText(port)}`
+  return sockets(pid, 'udp').some(({ local }) => local === wanted)
+}
+
+function portText(port: number): string {
+  return port.toString(16).toUpperCase().padStart(4, '0')
+}
+
+function sockets(pid: number, table: string): { local: string; state: string }[] {
+  const [, ...lines] = readFileSync(`/proc/${pid}/net/${table}`, 'latin1').trim().split('\n')
+  return lines.map((line) => {
+    const [, local = '', , state = ''] = line.trim().split(/\s+/)
+    return { local, state }
   })
 }

@@ -85,6 +85,8 @@ const QUICK_ONLY = [
   'rtt',
   'nat',
   'publish',
+  'dns',
+  'dns-forward',
   'fleet',
   'micro',
 ] as const

@@ -23,6 +23,8 @@ export const QUESTION_NAMES = [
   'overlay',
   'overlay-frames',
   'overlay-rtt',
+  'dns',
+  'dns-forward',
   'docker-tcp',
   'docker-out',
   'docker-in',
@@ -65,6 +67,9 @@ export const METRICS = {
   upS: 's up',
   downS: 's down',
   leftovers: 'left behind',
+  kQueries: 'k queries/s',
+  averageUs: 'µs (mean)',
+  lost: 'queries lost',
 } as const
 export type MetricName = keyof typeof METRICS
 export type Metrics = Partial<Record<MetricName, number>>
@@ -101,6 +106,7 @@ const OVERLAYS = [
   'kernel-to-tapline',
 ] as const
 
+const RESOLVERS = ['tapline-dns', 'dnsmasq', 'unbound'] as const
 const DOCKERS = ['tapline-docker', 'docker-bridge'] as const
 const DOCKERS_OUT = ['tapline-docker-out', 'docker-out'] as const
 const DOCKERS_IN = [...DOCKERS_OUT, 'docker-out-plain'] as const
@@ -154,6 +160,8 @@ export const QUESTIONS: Readonly<Record<QuestionName, Question>> = {
     ...ROUND_TRIP,
     peers: ['tapline-overlay', 'kernel-vxlan', 'ovs-vxlan'],
   },
+  dns: { title: 'Names, own', headline: 'kQueries', peers: RESOLVERS },
+  'dns-forward': { title: 'Names, of an upstream', headline: 'kQueries', peers: RESOLVERS },
   'docker-tcp': { title: 'TCP between two containers', headline: 'gbit', peers: DOCKERS },
   'docker-out': { title: 'TCP from a container out', headline: 'gbit', peers: DOCKERS_OUT },
   'docker-in': { title: "TCP in by a container's port", headline: 'gbit', peers: DOCKERS_IN },
@@ -229,6 +237,19 @@ function latency(metric: MetricName, load: string, against: PeerName): Bar {
   return { question: 'connect', metric, of: 'tapline-vip', against, text }
 }
 
+/** Names through the gateway, beside another resolver in its place. */
+function names(against: PeerName, limit: Limit = {}): Bar[] {
+  return [
+    quotient('dns', 'tapline-dns', against, limit),
+    quotient('dns-forward', 'tapline-dns', against, {}),
+  ]
+}
+
+function lostNames(question: 'dns' | 'dns-forward'): Bar {
+  const text = `${QUESTIONS[question].title}, lost`
+  return { question, metric: 'lost', of: 'tapline-dns', text, atMost: 0 }
+}
+
 /** One call of a CNI plugin. */
 function call(metric: MetricName, text: string): Bar {
   return { question: 'cni', metric, of: 'tapline-cni', against: 'cni-bridge', text }
@@ -276,6 +297,10 @@ export const BARS: readonly Bar[] = [
   quotient('overlay-frames', 'tapline-overlay', 'ovs-vxlan', { atLeast: 1, smallFrames: true }),
   quotient('overlay-rtt', 'tapline-overlay', 'kernel-vxlan', {}),
   quotient('overlay-rtt', 'tapline-overlay', 'ovs-vxlan', { atMost: 1.5 }),
+  ...names('dnsmasq', { atLeast: 1 }),
+  ...names('unbound'),
+  lostNames('dns'),
+  lostNames('dns-forward'),
   quotient('docker-tcp', 'tapline-docker', 'docker-bridge', { atLeast: 0.9 }),
   quotient('docker-out', 'tapline-docker-out', 'docker-out', {}),
   ...(['docker-in', 'docker-local'] as const).flatMap((question) => [

@@ -6,12 +6,14 @@
 import { join } from 'node:path'
 import { Bed, missingTools } from './bed.ts'
 import { measureConnections } from './measure/connect.ts'
+import { measureNames } from './measure/dns.ts'
 import { measureLocal } from './measure/docker.ts'
 import { measureFleet } from './measure/fleet.ts'
 import { measureFlows, measureFrames } from './measure/frames.ts'
 import { measureRtt } from './measure/rtt.ts'
 import { measureTcp } from './measure/tcp.ts'
 import type { PieceResult } from './micro/result.ts'
+import { FAR, NEAR } from './names.ts'
 import type { Options } from './options.ts'
 import { PEERS } from './peers/list.ts'
 import { PEER_NAMES, type PeerName } from './peers/peer.ts'
@@ -47,6 +49,8 @@ const MEASURES: Readonly<Partial<Record<QuestionName, Measure>>> = {
   overlay: tcp(1, false, true),
   'overlay-frames': measureFrames,
   'overlay-rtt': (bed, options) => measureRtt(bed, options, { load: false }),
+  dns: (bed, options) => measureNames(bed, options, NEAR),
+  'dns-forward': (bed, options) => measureNames(bed, options, FAR),
   'docker-tcp': tcp(1, false, true),
   'docker-out': tcp(1, false, true),
   'docker-in': tcpInwards,

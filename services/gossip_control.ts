@@ -4,14 +4,15 @@
  *
  * It follows the configuration in force: what changed in `node.gossip` or the node's name ends the
  * old membership, with a good-bye, and begins another one. The overlay goes on forwarding by what
- * it was told last only while the source is there; a change of the bind address is a cut.
+ * it was told last only while the source is there; a change of the bind address is a cut. What the
+ * file of keys holds, and how long the dead count, changes without that.
  */
 import { dirname, resolve } from 'node:path'
 import { formatAddress } from '../stack/address.ts'
 import type { SystemClock } from '../stack/clock.ts'
 import { StackError } from '../stack/errors.ts'
 import type { Random } from '../stack/random.ts'
-import type { NodeConfig } from './config/overlay_model.ts'
+import type { GossipConfig, NodeConfig } from './config/overlay_model.ts'
 import { Gossip } from './gossip/gossip.ts'
 import { GossipSource } from './gossip/gossip_source.ts'
 import type { Log } from './log.ts'
@@ -50,7 +51,10 @@ export class GossipControl {
   /** Bring it to what the configuration says. @throws StackError */
   async apply(node: NodeConfig | undefined): Promise<void> {
     const made = node?.gossip && describe(node)
-    if (made === this.#running?.made) return
+    if (made === this.#running?.made) {
+      if (node?.gossip !== undefined) this.#amend(node.gossip)
+      return
+    }
     await this.close()
     if (node?.gossip === undefined || made === undefined) return
     const { clock, random, log, overlays, file } = this.#options
@@ -66,11 +70,25 @@ export class GossipControl {
       config: { ...node.gossip, keysFile: keys },
     })
     const boot = Date.now()
-    const source = new GossipSource({ cluster: gossip.serf, clock, random, vtep: address, boot })
+    const source = new GossipSource({
+      cluster: gossip.serf,
+      clock,
+      random,
+      vtep: address,
+      boot,
+      keepDeadMs: node.gossip.endpointTimeoutMs,
+    })
     this.#running = { gossip, source, made }
     overlays.addSource(source)
     // Whoever is not there yet is tried again; the networks of this node need not wait.
     void gossip.join()
+  }
+
+  /** What needs no good-bye. @throws StackError; the keys are then as they were. */
+  #amend({ endpointTimeoutMs }: GossipConfig): void {
+    const { gossip, source } = this.#running!
+    source.tables.keepDeadMs = endpointTimeoutMs
+    gossip.reloadKeys()
   }
 
   /** Leave the cluster. Idempotent. */
@@ -84,6 +102,8 @@ export class GossipControl {
   }
 }
 
+/** All for which a node has to leave and join anew. */
 function describe({ name, underlay, gossip }: NodeConfig): string {
-  return JSON.stringify([name, formatAddress(underlay.address), gossip])
+  const rest = gossip && { ...gossip, endpointTimeoutMs: undefined }
+  return JSON.stringify([name, formatAddress(underlay.address), rest])
 }

@@ -278,7 +278,7 @@ export class Network {
         bindings: this.#bindings,
         name: GATEWAY_PORT,
         port: 0,
-        suppress: options.arpProxy,
+        suppress: options.arpProxy || this.#overlay !== undefined, // They cross no tunnel.
         ...(this.#overlay && { remote: this.#overlay.port }),
         reply: (packet) => this.#leg!.input(packet),
         next: gateway.input,
@@ -296,11 +296,11 @@ export class Network {
   }
 
   #openOverlay(): OverlayNetwork {
+    const { state, bridge } = this
     const { router } = this.#context
-    const { state } = this
-    const own = { context: this.#context, bridge: this.bridge, bindings: this.#bindings }
+    const own = { context: this.#context, bridge, bindings: this.#bindings }
     const forget = (address: Address): void => router.neighbors.forget(this.#leg!.link, address)
-    return new OverlayNetwork({ ...own, state, forget, groups: this.groups })
+    return new OverlayNetwork({ ...own, state, forget, groups: this.groups, leg: () => this.#leg })
   }
 
   /** Tell other nodes. A trunk's stations are its own business. */

@@ -7,7 +7,7 @@
  * No descriptor of a sandbox's namespace is kept: it must be able to die under us, and its TAPs
  * with it. That is also why they are opened elsewhere; see tun.ts.
  */
-import { existsSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { isDeepStrictEqual } from 'node:util'
 import { type Address, parseAddress } from '../stack/address.ts'
@@ -289,8 +289,17 @@ function exchange(netlink: Netlink, before: Attached, after: Inside): void {
   for (const route of after.routes) netlink.addRoute(index, route)
 }
 
-/** An interface without IPv6 addresses keeps silent, instead of soliciting routers. */
+/**
+ * An interface without IPv6 addresses keeps silent, instead of soliciting routers. In a container
+ * whose /proc/sys is read-only it solicits, which does no harm; with IPv6 it is an error.
+ */
 function setIpv6(interfaceName: string, on: boolean): void {
   const file = `/proc/sys/net/ipv6/conf/${interfaceName}/disable_ipv6`
-  if (existsSync(file)) writeFileSync(file, on ? '0' : '1')
+  const value = on ? '0' : '1'
+  if (!existsSync(file) || readFileSync(file, 'utf8').trim() === value) return
+  try {
+    writeFileSync(file, value)
+  } catch (error) {
+    if (on || (error as NodeJS.ErrnoException).code !== 'EROFS') throw error
+  }
 }

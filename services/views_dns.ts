@@ -150,7 +150,7 @@ export function namesCache({ names: { forwarder } }: Node): CacheRow[] {
 
 /** Forget what was learned from forwarders; how many answers. */
 export function flushNames({ names: { forwarder } }: Node): number {
-  return forwarder?.cache.clear() ?? 0
+  return forwarder?.forget() ?? 0
 }
 
 /**

@@ -86,6 +86,7 @@ const LIST = [
   ['dhcp-malformed', 'To the DHCP server, but no request that a client would send.'],
   ['dhcp-limited', 'More DHCP requests than the server answers.'],
   ['reflected', 'A frame of an own station that came back from the parent interface.'],
+  ['vxlan-own-source', 'Out of a tunnel, from the MAC of an endpoint that is on this node.'],
 ] as const
 
 export type DropName = (typeof LIST)[number][0]

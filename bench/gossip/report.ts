@@ -33,9 +33,9 @@ export function gossipPanels(spreads: readonly Spread[]): CurvePanel[] {
       line('theory of epidemics', false, ({ nodes }) => theoryMs(nodes)),
     ]),
     panel('A dead node is taken for dead', 's, by nodes', [
-      line('by the first', true, ({ firstFailMs }) => firstFailMs / 1000),
-      line('by the last', true, ({ lastFailMs }) => lastFailMs / 1000),
-      line('theory of SWIM', false, ({ nodes }) => detectionTheoryMs(nodes) / 1000),
+      line('by the first, mean', true, ({ firstFailMs }) => firstFailMs / 1000),
+      line('by the last, mean', true, ({ lastFailMs }) => lastFailMs / 1000),
+      line('theory of SWIM, by the first', false, ({ nodes }) => detectionTheoryMs(nodes) / 1000),
     ]),
     panel('Traffic of a node with nothing to tell', 'octets/s, by nodes', [
       line('all', true, ({ idleBytesPerS }) => idleBytesPerS),
@@ -54,7 +54,7 @@ export function formatGossip({ spreads, stressed, seed, commit, chart }: GossipR
     one.nodes.toLocaleString('en-US'),
     `${one.medianMs.toFixed(0)} / ${one.worstMs.toFixed(0)} ms`,
     `${theoryMs(one.nodes).toFixed(0)} ms`,
-    `${seconds(one.firstFailMs)} / ${seconds(one.lastFailMs)}`,
+    [one.firstFailMs, one.lastFailMs, one.worstFailMs].map(seconds).join(' / '),
     seconds(detectionTheoryMs(one.nodes)),
     formatNumber(one.idleMessagesPerS),
     `${formatNumber(one.idleBytesPerS)} (${formatNumber(one.idleTableBytesPerS)})`,
@@ -78,7 +78,10 @@ export function formatGossip({ spreads, stressed, seed, commit, chart }: GossipR
     '## By nodes\n',
     'One network that all nodes are in. An announcement: from the call on one node until the last',
     'node has it, median and worst of ten. Theory: rounds of 200 ms in which each tells three',
-    "others, log4 n + (ln n) / 3; for death, SWIM's e/(e-1) periods and memberlist's suspicion.",
+    'others, log4 n + (ln n) / 3. Death: until the first takes a killed node for dead, and until',
+    'the last does, means of twelve, and the worst. Theory for the first: half a period of 1 s, of',
+    'the one in which it died; e/(e-1) whole ones (SWIM), since a probe fails when its period is',
+    "over; and memberlist's least suspicion, 4 log10 n of them.",
     'Idle, of each node a second, tables in parentheses. A write: what tables of each node send',
     'for one announcement, comparisons after it included.\n',
     table(

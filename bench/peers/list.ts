@@ -19,6 +19,7 @@ import {
 import { ovs, ovsTso } from './ovs.ts'
 import type { Peer, PeerName } from './peer.ts'
 import { haproxy, nginx } from './proxies.ts'
+import { dnsmasq, taplineDns, unbound } from './resolvers.ts'
 import { tapline, taplineNat, taplineRoute, taplineVip } from './tapline.ts'
 import { pasta, slirp4netns } from './usermode.ts'
 import { vde } from './vde.ts'
@@ -44,6 +45,9 @@ export const PEERS: Readonly<Record<PeerName, Peer>> = {
   'ovs-vxlan': ovsVxlan,
   'tapline-to-kernel': taplineToKernel,
   'kernel-to-tapline': kernelToTapline,
+  'tapline-dns': taplineDns,
+  dnsmasq,
+  unbound,
   'tapline-docker': taplineDocker,
   'docker-bridge': dockerBridge,
   'tapline-docker-out': taplineDockerOut,

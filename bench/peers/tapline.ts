@@ -28,6 +28,10 @@ export interface SandboxSpec {
   readonly netns: string
   readonly network: string
   readonly address: string
+  /** Further names. */
+  readonly aliases?: readonly string[]
+  /** Who it asks for names that are not here. */
+  readonly dns?: string
   /** Published, in Compose's grammar. */
   readonly ports?: readonly string[]
 }
@@ -44,10 +48,13 @@ export function taplineFile(
 ): string {
   const network = ([key, subnet]: [string, string]): string =>
     `  ${key}: { driver: bridge, ipam: { config: [ { subnet: ${subnet} } ] } }`
-  const sandbox = ({ name: key, netns, network: on, address, ports }: SandboxSpec): string => {
+  const sandbox = (spec: SandboxSpec): string => {
+    const { name: key, netns, network: on, address, aliases, dns, ports } = spec
+    const asks = dns === undefined ? '' : `, dns: ${dns}`
     const published = ports === undefined ? '' : `, ports: ${JSON.stringify(ports)}`
-    const joined = `networks: { ${on}: { ipv4_address: ${address} } }`
-    return `  ${key}: { netns: ${netns}, ${joined}${published} }`
+    const called = aliases === undefined ? '' : `, aliases: ${JSON.stringify(aliases)}`
+    const joined = `networks: { ${on}: { ipv4_address: ${address}${called} } }`
+    return `  ${key}: { netns: ${netns}, ${joined}${asks}${published} }`
   }
   const lines = [
     `name: ${name}`,

@@ -13,7 +13,8 @@ import type { DockerDaemon } from '../docker/daemon.ts'
 import { Events } from '../events.ts'
 import { socketPath } from '../sockets.ts'
 import { examples } from './command.ts'
-import { onBrokenPipe, print } from './output.ts'
+import { onBrokenPipe } from './output.ts'
+import { announceReady } from './ready.ts'
 import { addRunningOptions, catchSignals, limitsOf, type RunningOptions, slots } from './running.ts'
 
 interface DockerOptions extends RunningOptions {
@@ -89,7 +90,7 @@ async function docker(options: DockerOptions): Promise<void> {
 
 async function run(daemon: DockerDaemon, asked: Promise<void>, socket: string): Promise<void> {
   try {
-    const started = daemon.start().then(() => print(`ready ${readyText(daemon, socket)}`))
+    const started = daemon.start().then(() => announceReady(readyText(daemon, socket)))
     await Promise.race([started, asked])
     await asked
   } finally {

@@ -18,7 +18,8 @@ import type { Daemon } from '../daemon.ts'
 import { Events } from '../events.ts'
 import { socketPath } from '../sockets.ts'
 import { examples } from './command.ts'
-import { onBrokenPipe, print } from './output.ts'
+import { onBrokenPipe } from './output.ts'
+import { announceReady } from './ready.ts'
 import { addRunningOptions, catchSignals, limitsOf, type RunningOptions, slots } from './running.ts'
 
 interface UpOptions extends RunningOptions {
@@ -79,7 +80,7 @@ async function run(daemon: Daemon, asked: Promise<void>): Promise<void> {
   const reload = (): void => void daemon.reload()
   process.on('SIGHUP', reload)
   try {
-    const started = daemon.start().then(() => print(`ready ${readyText(daemon)}`))
+    const started = daemon.start().then(() => announceReady(readyText(daemon)))
     await Promise.race([started, asked])
     await asked
   } finally {

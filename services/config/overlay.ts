@@ -4,12 +4,12 @@
  */
 import { z } from 'zod'
 import { type Address, formatAddress, parseAddress, sameAddress } from '../../stack/address.ts'
-import { StackError } from '../../stack/errors.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
 import { UDP_PORT, VNI_MAX } from '../../stack/vxlan/header.ts'
 import { SEAL_BYTES } from '../../stack/vxlan/seal.ts'
 import { describe } from './explain.ts'
 import type { Faults, Path } from './faults.ts'
+import { type GossipEntry, gossipOf, gossipSchema } from './gossip.ts'
 import { DEFAULT_MTU_BYTES, type DriverName } from './model.ts'
 import {
   address as addressOption,
@@ -20,14 +20,7 @@ import {
   type Source,
   wholeNumber,
 } from './options.ts'
-import type {
-  GossipConfig,
-  HostPortConfig,
-  NodeConfig,
-  OverlayConfig,
-  RemoteConfig,
-  VlanVni,
-} from './overlay_model.ts'
+import type { NodeConfig, OverlayConfig, RemoteConfig, VlanVni } from './overlay_model.ts'
 import {
   fileName,
   macAddress,
@@ -41,14 +34,10 @@ import type { Note } from './services.ts'
 
 /** Outer headers: IPv4 or IPv6, UDP, VXLAN; and the inner Ethernet header. */
 const OVERHEAD_BYTES = { 4: 50, 6: 70 } as const
-/** Memberlist's port, as Docker uses it. */
-const GOSSIP_PORT = 7946
 const PORT_MAX = 65_535
 const VID_MAX = 4094
 const DSCP_MAX = 63
 const INHERIT = -1
-/** RFC 1035 §2.3.4, by labels of letters, digits and hyphens. */
-const HOST_NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/i
 
 const address = text(parseAddress)
 const port = z.number().int().min(1).max(PORT_MAX)
@@ -65,21 +54,6 @@ interface NodeEntry {
   peers?: unknown
   gossip?: GossipEntry | null | undefined
 }
-
-interface GossipEntry {
-  bind?: HostPortConfig | undefined
-  advertise?: HostPortConfig | undefined
-  join?: HostPortConfig[] | undefined
-  keys_file?: string | undefined
-}
-
-const bound = text((written) => readHostPort(written, false))
-const gossipSchema: z.ZodType<GossipEntry> = mapping({
-  bind: bound.optional(),
-  advertise: bound.optional(),
-  join: z.array(text((written) => readHostPort(written, true))).optional(),
-  keys_file: z.string().min(1).optional(),
-})
 
 const nodeSchema: z.ZodType<NodeEntry> = mapping({
   name: fileName,
@@ -113,35 +87,6 @@ export function parseNode(value: unknown, faults: Faults): NodeConfig | undefine
     },
     peers,
     gossip: gossip ? gossipOf(gossip, underlay.address) : undefined,
-  }
-}
-
-function gossipOf(entry: GossipEntry, own: Address): GossipConfig {
-  return {
-    bind: entry.bind ?? { host: formatAddress(own), port: GOSSIP_PORT },
-    advertise: entry.advertise,
-    join: entry.join ?? [],
-    keysFile: entry.keys_file,
-  }
-}
-
-/** `10.200.0.2`, `10.200.0.2:7946`, `[fd00::2]:7946`; with `names` also `n2.example:7946`. */
-function readHostPort(written: string, names: boolean): HostPortConfig {
-  const bracketed = /^\[([^\]]+)\](?::(\d{1,5}))?$/.exec(written)
-  const [, host = written, digits] = bracketed ?? /^([^:]+)(?::(\d{1,5}))?$/.exec(written) ?? []
-  const number = digits === undefined ? GOSSIP_PORT : Number(digits)
-  if (number >= 1 && number <= PORT_MAX && isHost(host, names)) return { host, port: number }
-  const what = names ? 'an address or a name' : 'an address'
-  const message = `"${written}" is not ${what} with a port, such as "10.200.0.2:${GOSSIP_PORT}"`
-  throw new StackError('bad-config', message)
-}
-
-function isHost(host: string, names: boolean): boolean {
-  try {
-    parseAddress(host)
-    return true
-  } catch {
-    return names && HOST_NAME.test(host) && !/^[\d.]+$/.test(host)
   }
 }
 

@@ -31,6 +31,8 @@ export interface GossipConfig {
   readonly join: readonly HostPortConfig[]
   /** With one base64 key a line, the first to seal with; undefined: in the clear. */
   readonly keysFile: string | undefined
+  /** How long endpoints of a node stay in force after it was taken for dead. */
+  readonly endpointTimeoutMs: number
 }
 
 export interface HostPortConfig {

@@ -49,6 +49,8 @@ export interface Outcome {
   readonly entry: Pick<Cached, 'rcode' | 'answers' | 'soa'>
   readonly ageS: number
   readonly isStale: boolean
+  /** The same can be told until then; 0: only this once. */
+  readonly untilMs: number
 }
 
 export interface ForwarderSettings {
@@ -73,6 +75,7 @@ const FAILED: Outcome = {
   entry: { rcode: Rcode.ServFail, answers: [], soa: undefined },
   ageS: 0,
   isStale: false,
+  untilMs: 0,
 }
 
 export class Forwarder {
@@ -86,6 +89,8 @@ export class Forwarder {
   readonly #running = new Map<string, Running>()
   /** Forwarders that did not answer: until when they come last. */
   readonly #failedUntil = new Map<string, number>()
+  /** How often answers became others: by settings, or forgotten. */
+  changes = 0
   #settings: ForwarderSettings = { entriesMax: 0, staleMs: 0, timeoutMs: 2000, randomCase: true }
   #waiting = 0
 
@@ -96,6 +101,7 @@ export class Forwarder {
   }
 
   configure(settings: ForwarderSettings): void {
+    this.changes++
     this.#settings = settings
     this.cache.entriesMax = settings.entriesMax
     this.cache.staleMs = settings.staleMs
@@ -112,7 +118,10 @@ export class Forwarder {
     const servers = group.servers.slice(0, SERVERS_MAX)
     const key = keyOf(question, servers)
     const cached = this.cache.find(key)
-    if (cached !== undefined && this.#answers(cached, say)) return done(this.#outcome(cached))
+    if (cached !== undefined && this.#answers(cached, say)) {
+      const fresh = this.cache.isFresh(cached)
+      return done(this.#outcome(cached, fresh))
+    }
     this.cache.misses++
     if (servers.length === 0) {
       say?.('there is no forwarder to ask')
@@ -146,7 +155,13 @@ export class Forwarder {
     }
     this.#running.clear()
     this.#waiting = 0
-    this.cache.clear()
+    this.forget()
+  }
+
+  /** Forget all answers; how many there were. */
+  forget(): number {
+    this.changes++
+    return this.cache.clear()
   }
 
   #start(o: {
@@ -209,10 +224,13 @@ export class Forwarder {
     return this.#clock.nowMs < cached.retryMs
   }
 
-  #outcome(entry: Cached): Outcome {
+  /** @param isKept It is in the cache and fresh, so that the second which it is in can be told. */
+  #outcome(entry: Cached, isKept = false): Outcome {
     const isStale = !this.cache.isFresh(entry) && entry.freshMs > 0
     if (isStale) this.cache.stale++
-    return { entry, isStale, ageS: Math.floor(this.cache.ageMs(entry) / 1000) }
+    const ageS = Math.floor(this.cache.ageMs(entry) / 1000)
+    const untilMs = isKept ? entry.storedMs + Math.min((ageS + 1) * 1000, entry.freshMs) : 0
+    return { entry, isStale, ageS, untilMs }
   }
 
   #healthyFirst(servers: readonly Server[]): readonly Server[] {

@@ -4,7 +4,9 @@
  *
  * Every question to a forwarder has a socket of its own, connected: its port is drawn by the
  * kernel, and nothing of another sender is heard. Where it is asked from another namespace the
- * socket is made there (inet_socket.ts) and handed to Node.js.
+ * socket is made there (inet_socket.ts) and handed to Node.js, with its port: libuv lets sockets
+ * that it is handed share ports, so that the kernel would draw one twice and give the answer of one
+ * question to the other.
  *
  * resolv.conf is looked at when it is needed, at most once a second, and read when it changed: it
  * is followed without a watch, so that an idle node stays idle, and however it is replaced.
@@ -13,10 +15,10 @@ import { randomBytes } from 'node:crypto'
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram'
 import { readFileSync, statSync } from 'node:fs'
 import { connect, Socket } from 'node:net'
-import { formatAddress } from '../../stack/address.ts'
+import { type Family, formatAddress, parseAddress } from '../../stack/address.ts'
 import type { Cancel, SystemClock } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
-import { inetSocket } from '../../stack/native/inet_socket.ts'
+import { type Bound, inetSocket } from '../../stack/native/inet_socket.ts'
 import { inNetns } from '../../stack/native/netns.ts'
 import type {
   DnsHost,
@@ -34,6 +36,10 @@ import { TCP_BYTES_MAX } from './wire.ts'
 const RESOLV_CONF = '/etc/resolv.conf'
 const LOOK_MS = 1000
 const RANDOM_BYTES = 512
+const ANYWHERE: Readonly<Record<Family, Bound>> = {
+  4: { address: parseAddress('0.0.0.0'), port: 0 },
+  6: { address: parseAddress('::'), port: 0 },
+}
 const NO_RESOLVERS: HostResolvers = { servers: [], search: [] }
 
 export class KernelDnsHost implements DnsHost {
@@ -116,7 +122,7 @@ class UdpSocket implements ServerSocket {
     try {
       if (netns === undefined) this.#socket.connect(port, host)
       else {
-        const fd = inNetns(netns, () => inetSocket('udp', address.family))
+        const fd = inNetns(netns, () => inetSocket('udp', address.family, ANYWHERE[address.family]))
         this.#socket.bind({ fd, exclusive: true }, () => {
           if (this.#open) this.#socket.connect(port, host)
         })

@@ -54,6 +54,8 @@ export interface LocalOptions {
 
 export class LocalNames {
   ttlS = 0
+  /** The next to ask the same gets the same as the last. */
+  isSteady = true
   readonly #writer: AnswerWriter
   readonly #isInside: (address: Address) => boolean
   readonly #found: Address[] = []
@@ -66,6 +68,7 @@ export class LocalNames {
   /** Write the answers; the response code, or {@link FORWARD}. Precondition: `writer` has begun. */
   answer(query: Query, scope: Scope, say?: Say): number {
     const { name, type } = query
+    this.isSteady = true
     const own = scope.hosts.get(name)
     if (own !== undefined) {
       say?.(`${formatName(name)} is one of the sandbox's extra_hosts`)
@@ -123,6 +126,7 @@ export class LocalNames {
       found.length = 0
       entry.collect(type === Type.A ? 4 : 6, found)
       const { length } = found
+      if (length > 1 || !entry.isSteady) this.isSteady = false
       for (let i = 0; i < length; i++) this.#add(found[(entry.turn + i) % length]!)
       return length > 0
     }
@@ -168,6 +172,7 @@ export class LocalNames {
       const entry = base === '' ? undefined : network.find(base)
       if (entry === undefined) continue
       known = true
+      if (!entry.isSteady) this.isSteady = false
       const sources = entry.visible()
       const offers = sources.map((source) => records(source, wanted, protocol))
       const served = offers.flatMap((offer) => offer ?? [])

@@ -71,6 +71,11 @@ export class Entry {
     if (out.length - before > 1) this.turn = (this.turn + 1) % (out.length - before)
   }
 
+  /** Does it lead to the same at all times, while its sources are the same? */
+  get isSteady(): boolean {
+    return this.sources.every(({ members }) => members.every(({ isReady }) => !isReady))
+  }
+
   /** What it leads to now, in both families; no turn is taken. */
   addresses(): readonly Address[] {
     const { turn } = this

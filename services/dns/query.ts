@@ -33,6 +33,8 @@ export class Query {
   dnssecOk = false
   /** Largest answer that it takes over UDP. */
   udpBytes: number = wire.UDP_MIN_BYTES
+  /** Octets of the whole message. */
+  bytes = 0
   /** Octets of the message from its start to the end of the question. */
   get headBytes(): number {
     return wire.HEADER_BYTES + this.questionBytes
@@ -40,6 +42,7 @@ export class Query {
 
   /** `Rcode.NoError`; another response code that is due; or {@link SILENCE}. */
   read(mem: Uint8Array, at: number, bytes: number): number {
+    this.bytes = bytes
     if (bytes < wire.HEADER_BYTES) return SILENCE
     const end = at + bytes
     this.id = u16(mem, at)
@@ -70,6 +73,7 @@ export class Query {
   /** A copy that later queries leave alone. */
   keep(): Query {
     const copy = new Query()
+    copy.bytes = this.bytes
     copy.id = this.id
     copy.flags = this.flags
     copy.name = this.name

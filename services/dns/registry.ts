@@ -44,6 +44,8 @@ export class Registry {
   readonly networks: Map<string, NetworkNames> = new Map()
   /** By sandbox. */
   readonly scopes: Map<string, Scope> = new Map()
+  /** How often names, who sees them, or settings became others. */
+  changes = 0
   readonly #isReady: IsReady
   readonly #prefixes = new Map<string, readonly Prefix[]>()
   readonly #held = new Map<string, readonly Held[]>()
@@ -56,11 +58,13 @@ export class Registry {
   }
 
   configure(config: DnsConfig): void {
+    this.changes++
     this.#config = config
     for (const scope of this.scopes.values()) this.#configure(scope)
   }
 
   addNetwork({ name, driver, internal, subnets }: NetworkState): void {
+    this.changes++
     if (driver === 'host' || driver === 'null' || driver === 'container') return
     this.networks.set(name, new NetworkNames(name, parseName(name), internal))
     const prefixes = subnets.map(({ subnet }) => subnet)
@@ -72,6 +76,7 @@ export class Registry {
   }
 
   removeNetwork(name: string): void {
+    this.changes++
     this.networks.delete(name)
     this.#prefixes.delete(name)
     for (const key of [...this.#held.keys()]) {
@@ -97,6 +102,7 @@ export class Registry {
   }
 
   forget(sandbox: string): void {
+    this.changes++
     this.scopes.delete(sandbox)
     this.#ports.delete(sandbox)
   }
@@ -168,12 +174,14 @@ export class Registry {
   }
 
   publish({ sandbox, key, port }: PortState): void {
+    this.changes++
     const ports = this.#portsOf(sandbox)
     const { targetPort, count, protocol, name } = port
     ports.push({ port: targetPort, count, protocol: PORT_PROTOCOLS[protocol], name, key } as Keyed)
   }
 
   unpublish({ sandbox, key }: PortState): void {
+    this.changes++
     const ports = this.#portsOf(sandbox)
     const at = ports.findIndex((port) => (port as Keyed).key === key)
     if (at >= 0) ports.splice(at, 1)
@@ -200,6 +208,7 @@ export class Registry {
   }
 
   #configure(scope: Scope): void {
+    this.changes++
     const { queriesPerS, sandboxes } = this.#config
     scope.setRate(queriesPerS)
     scope.configure(sandboxes.find(({ sandbox }) => sandbox === scope.sandbox) ?? NO_SETTINGS)
@@ -218,6 +227,7 @@ export class Registry {
   }
 
   #release(key: string): void {
+    this.changes++
     for (const { network, names, source } of this.#held.get(key) ?? []) {
       this.networks.get(network)?.remove(names, source)
     }

@@ -16,7 +16,12 @@ export const NO_SETTINGS: Omit<SandboxDns, 'sandbox'> = {
   hosts: [],
 }
 
+/** Scopes made so far. */
+let made = 0
+
 export class Scope {
+  /** No other scope ever has it. */
+  readonly serial: number = ++made
   readonly sandbox: string
   /** Where its own forwarders are asked from; undefined: from the process's namespace. */
   netns: string | undefined

@@ -9,10 +9,12 @@
  * ```
  *
  * A query is answered in the place where it lies: header and question stay, and what follows is
- * written behind them.
+ * written behind them. Who asks over UDP what was asked just before gets the same octets again
+ * (repeats.ts).
  */
 
 import type { Address } from '../../stack/address.ts'
+import type { Clock } from '../../stack/clock.ts'
 import type { DnsConfig, ServerConfig } from '../config/dns_model.ts'
 import { AnswerWriter, type Ending } from './answer.ts'
 import type { Forwarder, Group, Outcome } from './forwarder.ts'
@@ -21,6 +23,7 @@ import { FORWARD, LocalNames, type Say } from './local.ts'
 import { formatName, isWithin, labelCount, type Name } from './name.ts'
 import { Query, SILENCE } from './query.ts'
 import type { Registry } from './registry.ts'
+import { Repeats } from './repeats.ts'
 import { nameOf, type Rec } from './reply.ts'
 import type { Scope } from './scope.ts'
 import * as wire from './wire.ts'
@@ -34,6 +37,7 @@ const STALE_TTL_S = 30
 const WAITING_MAX = 128
 
 export interface NameServerOptions {
+  readonly clock: Clock
   readonly registry: Registry
   /** Undefined: nothing can be asked outside. */
   readonly forwarder: Forwarder | undefined
@@ -44,11 +48,13 @@ export interface NameServerOptions {
 /** A query that waits for its answer. */
 export interface Pending {
   readonly query: Query
-  /** Its header and question, as they came. */
-  readonly head: Uint8Array
+  /** All of it, as it came. */
+  readonly message: Uint8Array
   readonly scope: Scope
   /** Largest answer. */
   readonly limitBytes: number
+  /** Another who asks the same gets the same. */
+  readonly repeats: boolean
 }
 
 export class NameServer {
@@ -59,16 +65,22 @@ export class NameServer {
   readonly #local: LocalNames
   readonly #options: NameServerOptions
   readonly #message = new Uint8Array(wire.TCP_BYTES_MAX)
+  readonly repeats: Repeats
+  #changes = 0
 
   constructor(options: NameServerOptions, config: DnsConfig) {
     this.#options = options
     const { registry } = options
     const isInside = (address: Address): boolean => registry.isInside(address)
     this.#local = new LocalNames({ writer: this.#writer, isInside })
+    const { clock, forwarder } = options
+    const generation = (): number => this.#changes + registry.changes + (forwarder?.changes ?? 0)
+    this.repeats = new Repeats({ clock, generation })
     this.configure(config)
   }
 
   configure(config: DnsConfig): void {
+    this.#changes++
     this.config = config
     this.#local.ttlS = config.ttlS
   }
@@ -83,23 +95,44 @@ export class NameServer {
     bytes: number,
     { scope, maxBytes, isStream, say }: Manner,
   ): number {
-    const { query } = this
+    const { query, repeats } = this
+    const mayRepeat = !isStream && say === undefined
+    if (mayRepeat) {
+      const known = repeats.answer(mem, at, bytes, scope.serial)
+      if (known > 0) return this.#again(known, scope)
+    }
     const verdict = query.read(mem, at, bytes)
     if (verdict === SILENCE) return 0
     scope.asked++
     this.#writer.begin(mem, at, query, limitOf(query, maxBytes, isStream))
     if (verdict !== Rcode.NoError) return this.#end(verdict, false)
+    if (mayRepeat) repeats.note(mem, at, bytes)
     const rcode = this.#local.answer(query, scope, say)
-    if (rcode !== FORWARD) return this.#end(rcode, true)
+    if (rcode !== FORWARD) {
+      const length = this.#end(rcode, true)
+      if (mayRepeat && this.#local.isSteady) {
+        repeats.keep(mem, at, length, { asker: scope.serial, untilMs: FOREVER, learned: false })
+      }
+      return length
+    }
     const refusal = this.#refusal(query, scope, say)
     return refusal === undefined ? LATER : this.#end(refusal, false)
   }
 
+  /** An answer that was given before: counted as it was then. */
+  #again(length: number, scope: Scope): number {
+    scope.asked++
+    const { forwarder } = this.#options
+    if (this.repeats.learned && forwarder !== undefined) forwarder.cache.hits++
+    return length
+  }
+
   /** Of the query that {@link respond} was given last. */
-  pending(mem: Uint8Array, at: number, { scope, maxBytes, isStream }: Manner): Pending {
+  pending(mem: Uint8Array, at: number, { scope, maxBytes, isStream, say }: Manner): Pending {
     const query = this.query.keep()
-    const head = mem.slice(at, at + query.headBytes)
-    return { query, head, scope, limitBytes: limitOf(query, maxBytes, isStream) }
+    const message = mem.slice(at, at + query.bytes)
+    const repeats = !isStream && say === undefined
+    return { query, message, scope, repeats, limitBytes: limitOf(query, maxBytes, isStream) }
   }
 
   /** `done` is told once, maybe within the call; the message is valid until it returns. */
@@ -191,10 +224,12 @@ export class NameServer {
     return longest
   }
 
-  #compose({ query, head, limitBytes }: Pending, { entry, ageS, isStale }: Outcome): Uint8Array {
+  #compose(pending: Pending, { entry, ageS, isStale, untilMs }: Outcome): Uint8Array {
+    const { query, message, limitBytes, scope, repeats } = pending
     const writer = this.#writer
     const mem = this.#message
-    mem.set(head)
+    mem.set(message)
+    if (repeats) this.repeats.note(mem, 0, message.length)
     writer.begin(mem, 0, query, limitBytes)
     const ttlOf = ({ ttlS }: Rec): number => {
       return isStale ? STALE_TTL_S : Math.max(0, Math.min(ttlS, TTL_MAX_S) - ageS)
@@ -205,6 +240,9 @@ export class NameServer {
       this.#add(entry.soa, ttlOf(entry.soa), query.name)
     }
     const bytes = writer.finish({ rcode: entry.rcode, authoritative: false, recursion: true })
+    if (repeats) {
+      this.repeats.keep(mem, 0, bytes, { asker: scope.serial, untilMs, learned: true })
+    }
     return mem.subarray(0, bytes)
   }
 
@@ -217,6 +255,8 @@ export class NameServer {
   }
 }
 
+/** Until names change. */
+const FOREVER = Number.POSITIVE_INFINITY
 /** What is given out at most: a day, as it is kept. */
 const TTL_MAX_S = 86_400
 

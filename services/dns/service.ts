@@ -76,7 +76,7 @@ export class NameService {
     const hostServers = () =>
       (host?.resolvers().servers ?? []).map((address) => ({ address, port: PORT }))
     const { registry, forwarder } = this
-    this.server = new NameServer({ registry, forwarder, hostServers }, this.#config)
+    this.server = new NameServer({ clock, registry, forwarder, hostServers }, this.#config)
     this.#stations = new Stations(pool)
     const parts = { pool, clock, router, server: this.server, stations: this.#stations }
     this.gateway = new Gateway(parts)

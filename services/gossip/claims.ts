@@ -20,6 +20,9 @@
  *   MAC ─> all records in force ─> pick ─> winner ─┐
  *   address ─> winners that have it ─────> pick ───┴─> told to the listener, minus what is lost
  * ```
+ *
+ * Every node does this for every endpoint of its networks, so what is kept of each is little: the
+ * records as they came, decoded again whenever there is something to decide.
  */
 import { type Address, sameAddress } from '../../stack/address.ts'
 import type { EndpointRecord, PeerListener } from '../overlay/peer_source.ts'
@@ -35,10 +38,16 @@ interface Claim {
   readonly endpoint: EndpointValue
 }
 
-/** What the listener was told of a MAC. */
-interface Told {
-  readonly claim: Claim
-  readonly addresses: readonly Address[]
+/** What is kept of a MAC. */
+interface Entry {
+  /** All that claim it, in force or not. Mostly it is one, which then has no list around it. */
+  records: TableRecord | readonly TableRecord[]
+  /** The one that has it. Undefined: none in force. */
+  winner: TableRecord | undefined
+  /** What the listener was told last, */
+  told: TableRecord | undefined
+  /** and with which of its addresses. Undefined: all of them. */
+  kept: readonly Address[] | undefined
 }
 
 interface Contest {
@@ -67,10 +76,9 @@ export class Claims {
   /** Values that were no endpoints. */
   malformed = 0
   readonly #source: ClaimSource
-  readonly #records = new Map<number, TableRecord[]>()
-  readonly #winners = new Map<number, Claim>()
-  readonly #holders = new Map<AddressKey, number[]>()
-  readonly #told = new Map<number, Told>()
+  readonly #entries = new Map<number, Entry>()
+  /** MACs of the winners that have an address; mostly it is one. */
+  readonly #holders = new Map<AddressKey, number | readonly number[]>()
   readonly #conflicts = new Map<string, Conflict>()
   /** By what they are about, to find those that are no more. */
   readonly #conflictsOf = new Map<number, string[]>()
@@ -84,7 +92,11 @@ export class Claims {
 
   /** Endpoints of other nodes, as the listener was told. */
   endpoints(): EndpointRecord[] {
-    return [...this.#told.values()].map(({ claim, addresses }) => this.#record(claim, addresses))
+    const all: EndpointRecord[] = []
+    for (const { told, kept } of this.#entries.values()) {
+      if (told !== undefined) all.push(this.#record(this.#claim(told)!, kept))
+    }
+    return all
   }
 
   conflicts(): Conflict[] {
@@ -93,17 +105,21 @@ export class Claims {
 
   onRecord(old: TableRecord | undefined, now: TableRecord | undefined): void {
     const { key } = (now ?? old)!
-    const list = this.#records.get(key) ?? []
-    const next = list.filter((record) => record !== old)
+    const entry = this.#entries.get(key) ?? newEntry()
+    const next = listOf(entry.records).filter((record) => record !== old)
     if (now !== undefined) next.push(now)
-    if (next.length === 0) this.#records.delete(key)
-    else this.#records.set(key, next)
-    this.#decide(key)
+    entry.records = next.length === 1 ? next[0]! : next
+    this.#entries.set(key, entry)
+    this.#decide(key, entry)
+    if (next.length === 0) this.#entries.delete(key)
   }
 
   /** Records of one owner came into force, or are not any more. */
   onOwner(keys: Iterable<number>): void {
-    for (const key of keys) this.#decide(key)
+    for (const key of keys) {
+      const entry = this.#entries.get(key)
+      if (entry !== undefined) this.#decide(key, entry)
+    }
   }
 
   /** Own claims that another node contests for too long: they are to be held against that time. */
@@ -117,94 +133,102 @@ export class Claims {
   }
 
   /** The winner of a MAC may be another one now; then those of its addresses, too. */
-  #decide(key: number): void {
-    const claims = this.#claimsOf(key)
-    const old = this.#winners.get(key)
+  #decide(key: number, entry: Entry): void {
+    const claims = this.#claimsOf(entry)
+    const old = entry.winner
     const now = pick(claims)
-    const affected = new Set([key])
-    if (old?.record !== now?.record) {
-      if (old !== undefined) this.#unhold(key, old, affected)
+    const affected = new Set<number>()
+    if (old !== now?.record) {
+      entry.winner = now?.record
+      if (old !== undefined) this.#unhold(key, this.#claim(old)!, affected)
       if (now !== undefined) this.#hold(key, now, affected)
-      else this.#winners.delete(key)
     }
-    for (const mac of affected) this.#tell(mac, mac === key ? claims : this.#claimsOf(mac))
+    this.#tell(key, entry, claims)
+    for (const mac of affected) {
+      if (mac === key) continue
+      const other = this.#entries.get(mac)!
+      this.#tell(mac, other, this.#claimsOf(other))
+    }
   }
 
-  #claimsOf(key: number): Claim[] {
+  #claimsOf({ records }: Entry): Claim[] {
     const claims: Claim[] = []
-    for (const record of this.#records.get(key) ?? []) {
+    for (const record of listOf(records)) {
       if (!this.#source.isInForce(record.owner)) continue
-      const known = this.#winners.get(key)
-      const endpoint = known?.record === record ? known.endpoint : this.#decode(record)
-      if (endpoint === undefined) this.malformed++
-      else claims.push({ record, endpoint })
+      const claim = this.#claim(record)
+      if (claim === undefined) this.malformed++
+      else claims.push(claim)
     }
     return claims
   }
 
-  /** All endpoints of a node share its VTEP, in memory too. */
-  #decode({ owner, value }: TableRecord): EndpointValue | undefined {
+  /** All endpoints of a node share its VTEP, in memory too. Undefined: it is no endpoint. */
+  #claim(record: TableRecord): Claim | undefined {
+    const { owner, value } = record
     const endpoint = decodeEndpoint(value!)
     if (endpoint === undefined) return undefined
     const known = this.#vteps.get(owner)
     if (known !== undefined && sameAddress(known, endpoint.vtep)) {
-      return { ...endpoint, vtep: known }
+      return { record, endpoint: { ...endpoint, vtep: known } }
     }
     this.#vteps.set(owner, endpoint.vtep)
-    return endpoint
+    return { record, endpoint }
   }
 
   #unhold(key: number, { endpoint }: Claim, affected: Set<number>): void {
     for (const address of endpoint.addresses) {
       const at = addressKey(address)
-      const rest = (this.#holders.get(at) ?? []).filter((mac) => mac !== key)
+      const rest = listOf(this.#holders.get(at) ?? NOBODY).filter((mac) => mac !== key)
       if (rest.length === 0) this.#holders.delete(at)
-      else this.#holders.set(at, rest)
+      else this.#holders.set(at, rest.length === 1 ? rest[0]! : rest)
       for (const mac of rest) affected.add(mac)
     }
   }
 
-  #hold(key: number, claim: Claim, affected: Set<number>): void {
-    this.#winners.set(key, claim)
-    for (const address of claim.endpoint.addresses) {
+  #hold(key: number, { endpoint }: Claim, affected: Set<number>): void {
+    for (const address of endpoint.addresses) {
       const at = addressKey(address)
       const holders = this.#holders.get(at)
-      if (holders === undefined) this.#holders.set(at, [key])
-      else if (!holders.includes(key)) holders.push(key)
-      for (const mac of holders ?? []) affected.add(mac)
+      if (holders === undefined) {
+        this.#holders.set(at, key)
+        continue
+      }
+      const others = listOf(holders).filter((mac) => mac !== key)
+      this.#holders.set(at, others.length === 0 ? key : [...others, key])
+      for (const mac of others) affected.add(mac)
     }
   }
 
   /** Bring the listener up to date about one MAC. */
-  #tell(key: number, claims: readonly Claim[]): void {
+  #tell(key: number, entry: Entry, claims: readonly Claim[]): void {
     const { self, vni, listener } = this.#source
-    const winner = this.#winners.get(key)
+    const { winner: record, told } = entry
+    const winner =
+      record && (claims.find((claim) => claim.record === record) ?? this.#claim(record))
     const conflicts: Conflict[] = []
     let rivalSince = this.#judgeLosers(winner, claims, conflicts)
+    const addresses = winner?.endpoint.addresses ?? []
     const kept: Address[] = []
-    for (const address of winner?.endpoint.addresses ?? []) {
+    for (const address of addresses) {
       const keeper = this.#keeper(address)
-      if (keeper === winner) kept.push(address)
-      else if (isOlder(keeper.record, winner!.record)) {
-        conflicts.push(this.#conflict(address, keeper, winner!))
-      } else if (winner!.record.owner === self) {
-        rivalSince = Math.max(rivalSince, keeper.record.since)
-      }
+      if (keeper === record) kept.push(address)
+      else if (isOlder(keeper, record!)) {
+        conflicts.push(this.#conflict(address, this.#claim(keeper)!, winner!))
+      } else if (record!.owner === self) rivalSince = Math.max(rivalSince, keeper.since)
     }
     this.#noteContest(key, rivalSince)
     this.#report(key, conflicts)
-    const told = this.#told.get(key)
-    if (winner === undefined || winner.record.owner === self) {
-      if (told === undefined) return
-      this.#told.delete(key)
-      return listener.removeEndpoint(vni, macOfKey(key))
+    if (winner === undefined || record!.owner === self) {
+      entry.told = undefined
+      entry.kept = undefined
+      if (told !== undefined) listener.removeEndpoint(vni, macOfKey(key))
+      return
     }
-    if (told?.claim.record === winner.record && areSame(told.addresses, kept)) return
-    const { addresses } = winner.endpoint
-    // Mostly it has all of them: one list for both.
-    const list = kept.length === addresses.length ? addresses : kept
-    this.#told.set(key, { claim: winner, addresses: list })
-    listener.setEndpoint(this.#record(winner, list))
+    const less = kept.length === addresses.length ? undefined : kept
+    if (told === record && areSame(entry.kept ?? addresses, kept)) return
+    entry.told = record
+    entry.kept = less
+    listener.setEndpoint(this.#record(winner, less))
   }
 
   /** Those who claimed the MAC and did not get it. Returns when a rival took it from this node. */
@@ -223,9 +247,12 @@ export class Claims {
   }
 
   /** The one that has the address. Precondition: a winner has it. */
-  #keeper(address: Address): Claim {
-    const holders = this.#holders.get(addressKey(address))!
-    return pick(holders.map((mac) => this.#winners.get(mac)!))!
+  #keeper(address: Address): TableRecord {
+    const claims: Claim[] = []
+    const holders = listOf(this.#holders.get(addressKey(address))!)
+    if (holders.length === 1) return this.#entries.get(holders[0]!)!.winner!
+    for (const mac of holders) claims.push(this.#claim(this.#entries.get(mac)!.winner!)!)
+    return pick(claims)!.record
   }
 
   #noteContest(key: number, rivalSince: number): void {
@@ -258,6 +285,16 @@ export class Claims {
     const { vni } = this.#source
     return { vni, mac: macOfKey(record.key), node: record.owner, ...endpoint, addresses }
   }
+}
+
+const NOBODY: readonly never[] = []
+
+function newEntry(): Entry {
+  return { records: NOBODY, winner: undefined, told: undefined, kept: undefined }
+}
+
+function listOf<T>(some: T | readonly T[]): readonly T[] {
+  return Array.isArray(some) ? some : [some as T]
 }
 
 function isOlder(a: TableRecord, b: TableRecord): boolean {

@@ -12,7 +12,7 @@ import type { Address } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
 import type { EndpointRecord } from '../overlay/peer_source.ts'
-import { OctetReader, OctetWriter } from './octets.ts'
+import { OctetReader, type Octets, OctetWriter, packOctets, unpackOctets } from './octets.ts'
 
 /** Addresses of an endpoint: of each family one, and room for more. */
 export const ADDRESSES_MAX = 16
@@ -36,7 +36,7 @@ export function macOfKey(key: number): Mac {
 }
 
 /** @throws StackError `bad-argument` if there is more of anything than fits. */
-export function encodeEndpoint({ vtep, addresses, name, aliases }: EndpointValue): Uint8Array {
+export function encodeEndpoint({ vtep, addresses, name, aliases }: EndpointValue): Octets {
   if (addresses.length > ADDRESSES_MAX) {
     throw new StackError('bad-argument', `${name}: more than ${ADDRESSES_MAX} addresses`)
   }
@@ -53,12 +53,12 @@ export function encodeEndpoint({ vtep, addresses, name, aliases }: EndpointValue
   if (writer.length > VALUE_BYTES_MAX) {
     throw new StackError('bad-argument', `${name}: its names fill more than ${VALUE_BYTES_MAX}`)
   }
-  return writer.take()
+  return packOctets(writer.take())
 }
 
 /** Undefined: it is not the value of an endpoint. */
-export function decodeEndpoint(value: Uint8Array): EndpointValue | undefined {
-  const reader = new OctetReader(value)
+export function decodeEndpoint(value: Octets): EndpointValue | undefined {
+  const reader = new OctetReader(unpackOctets(value))
   const vtep = reader.address()
   const addresses = list(reader, ADDRESSES_MAX, () => reader.address())
   const name = reader.text()
@@ -67,15 +67,15 @@ export function decodeEndpoint(value: Uint8Array): EndpointValue | undefined {
   return { vtep, addresses, name, aliases }
 }
 
-export function encodeVtep(vtep: Address): Uint8Array {
+export function encodeVtep(vtep: Address): Octets {
   const writer = new OctetWriter()
   writer.address(vtep)
-  return writer.take()
+  return packOctets(writer.take())
 }
 
 /** Undefined: it is not an address. */
-export function decodeVtep(value: Uint8Array): Address | undefined {
-  const reader = new OctetReader(value)
+export function decodeVtep(value: Octets): Address | undefined {
+  const reader = new OctetReader(unpackOctets(value))
   const vtep = reader.address()
   return reader.failed || reader.left > 0 ? undefined : vtep
 }

@@ -3,7 +3,8 @@
  *
  * ```text
  *   node.gossip ──> Gossip ── NodeTransport, Serf, Joiner
- *                     └────── keys_file: read at the start, written when a query changes the keys
+ *                     └────── keys_file: read at the start and by apply, written when a query
+ *                                        changes the keys
  * ```
  *
  * Members, user events and keys are for people (`tapline members`, `event`, `keys`) and for serf's
@@ -20,7 +21,7 @@ import type { MemberEvent, MemberState } from './cluster.ts'
 import type { Destination } from './datagrams.ts'
 import { Joiner } from './joiner.ts'
 import { decodeKeyAnswer, encodeKeyRequest, KeyQuery } from './key_queries.ts'
-import { parseKey, readKeys, writeKeys } from './keyring.ts'
+import { Keyring, parseKey, readKeys, writeKeys } from './keyring.ts'
 import type { GossipCounters } from './memberlist.ts'
 import { type NodeTransport, openNodeTransport, type SocketCounters } from './node_transport.ts'
 import { Serf } from './serf.ts'
@@ -82,15 +83,18 @@ const MESSAGES: { readonly [E in MemberEvent]: string } = {
 export class Gossip {
   readonly serf: Serf
   readonly #transport: NodeTransport
+  readonly #log: Log
+  readonly #keysFile: string | undefined
   readonly #joiner: Joiner
   readonly #cancel: Cancel
 
   /** @throws StackError `syscall`, `bad-config` */
   static async open(options: GossipOptions): Promise<Gossip> {
-    const { clock, config } = options
+    const { clock, log, config } = options
     const { host, port } = config.bind
     const address = parseAddress(host)
-    const keyring = config.keysFile === undefined ? undefined : readKeys(config.keysFile)
+    const { keysFile } = config
+    const keyring = keysFile === undefined ? undefined : new Keyring(readKeys(keysFile, log))
     const transport = await openNodeTransport(address, port, () => clock.tick())
     try {
       return new Gossip(options, transport, keyring)
@@ -103,11 +107,13 @@ export class Gossip {
   private constructor(
     { clock, random, log, name, tags, config }: GossipOptions,
     transport: NodeTransport,
-    keyring: ReturnType<typeof readKeys> | undefined,
+    keyring: Keyring | undefined,
   ) {
     const { advertise, keysFile, join } = config
     const given = advertise && { address: parseAddress(advertise.host), port: advertise.port }
     this.#transport = transport
+    this.#log = log
+    this.#keysFile = keysFile
     this.serf = new Serf({
       clock,
       random,
@@ -138,6 +144,20 @@ export class Gossip {
   /** Join; goes on trying in the background. Resolves after the first attempt. */
   join(): Promise<void> {
     return this.#joiner.start()
+  }
+
+  /**
+   * Have the keys of the file, as it is now: the first encrypts, all of them decrypt, and a key
+   * that is not in it any more does neither.
+   *
+   * @throws StackError `bad-config`; the keys stay as they are.
+   */
+  reloadKeys(): void {
+    const { keyring } = this.serf
+    if (this.#keysFile === undefined || keyring === undefined) return
+    const keys = readKeys(this.#keysFile, this.#log)
+    if (!keyring.replace(keys)) return
+    this.#log.info({ file: this.#keysFile, keys: keys.length }, 'gossip has other keys')
   }
 
   view(): GossipView {

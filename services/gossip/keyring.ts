@@ -1,22 +1,21 @@
 /**
  * Keys of a cluster: AES of 128, 192 or 256 bits. The first, the primary, encrypts; all of them
  * decrypt, so that keys can be exchanged while everybody talks: install the new one everywhere,
- * use it, remove the old one.
- *
- * A file of keys has one in base64 a line; `#` begins a comment. The primary comes first.
+ * use it, remove the old one. Their file is told of in key_file.ts.
  */
-import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { renameSync, writeFileSync } from 'node:fs'
 import { StackError } from '../../stack/errors.ts'
+import { describeKey, type KeyRules, parseKeyText, readKeyFile } from '../key_file.ts'
+import type { Log } from '../log.ts'
 
 export const KEYS_MAX = 32
 const KEY_BYTES: readonly number[] = [16, 24, 32]
+const RULES: KeyRules = { sizes: KEY_BYTES, keysMax: KEYS_MAX }
 
 /** @throws StackError `bad-argument` */
 export function parseKey(text: string): Uint8Array {
-  const key = new Uint8Array(Buffer.from(text, 'base64'))
-  if (!/^[A-Za-z0-9+/]+={0,2}$/.test(text) || !KEY_BYTES.includes(key.length)) {
-    throw new StackError('bad-argument', 'a key is 16, 24 or 32 octets in base64')
-  }
+  const key = parseKeyText(text, RULES)
+  if (key === undefined) throw new StackError('bad-argument', `a key is ${describeKey(RULES)}`)
   return key
 }
 
@@ -43,6 +42,19 @@ export class Keyring {
 
   get primary(): Uint8Array {
     return this.#keys[0]!
+  }
+
+  /**
+   * Have these keys and no others from now on, the primary first. False: it has just these.
+   *
+   * @throws StackError `bad-argument`; the keys stay as they are.
+   */
+  replace(keys: readonly Uint8Array[]): boolean {
+    const before = this.#keys
+    const next = new Keyring(keys).keys
+    const isSame = next.length === before.length && next.every((key, i) => same(key, before[i]!))
+    if (!isSame) this.#keys = next
+    return !isSame
   }
 
   /** Decrypt with it from now on. @throws StackError `exhausted`, `bad-argument` */
@@ -88,25 +100,9 @@ function same(a: Uint8Array, b: Uint8Array): boolean {
   return Buffer.compare(a, b) === 0
 }
 
-/** @throws StackError `bad-config`, with the line. */
-export function readKeys(file: string): Keyring {
-  let text: string
-  try {
-    text = readFileSync(file, 'utf8')
-  } catch (error) {
-    throw new StackError('bad-config', `${file}: ${(error as Error).message}`, { cause: error })
-  }
-  const keys = text.split('\n').flatMap((line, i) => {
-    const entry = line.replace(/#.*/, '').trim()
-    if (entry === '') return []
-    try {
-      return [parseKey(entry)]
-    } catch (error) {
-      throw new StackError('bad-config', `${file}:${i + 1}: ${(error as Error).message}`)
-    }
-  })
-  if (keys.length === 0) throw new StackError('bad-config', `${file}: there is no key in it`)
-  return new Keyring(keys)
+/** The primary first. @throws StackError `bad-config` */
+export function readKeys(file: string, log: Log): Uint8Array[] {
+  return readKeyFile(file, RULES, log)
 }
 
 /** Whole or not at all, and for nobody else to read. @throws Error of the file system. */

@@ -10,6 +10,9 @@
  * learns nothing more until it is told to clear.
  *
  * A few octets can stand for megabytes: {@link decompress} stops at a limit that its caller sets.
+ *
+ * Every datagram comes through here, and the tables are larger than it: there is one encoder and
+ * one decoder, and each call runs to its end before the next.
  */
 const CLEAR = 256
 const END = 257
@@ -17,42 +20,53 @@ const LITERAL_BITS = 8
 const CODE_BITS_MAX = 12
 const CODES = 1 << CODE_BITS_MAX
 
-/** The octets, or undefined if they are damaged, unfinished, or more than `bytesMax`. */
-export function decompress(mem: Uint8Array, bytesMax: number): Uint8Array | undefined {
-  return new Decoder(mem, bytesMax).run()
-}
+/** Output that is kept for the next message; a larger one goes when it is done. */
+const KEPT_BYTES = 65_536
+/** Twice the codes, so that a place is found soon; a power of two. */
+const SLOT_BITS = 13
+const SLOTS = 1 << SLOT_BITS
+/** 2³² by the golden ratio: spreads neighbours. */
+const SPREAD = 0x9e37_79b1
 
 class Decoder {
-  readonly #in: BitReader
-  readonly #bytesMax: number
+  #in = new BitReader(new Uint8Array(0))
+  #bytesMax = 0
   readonly #prefix = new Uint16Array(CODES)
   readonly #suffix = new Uint8Array(CODES)
   /** A string is written back to front. */
   readonly #string = new Uint8Array(CODES)
-  #out = new Uint8Array(1024)
+  #out = new Uint8Array(KEPT_BYTES)
   #bytes = 0
   #bits = LITERAL_BITS + 1
   /** The code that the next one defines. */
   #next = END
   #previous = -1
 
-  constructor(mem: Uint8Array, bytesMax: number) {
+  run(mem: Uint8Array, bytesMax: number): Uint8Array | undefined {
     this.#in = new BitReader(mem)
     this.#bytesMax = bytesMax
+    this.#bytes = 0
+    this.#clear()
+    const isWhole = this.#readAll()
+    const out = this.#out
+    if (out.length > KEPT_BYTES) this.#out = new Uint8Array(KEPT_BYTES)
+    return isWhole ? out.slice(0, this.#bytes) : undefined
   }
 
-  run(): Uint8Array | undefined {
+  #readAll(): boolean {
     for (;;) {
       const code = this.#in.read(this.#bits)
-      if (code === END) return this.#out.slice(0, this.#bytes)
-      if (code === CLEAR) {
-        this.#bits = LITERAL_BITS + 1
-        this.#next = END
-        this.#previous = -1
-      } else if (code < 0 || !this.#take(code)) {
-        return undefined
-      }
+      if (code === END) return true
+      if (code === CLEAR) this.#clear()
+      else if (code < 0 || !this.#take(code)) return false
     }
+  }
+
+  /** What the tables hold beyond `next` is of earlier messages, and never looked at. */
+  #clear(): void {
+    this.#bits = LITERAL_BITS + 1
+    this.#next = END
+    this.#previous = -1
   }
 
   /** Write what the code stands for, and learn. False: there is no such code, or no room. */
@@ -102,8 +116,7 @@ class Decoder {
       out.set(this.#out)
       this.#out = out
     }
-    this.#out.set(this.#string.subarray(from), this.#bytes)
-    this.#bytes += bytes
+    for (let at = from; at < CODES; at++) this.#out[this.#bytes++] = this.#string[at]!
     return true
   }
 }
@@ -133,57 +146,101 @@ class BitReader {
   }
 }
 
-export function compress(mem: Uint8Array): Uint8Array {
-  const out = new BitWriter(mem.length)
-  /** Code of a string, by the code of the string before its last octet, and that octet. */
-  const codes = new Map<number, number>()
-  let bits = LITERAL_BITS + 1
-  let last = END
-  out.write(CLEAR, bits)
-  let code = -1
+/** Codes that were given, each by the code of the string before its last octet, and that octet. */
+class CodeTable {
+  /** 20 bits of what it stands for, 12 of the code; 0: empty. */
+  readonly #slots = new Uint32Array(SLOTS)
+
+  clear(): void {
+    this.#slots.fill(0)
+  }
+
+  /** -1: there is none. */
+  get(key: number): number {
+    const slot = this.#slots[this.#find(key)]!
+    return slot === 0 ? -1 : slot & (CODES - 1)
+  }
+
+  /** Precondition: it is not there. */
+  set(key: number, code: number): void {
+    this.#slots[this.#find(key)] = (key << CODE_BITS_MAX) | code
+  }
+
+  #find(key: number): number {
+    let at = Math.imul(key, SPREAD) >>> (32 - SLOT_BITS)
+    for (;;) {
+      const slot = this.#slots[at]!
+      if (slot === 0 || slot >>> CODE_BITS_MAX === key) return at
+      at = (at + 1) & (SLOTS - 1)
+    }
+  }
+}
+
+class Encoder {
+  readonly #out = new BitWriter()
+  readonly #codes = new CodeTable()
+  #bits = LITERAL_BITS + 1
+  #last = END
+
+  run(mem: Uint8Array): Uint8Array {
+    const out = this.#out
+    out.begin(mem.length)
+    this.#clear()
+    out.write(CLEAR, this.#bits)
+    let code = -1
+    for (let at = 0; at < mem.length; at++) {
+      const octet = mem[at]!
+      const key = (code << 8) | octet
+      const known = code < 0 ? octet : this.#codes.get(key)
+      if (known >= 0) {
+        code = known
+        continue
+      }
+      out.write(code, this.#bits)
+      if (this.#advance()) this.#codes.set(key, this.#last)
+      code = octet
+    }
+    if (code >= 0) {
+      out.write(code, this.#bits)
+      this.#advance()
+    }
+    out.write(END, this.#bits)
+    return out.end()
+  }
+
+  #clear(): void {
+    this.#bits = LITERAL_BITS + 1
+    this.#last = END
+    this.#codes.clear()
+  }
+
   /** After each code that is written; true: it made a new code, which may be given. */
-  const advance = (): boolean => {
-    last++
-    if (last === 1 << bits) bits++
-    if (last < CODES - 1) return true
-    out.write(CLEAR, CODE_BITS_MAX)
-    bits = LITERAL_BITS + 1
-    last = END
-    codes.clear()
+  #advance(): boolean {
+    this.#last++
+    if (this.#last === 1 << this.#bits) this.#bits++
+    if (this.#last < CODES - 1) return true
+    this.#out.write(CLEAR, CODE_BITS_MAX)
+    this.#clear()
     return false
   }
-  for (const octet of mem) {
-    if (code < 0) {
-      code = octet
-      continue
-    }
-    const key = (code << 8) | octet
-    const known = codes.get(key)
-    if (known !== undefined) {
-      code = known
-      continue
-    }
-    out.write(code, bits)
-    if (advance()) codes.set(key, last)
-    code = octet
-  }
-  if (code >= 0) {
-    out.write(code, bits)
-    advance()
-  }
-  out.write(END, bits)
-  return out.bytes()
 }
 
 class BitWriter {
-  #mem: Uint8Array
+  #mem = new Uint8Array(KEPT_BYTES)
   #at = 0
   #held = 0
   #heldBits = 0
 
-  constructor(bytes: number) {
+  /** Room for a message of so many octets. */
+  begin(bytes: number): void {
     // 12 bits an octet at worst, the clearing codes and the end.
-    this.#mem = new Uint8Array(2 * bytes + 16)
+    const room = 2 * bytes + 16
+    if (room > this.#mem.length || this.#mem.length > KEPT_BYTES) {
+      this.#mem = new Uint8Array(Math.max(room, KEPT_BYTES))
+    }
+    this.#at = 0
+    this.#held = 0
+    this.#heldBits = 0
   }
 
   write(code: number, bits: number): void {
@@ -196,9 +253,20 @@ class BitWriter {
     }
   }
 
-  bytes(): Uint8Array {
+  end(): Uint8Array {
     if (this.#heldBits > 0) this.#mem[this.#at++] = this.#held
-    this.#heldBits = 0
     return this.#mem.slice(0, this.#at)
   }
+}
+
+const decoder = new Decoder()
+const encoder = new Encoder()
+
+/** The octets, or undefined if they are damaged, unfinished, or more than `bytesMax`. */
+export function decompress(mem: Uint8Array, bytesMax: number): Uint8Array | undefined {
+  return decoder.run(mem, bytesMax)
+}
+
+export function compress(mem: Uint8Array): Uint8Array {
+  return encoder.run(mem)
 }

@@ -9,7 +9,8 @@
  *      └────> gone
  * ```
  *
- * The records of a node that does not answer stay in force for {@link KEEP_DEAD_MS}: an overlay
+ * The records of a node that does not answer stay in force for some time ({@link KEEP_DEAD_MS},
+ * where the file does not say another): an overlay
  * goes on with what it was told while a node is merely cut off. A node that says that it leaves
  * takes its records with it at once, as does one whose place another node has taken (same address
  * and port, another name). Agents of other programs in the cluster have no tables. Records of nodes
@@ -42,6 +43,8 @@ export interface NodesOptions {
 }
 
 export class Nodes {
+  /** How long the records of a node that failed stay. May change at any time. */
+  keepDeadMs: number
   readonly #options: NodesOptions
   readonly #nodes = new Map<string, NodeEntry>()
   /** Alive, this one too. */
@@ -49,6 +52,7 @@ export class Nodes {
 
   constructor(options: NodesOptions) {
     this.#options = options
+    this.keepDeadMs = options.keepDeadMs
     for (const member of options.cluster.members()) {
       if (isUp(member) && isOwn(member))
         this.#nodes.set(member.name, { member, state: 'alive', sinceMs: 0 })
@@ -109,7 +113,7 @@ export class Nodes {
 
   /** Forget those that were away for too long. */
   sweep(nowMs: number): void {
-    const { keepDeadMs } = this.#options
+    const { keepDeadMs } = this
     for (const [name, { state, sinceMs }] of this.#nodes) {
       if (state !== 'alive' && nowMs - sinceMs >= keepDeadMs) this.#remove(name)
     }

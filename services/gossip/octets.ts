@@ -8,6 +8,9 @@
  *   MAC      6 octets
  * ```
  *
+ * Octets that are kept for long are kept as an {@link Octets}: a string with one character for each
+ * takes 16 octets beside them, a Uint8Array some 300.
+ *
  * A reader never reads past the end and never throws: it fails, once and for good, and returns
  * zeros from then on. Whoever reads asks `failed` before it believes anything.
  */
@@ -24,6 +27,17 @@ const TWO_32 = 0x1_0000_0000
 const NO_BYTES = new Uint8Array(0)
 const NO_ADDRESS: Address = { family: 4, words: new Int32Array(4) }
 const decoder = new TextDecoder('utf-8', { fatal: true })
+
+/** Octets as characters from U+0000 to U+00FF. */
+export type Octets = string & { readonly brand: 'Octets' }
+
+export function packOctets(bytes: Uint8Array): Octets {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1') as Octets
+}
+
+export function unpackOctets(octets: Octets): Uint8Array {
+  return Buffer.from(octets, 'latin1')
+}
 
 export class OctetReader {
   /** True: the message is not what it should be. */
@@ -84,6 +98,15 @@ export class OctetReader {
       return NO_BYTES
     }
     return this.#mem.slice(this.#at - bytes, this.#at)
+  }
+
+  octets(bytesMax: number): Octets {
+    const bytes = this.number()
+    if (bytes > bytesMax || !this.#take(bytes)) {
+      this.fail()
+      return packOctets(NO_BYTES)
+    }
+    return packOctets(this.#mem.subarray(this.#at - bytes, this.#at))
   }
 
   text(): string {
@@ -162,6 +185,12 @@ export class OctetWriter {
     this.number(bytes.length)
     const at = this.#room(bytes.length)
     this.#mem.set(bytes, at)
+  }
+
+  octets(octets: Octets): void {
+    this.number(octets.length)
+    const at = this.#room(octets.length)
+    for (let i = 0; i < octets.length; i++) this.#mem[at + i] = octets.charCodeAt(i)
   }
 
   /** @throws StackError `bad-argument` if it is longer than a text may be. */

@@ -7,6 +7,7 @@
  */
 import type { Member } from './cluster.ts'
 import type { Nodes } from './nodes.ts'
+import type { Octets } from './octets.ts'
 import type { Replica } from './replica.ts'
 import { CLUSTER_TABLE } from './table_record.ts'
 
@@ -61,7 +62,7 @@ export class Parts {
   }
 
   /** What another node said of itself when it joined the network; undefined: it takes no part. */
-  value(vni: number, owner: string): Uint8Array | undefined {
+  value(vni: number, owner: string): Octets | undefined {
     const { self, nodes } = this.#options
     if (owner === self || !nodes.counts(owner)) return undefined
     return this.#parts(owner)?.records.get(vni)?.value

@@ -9,6 +9,10 @@
  *                   nack that is missing: those do not depend on the member
  * ```
  *
+ * The nacks of a first failed probe come when it is over, as memberlist's do: whoever notices a
+ * death doubts itself for a while. (Lifeguard sends them after 80 % of the timeout; then, with 30 %
+ * loss, half as many members again are suspected.)
+ *
  * All times grow with the node's distrust in itself (awareness.ts), but the wait for the direct
  * ack. A member that only TCP reaches is alive, and its network is at fault: that is logged.
  */

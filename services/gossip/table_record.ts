@@ -8,6 +8,8 @@
  * one key; which of them counts is decided in claims.ts, the same way on every node.
  */
 
+import type { Octets } from './octets.ts'
+
 /** The table of all nodes: who takes part in which network. VNI 0 is no network's (plan.ts). */
 export const CLUSTER_TABLE = 0
 
@@ -23,7 +25,7 @@ export interface TableRecord {
   /** Lamport time up to which the owner has held the key against other claims. */
   readonly held: number
   /** Undefined: withdrawn. */
-  readonly value: Uint8Array | undefined
+  readonly value: Octets | undefined
 }
 
 /**

@@ -150,7 +150,7 @@ function readRecord(reader: OctetReader, owner: string, from: number): TableReco
   const seq = from + 1 + reader.number()
   const since = time(reader)
   const held = (flags & HELD) === 0 ? 0 : time(reader)
-  const value = (flags & LIVE) === 0 ? undefined : reader.bytes(VALUE_BYTES_MAX)
+  const value = (flags & LIVE) === 0 ? undefined : reader.octets(VALUE_BYTES_MAX)
   return { owner, key, seq, since, held, value }
 }
 
@@ -213,7 +213,7 @@ function putRecord(writer: OctetWriter, record: TableRecord, from: number): void
   writer.number(seq - from - 1)
   writer.number(since)
   if (held !== 0) writer.number(held)
-  if (value !== undefined) writer.bytes(value)
+  if (value !== undefined) writer.octets(value)
 }
 
 /** As many tables as fit; the caller chooses which come first. */

@@ -28,6 +28,7 @@ import type { Random } from '../../stack/random.ts'
 import { AntiEntropy, type Standing } from './anti_entropy.ts'
 import type { Cluster } from './cluster.ts'
 import { KEEP_DEAD_MS, Nodes } from './nodes.ts'
+import type { Octets } from './octets.ts'
 import type { RecordChange } from './owner_table.ts'
 import { Parts } from './parts.ts'
 import { Replica } from './replica.ts'
@@ -134,8 +135,13 @@ export class Tables {
     return this.#boot
   }
 
+  /** How long the records of a node that failed stay in force, from now on. */
+  set keepDeadMs(ms: number) {
+    this.#nodes.keepDeadMs = ms
+  }
+
   /** Take part in a network. @throws StackError `exhausted`. */
-  join(vni: number, part: Uint8Array): void {
+  join(vni: number, part: Octets): void {
     if (this.#replicas.has(vni)) return
     if (this.#replicas.size > NETWORKS_MAX) {
       throw new StackError('exhausted', `a node takes part in ${NETWORKS_MAX} networks at most`)
@@ -155,9 +161,9 @@ export class Tables {
   }
 
   /** Write a record of this node's. Precondition: it has joined. @throws StackError `exhausted`. */
-  put(vni: number, key: number, value: Uint8Array): void {
+  put(vni: number, key: number, value: Octets): void {
     const old = this.#ownRecord(vni, key)
-    if (old !== undefined && Buffer.compare(old.value!, value) === 0) return
+    if (old !== undefined && old.value === value) return
     const claim = old ?? { since: this.#nextTime(), held: 0 }
     this.#write(vni, key, { since: claim.since, held: claim.held, value })
   }

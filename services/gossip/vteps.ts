@@ -5,6 +5,7 @@
 import { type Address, formatAddress } from '../../stack/address.ts'
 import type { PeerListener } from '../overlay/peer_source.ts'
 import { decodeVtep } from './endpoint_value.ts'
+import type { Octets } from './octets.ts'
 
 interface Users {
   readonly vtep: Address
@@ -35,7 +36,7 @@ export class Vteps {
   }
 
   /** @param value As in the cluster's table; undefined: the owner takes no part. */
-  set(owner: string, value: Uint8Array | undefined): void {
+  set(owner: string, value: Octets | undefined): void {
     const vtep = value && decodeVtep(value)
     const text = vtep && formatAddress(vtep)
     const before = this.#ofOwner.get(owner)

@@ -8,11 +8,13 @@
  *   3  take the old one away
  * ```
  *
- * A file has one base64 key of 32 octets a line; blank lines and lines with `#` are skipped. A key
- * is known to other nodes by a number made of it, which tells nothing about it.
+ * Files are told of in key_file.ts. A key is known to other nodes by a number made of it, which
+ * tells nothing about it.
  */
 import { createHash } from 'node:crypto'
 import { StackError } from '../../stack/errors.ts'
+import { type KeyRules, parseKeyLines, readKeyFile } from '../key_file.ts'
+import type { Log } from '../log.ts'
 
 /** Keys at a time: rotation needs two. */
 export const KEYS_MAX = 8
@@ -24,25 +26,23 @@ export interface Key {
   readonly secret: Uint8Array
 }
 
+const RULES: KeyRules = { sizes: [KEY_BYTES], keysMax: KEYS_MAX }
+
 /** @throws StackError `bad-config` that names the line, and never what is on it. */
 export function parseKeys(text: string): Key[] {
-  const keys: Key[] = []
-  for (const [index, line] of text.split('\n').entries()) {
-    const written = line.trim()
-    if (written === '' || written.startsWith('#')) continue
-    const secret = Buffer.from(written, 'base64')
-    if (secret.length !== KEY_BYTES || secret.toString('base64') !== written) {
-      const message = `line ${index + 1}: expected ${KEY_BYTES} octets in base64`
-      throw new StackError('bad-config', message)
-    }
-    const key = { id: idOf(secret), secret: new Uint8Array(secret) }
-    if (keys.some(({ id }) => id === key.id)) {
-      throw new StackError('bad-config', `line ${index + 1}: this key is listed already`)
-    }
-    keys.push(key)
-  }
-  if (keys.length === 0) throw new StackError('bad-config', 'there is no key')
-  if (keys.length > KEYS_MAX) throw new StackError('bad-config', `more than ${KEYS_MAX} keys`)
+  return withIds(parseKeyLines(text, RULES))
+}
+
+/** @throws StackError `bad-config` */
+export function readKeys(file: string, log: Log): Key[] {
+  return withIds(readKeyFile(file, RULES, log))
+}
+
+function withIds(secrets: readonly Uint8Array[]): Key[] {
+  const keys = secrets.map((secret) => ({ id: idOf(secret), secret }))
+  const ids = new Set(keys.map(({ id }) => id))
+  // By chance, of one pair in 16 million.
+  if (ids.size < keys.length) throw new StackError('bad-config', 'two keys have one number')
   return keys
 }
 

@@ -136,7 +136,7 @@ export class OverlayNetwork {
     const identity = { vtep: this.#own, node: this.#node }
     const record: EndpointRecord = { vni, mac, addresses, name, aliases, ...identity }
     this.#local.set(formatMac(mac), record)
-    tunnel.removeStation(mac)
+    tunnel.addOwn(mac)
     for (const address of addresses) this.#lastMacs.see(address, mac)
     for (const source of this.#context.overlays.sources) source.announce(record)
   }
@@ -146,6 +146,7 @@ export class OverlayNetwork {
     const record = this.#local.get(formatMac(mac))
     if (record === undefined) return
     this.#local.delete(formatMac(mac))
+    this.#segment(record.vni)?.tunnel.removeOwn(mac)
     this.conflicts.forget(mac)
     for (const source of this.#context.overlays.sources) source.withdraw(record.vni, mac)
     for (const { record: other } of this.#held.values()) {

@@ -7,7 +7,6 @@
  *   other nodes ──> gossip ──┴─> overlay networks ──> tunnels ──> vtep ──> underlay
  * ```
  */
-import { readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { formatAddress } from '../../stack/address.ts'
 import type { Clock } from '../../stack/clock.ts'
@@ -22,7 +21,7 @@ import { Vtep } from '../../stack/vxlan/vtep.ts'
 import type { Links } from '../links.ts'
 import type { Log } from '../log.ts'
 import type { NodeState } from '../state.ts'
-import { type Key, parseKeys } from './keyring.ts'
+import { type Key, readKeys } from './keyring.ts'
 import type { OverlayNetwork } from './overlay_network.ts'
 import type { EndpointRecord, PeerSource } from './peer_source.ts'
 import { Reconciler } from './reconcile.ts'
@@ -142,15 +141,7 @@ export class Overlays {
   }
 
   #readKeys(written: string): Key[] {
-    const file = resolve(this.folder, written)
-    try {
-      return parseKeys(readFileSync(file, 'utf8'))
-    } catch (error) {
-      const why = error instanceof Error ? error.message : String(error)
-      throw new StackError('bad-config', `keys of overlay networks, ${file}: ${why}`, {
-        cause: error,
-      })
-    }
+    return readKeys(resolve(this.folder, written), this.#options.log)
   }
 
   /** Precondition: no overlay network is left. Idempotent. */

@@ -13,12 +13,15 @@ import { arpProxy } from '../../stack/arp/proxy.ts'
 import { DropReason } from '../../stack/drop.ts'
 import type { Bridge } from '../../stack/eth/bridge.ts'
 import type { BridgePort } from '../../stack/eth/bridge_port.ts'
+import { SRC } from '../../stack/eth/frame.ts'
 import { GroupRole } from '../../stack/eth/group_filter.ts'
-import type { Mac } from '../../stack/eth/mac.ts'
+import { isMacAt, type Mac } from '../../stack/eth/mac.ts'
 import { DEFAULT_PVID } from '../../stack/eth/vlan.ts'
+import type { RouterInterface } from '../../stack/ip/router_interface.ts'
 import type { Snooper } from '../../stack/ip/snooping.ts'
-import type { Pool } from '../../stack/packet.ts'
+import type { Packet, Pool } from '../../stack/packet.ts'
 import { TUNNEL_PEERS_MAX } from '../../stack/vxlan/remotes.ts'
+import { SEAL_BYTES } from '../../stack/vxlan/seal.ts'
 import type { Tunnel } from '../../stack/vxlan/tunnel.ts'
 import type { Context } from '../context.ts'
 import type { NetworkGroups } from '../groups.ts'
@@ -45,6 +48,8 @@ export interface SegmentsOptions {
   readonly bindings: Bindings
   /** Undefined: every group goes to everybody. */
   readonly groups: NetworkGroups | undefined
+  /** The leg in the network; undefined until there is one. */
+  readonly leg: () => RouterInterface | undefined
 }
 
 /** All of a network, its own VNI first. @throws StackError; leaves nothing. */
@@ -82,12 +87,18 @@ function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment
   const name = vni === overlay.vni ? TUNNEL_PORT : `${TUNNEL_PORT}.${vid}`
   const own: Address = vtep.underlay.address
   const groups = o.groups?.forTunnel(vid ?? 0, TUNNEL_PEERS_MAX)
+  const gateway = { mac: state.gatewayMac!, nodeMac: nodeMac(own) }
   const tunnel = vtep.open({
     name: vid === undefined || vni === overlay.vni ? state.name : `${state.name}.${vid}`,
     clock,
     seed: random.bits(),
     vni,
-    gateway: { mac: state.gatewayMac!, nodeMac: nodeMac(own) },
+    gateway,
+    sealBytes: overlay.encrypted ? SEAL_BYTES : 0,
+    // Of the other VLANs the gateway is no part.
+    ...(vni === overlay.vni && {
+      tooBig: (frame, mtuBytes) => tellTooBig(o, frame, mtuBytes, gateway.nodeMac),
+    }),
     learning: overlay.learning,
     dscp: overlay.dscp,
     innerVlan: overlay.innerVlan,
@@ -122,6 +133,19 @@ function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment
     groups?.close()
     throw error
   }
+}
+
+/** The network's gateway says so; frames that it sent itself have the MAC of the node here. */
+function tellTooBig(
+  { context, leg }: SegmentsOptions,
+  frame: Packet,
+  mtuBytes: number,
+  node: Mac,
+): void {
+  const { pool, router } = context
+  const own = leg()
+  const routed = isMacAt(pool.mem, frame.head + SRC, node)
+  if (own !== undefined) router.tellTooBig(frame, mtuBytes, own, routed)
 }
 
 /** Say to the sandboxes of this node where an address is now. */

@@ -65,30 +65,36 @@ export class IcmpErrors {
    * `icmp-rate-limited` or `pool-empty` if that is why nothing was said.
    */
   refuse(packet: Packet, what: Problem, rest = 0, from?: RouterInterface): void {
+    this.#pool.drop(packet, this.tell(packet, what, rest, from))
+  }
+
+  /**
+   * Tell the sender as {@link refuse} does. The packet stays the caller's, its addresses those that
+   * its sender knows; returned is the reason to drop it with.
+   */
+  tell(packet: Packet, what: Problem, rest: number, from?: RouterInterface): number {
     const pool = this.#pool
     packet.recorded = false
     if (packet.flow !== NO_FLOW) this.#hooks.restore(packet)
     const four = u8(pool.mem, packet.head) >>> 4 === 4
     const about = four ? what.four : what.six
     if (about === 0 || !(four ? this.#mayTell4(packet) : this.#mayTell6(packet))) {
-      return pool.drop(packet, what.reason)
+      return what.reason
     }
     const out = this.#back(packet, four, from)
     const speaker = out && this.#speaker(packet, four, out)
-    if (out === undefined || speaker === undefined) return pool.drop(packet, what.reason)
+    if (out === undefined || speaker === undefined) return what.reason
     if (packet.traced) {
       pool.trace?.step('router', `would answer ICMP ${what.text} from ${formatAddress(speaker)}`)
-      return pool.drop(packet, what.reason)
+      return what.reason
     }
-    if (!out.icmpBudget.take(this.#clock.nowMs)) {
-      return pool.drop(packet, DropReason.IcmpRateLimited)
-    }
+    if (!out.icmpBudget.take(this.#clock.nowMs)) return DropReason.IcmpRateLimited
     const error = four
       ? this.#build4(packet, about, rest, speaker)
       : this.#build6(packet, about, rest, speaker)
-    if (error === undefined) return pool.drop(packet, DropReason.PoolEmpty)
-    pool.drop(packet, what.reason)
+    if (error === undefined) return DropReason.PoolEmpty
     this.#egress.originate(error, out)
+    return what.reason
   }
 
   /** The interface towards the sender. */

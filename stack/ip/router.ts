@@ -26,6 +26,7 @@ import { StackError } from '../errors.ts'
 import type { Output, Packet, Pool } from '../packet.ts'
 import type { Random } from '../random.ts'
 import { Advertiser } from './advertise.ts'
+import { BridgedErrors } from './bridged_errors.ts'
 import { Delivery } from './delivery.ts'
 import { Egress } from './egress.ts'
 import type { Fib, Route } from './fib.ts'
@@ -69,6 +70,7 @@ export class Router {
   readonly #local: Local
   readonly #reassembly: Reassembly
   readonly #ingress: Ingress
+  readonly #bridged: BridgedErrors
 
   constructor(options: RouterOptions) {
     const { pool, clock, random, neighborsMax } = options
@@ -106,6 +108,7 @@ export class Router {
     this.#egress = egress
     this.#local = local
     this.#reassembly = reassembly
+    this.#bridged = new BridgedErrors({ pool, egress, errors })
     this.#ingress = new Ingress({
       pool,
       fib4,
@@ -223,6 +226,14 @@ export class Router {
    */
   originate(packet: Packet, from: RouterInterface): void {
     this.#egress.originate(packet, from)
+  }
+
+  /**
+   * Tell the sender of a frame of a leg's network, `head` at its Ethernet header, that it is too
+   * big for where the bridge sends it; see bridged_errors.ts. The frame stays the caller's.
+   */
+  tellTooBig(frame: Packet, mtuBytes: number, leg: RouterInterface, routed: boolean): void {
+    this.#bridged.tooBig(frame, mtuBytes, leg, routed)
   }
 
   /** Give everything back; no timer is left. Idempotent. */

@@ -21,14 +21,20 @@ export interface Bound {
   readonly port: number
 }
 
-/** A socket of either kind, bound if it says where. @throws StackError; the caller closes it. */
+/**
+ * A socket of either kind, bound if it says where; port 0: one that nobody has. @throws StackError;
+ * the caller closes it.
+ */
 export function inetSocket(kind: 'tcp' | 'udp', family: 4 | 6, bound?: Bound): number {
   const domain = family === 4 ? AF_INET : AF_INET6
   const type = kind === 'tcp' ? SOCK_STREAM : SOCK_DGRAM
   const fd = check(socket(domain, type | NONBLOCK_CLOEXEC, 0), `open a ${kind} socket`)
   if (bound === undefined) return fd
   try {
-    check(setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, Int32Array.of(1)), 'set SO_REUSEADDR')
+    // A port that the kernel is to choose must be nobody else's.
+    if (bound.port !== 0) {
+      check(setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, Int32Array.of(1)), 'set SO_REUSEADDR')
+    }
     const name = new Uint8Array(sockaddrBytes(family))
     putSockaddr(name, 0, bound.address, bound.port)
     const what = `bind ${kind} port ${bound.port}`

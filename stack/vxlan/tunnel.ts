@@ -4,8 +4,9 @@
  * ```text
  *   bridge -> transmit: gateway? -> station known? ─ yes ─> its node's output ─┐
  *                                     └ no, or a group ──> every node's output ┤
- *                                                      push header, outer TOS -┴-> underlay
- *   vtep   -> receive: from a node of this network? frame? gateway? ECN -> [flow cache] -> bridge
+ *          fits the path? else tell its sender -> push header, outer TOS -> underlay
+ *   vtep   -> receive: from a node of this network? frame? source? ECN
+ *                -> [flow cache] -> bridge
  * ```
  *
  * It is one port, so what comes out of it never goes into it again (split horizon). Which node a
@@ -26,15 +27,17 @@ import { DROP_NAMES, DropReason } from '../drop.ts'
 import { AGE_MS, FDB_MAX, Fdb } from '../eth/fdb.ts'
 import * as eth from '../eth/frame.ts'
 import { Audience, type GroupFilter, GroupRole, NO_PORT } from '../eth/group_filter.ts'
-import { isMacAt, type Mac } from '../eth/mac.ts'
+import type { Mac } from '../eth/mac.ts'
 import { NOT_HEARD } from '../flow_notes.ts'
 import { NEW_MS } from '../ip/group_state.ts'
 import { type Output, type Packet, type Pool, pull, push } from '../packet.ts'
 import type { Underlay } from '../udp/underlay.ts'
 import * as ecn from './ecn.ts'
+import { FrameSize, type TooBigTeller } from './frame_size.ts'
 import { mayLeave, type SharedGateway } from './gateway.ts'
 import * as vxlan from './header.ts'
 import { type Remote, Remotes, type TunnelPeer, type TunnelStation, tellOpen } from './remotes.ts'
+import { learn, Sources } from './sources.ts'
 
 /** What nodes want that are new is not known yet. */
 const NEW_NODE = { role: GroupRole.Reports, fastLeave: false, everyMs: NEW_MS } as const
@@ -63,6 +66,10 @@ export interface TunnelOptions {
   readonly innerVlan?: boolean
   /** Knows which node wants which group; its ports are peers. Undefined: all get all. */
   readonly groups?: GroupFilter
+  /** Octets that encryption adds to each datagram. Default 0. */
+  readonly sealBytes?: number
+  /** Told of frames that do not fit the path to their node. */
+  readonly tooBig?: TooBigTeller
 }
 
 export class Tunnel {
@@ -79,7 +86,9 @@ export class Tunnel {
   readonly #dscp: number
   readonly #innerVlan: boolean
   readonly #groups: GroupFilter | undefined
+  readonly #size: FrameSize
   readonly #stations: Fdb
+  readonly #sources: Sources
   readonly #remotes: Remotes
   #closed = false
 
@@ -96,6 +105,9 @@ export class Tunnel {
     this.#dscp = o.dscp ?? 0
     this.#innerVlan = o.innerVlan ?? false
     this.#groups = o.groups
+    const { sealBytes = 0, underlay, tooBig: tell } = o
+    this.#size = new FrameSize({ mem: pool.mem, underlay, sealBytes, tell })
+    this.#sources = new Sources({ clock, seed, gateway: o.gateway })
     const { changed } = pool.notes
     const stations = new Fdb({ clock, seed, entriesMax: stationsMax, ageMs, changed })
     this.#stations = stations
@@ -157,6 +169,20 @@ export class Tunnel {
     const before = this.#told(mac)
     this.#stations.removeEntry(0, mac.hi, mac.lo | 0)
     if (before !== undefined) this.#forgetOne(before)
+  }
+
+  /**
+   * From now on the station is one of this node's, and of no other. Idempotent.
+   * @throws StackError `exhausted`.
+   */
+  addOwn(mac: Mac): void {
+    this.removeStation(mac)
+    this.#sources.add(mac)
+  }
+
+  /** It is gone. Idempotent. */
+  removeOwn(mac: Mac): void {
+    this.#sources.remove(mac)
   }
 
   stations(): TunnelStation[] {
@@ -225,11 +251,10 @@ export class Tunnel {
     if (!this.#innerVlan && eth.type(mem, frame) === eth.EtherType.Vlan) {
       return pool.drop(packet, DropReason.VxlanInnerVlan)
     }
-    if (this.#gateway !== undefined && isMacAt(mem, frame + eth.SRC, this.#gateway.mac)) {
-      return pool.drop(packet, DropReason.VxlanGateway)
-    }
+    const refusal = this.#sources.refusal(mem, frame + eth.SRC)
+    if (refusal >= 0) return pool.drop(packet, refusal)
     if (!ecn.unite(mem, frame, packet.len, tos)) return pool.drop(packet, DropReason.VxlanEcn)
-    if (this.#learning) this.#learn(frame, peer)
+    if (this.#learning) learn(this.#stations, mem, frame + eth.SRC, peer)
     if (eth.isGroup(mem, frame + eth.DST)) this.#groups?.audience(packet, 0, peer)
     this.output(packet)
   }
@@ -239,24 +264,10 @@ export class Tunnel {
     if (this.#closed) return
     this.#closed = true
     this.#stations.close()
+    this.#sources.close()
     this.#remotes.close()
     this.#pool.notes.changed()
     this.#pool.counters.releasePort(this.port)
-  }
-
-  #learn(frame: number, peer: number): void {
-    const { mem } = this.#pool
-    const stations = this.#stations
-    const source = frame + eth.SRC
-    const hi = u16(mem, source)
-    const lo = i32(mem, source + 2)
-    if (eth.isGroup(mem, source) || (hi | lo) === 0) return
-    const entry = stations.find(0, hi, lo)
-    if (entry < 0) {
-      if (stations.mayLearn(peer, Number.POSITIVE_INFINITY)) stations.learn(0, hi, lo, peer)
-    } else if (!stations.isStatic(entry) && !stations.refresh(entry, peer)) {
-      stations.move(entry, peer)
-    }
   }
 
   /** Always one behind, so that the last gets the frame itself and not a copy. */
@@ -294,7 +305,8 @@ export class Tunnel {
 
   #send(packet: Packet, number: number): void {
     const { mem, counters } = this.#pool
-    if (packet.traced) return this.#explainSend(packet, number)
+    const fits = this.#size.fits(packet, number)
+    if (packet.traced) return this.#explainSend(packet, number, fits)
     counters.transmitted(this.port, packet.len)
     const inner = ecn.innerTos(mem, packet.head, packet.len)
     push(packet, vxlan.HEADER_BYTES)
@@ -303,12 +315,13 @@ export class Tunnel {
     this.#underlay.send(packet, number, vxlan.HEADER_BYTES, ecn.outerTos(inner, this.#dscp))
   }
 
-  #explainSend(packet: Packet, number: number): void {
+  #explainSend(packet: Packet, number: number, fits: boolean): void {
     const pool = this.#pool
     const peer = this.#underlay.peer(number)
     const to = peer === undefined ? 'nobody' : `${formatAddress(peer.address)}:${peer.udpPort}`
     const mtuBytes = this.#underlay.pathMtuBytes(number)
     this.#say(`VXLAN with VNI ${this.vni} to ${to}, whose path takes ${mtuBytes} octets`)
+    if (!fits) return pool.drop(packet, DropReason.UnderlayMtu)
     pool.trace?.end('transmitted', `${this.#underlay.name} to ${to}`)
     pool.free(packet)
   }

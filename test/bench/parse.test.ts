@@ -6,9 +6,11 @@ import {
   processSeconds,
   residentMb,
 } from '../../bench/cpu.ts'
+import { parseDnsperf } from '../../bench/measure/dns.ts'
 import { parsePing } from '../../bench/measure/rtt.ts'
 import { iperfArguments, parseIperf } from '../../bench/measure/tcp.ts'
-import { listens, parseCounts } from '../../bench/netns.ts'
+import { FAR, flatNames, NEAR, queryFile } from '../../bench/names.ts'
+import { hears, listens, parseCounts } from '../../bench/netns.ts'
 
 const NET_DEV = `Inter-|   Receive                                                |  Transmit
  face |bytes    packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls
@@ -32,6 +34,7 @@ describe('interface counters', () => {
 
   it('knows that nobody listens on port 1', () => {
     expect(listens(process.pid, 1)).toBe(false)
+    expect(hears(process.pid, '127.0.0.1', 1)).toBe(false)
   })
 })
 
@@ -107,5 +110,35 @@ describe('iperf3', () => {
     const chosen = iperfArguments('10.0.0.1', cubic, { streams: 1, bothWays: false })
     expect(chosen.join(' ')).toContain('-C cubic')
     expect(eight).not.toContain('--bidir')
+  })
+})
+
+describe('dnsperf', () => {
+  const summary = `
+  Queries lost:         3 (0.30%)
+
+  Response codes:       NOERROR 997 (100.00%)
+  Queries per second:   2825.353593
+
+  Average Latency (s):  0.028830 (min 0.004073, max 0.068451)
+`
+
+  it('is read', () => {
+    const figures = parseDnsperf(summary)
+    expect(figures).toMatchObject({ kQueries: 2.825353593, lost: 3 })
+    expect(figures.averageUs).toBeCloseTo(28_830)
+  })
+
+  it('is refused with other answers than those that are there, or none', () => {
+    const failed = summary.replace('NOERROR 997 (100.00%)', 'NOERROR 1 (50.00%), SERVFAIL 1 (50%)')
+    expect(() => parseDnsperf(failed)).toThrow('SERVFAIL')
+    expect(() => parseDnsperf('')).toThrow('none')
+  })
+
+  it('asks each of a thousand names once', () => {
+    for (const list of [NEAR, FAR]) {
+      expect(new Set(queryFile(list).trim().split('\n')).size).toBe(1000)
+      expect(new Set(flatNames(list).map(({ name }) => name)).size).toBe(1000)
+    }
   })
 })

@@ -110,6 +110,97 @@ describe('overlay', () => {
     expect((await a1.ping('10.3.0.22', { bytes: 1422, dontFragment: true })).from).toBe('10.3.0.22')
   })
 
+  describe('with a path between nodes that is narrower than said', () => {
+    const narrow = async (): Promise<OverlayLab> => {
+      const it = await open()
+      it.net.setFaults({ mtuBytes: 1400 })
+      // The first packet that does not fit shows it to the underlay, and is lost.
+      const big = { bytes: 1422, timeoutMs: 500 }
+      await expect(it.node(1).host('a1').ping('10.2.0.21', big)).rejects.toThrow('no answer')
+      return it
+    }
+
+    it('tells senders from the gateway what fits, in both families', async () => {
+      const it = await narrow()
+      const a1 = it.node(1).host('a1')
+      for (const [to, from, headerBytes] of [
+        ['10.2.0.21', '10.2.0.1', 28],
+        ['fd00:2::21', 'fd00:2::1', 48],
+      ] as const) {
+        const most = 1350 - headerBytes
+        const ping = (bytes: number) => a1.ping(to, { bytes, dontFragment: true })
+        const told = { kind: 'too-big', from, mtuBytes: 1350 }
+        await expect(ping(most + 1)).rejects.toMatchObject(told)
+        const known = { kind: 'too-big', mtuBytes: 1350 }
+        await expect(ping(1450 - headerBytes)).rejects.toMatchObject(known)
+        expect((await ping(most)).bytes).toBe(most)
+      }
+    })
+
+    it('tells who is routed into the tunnel, too', async () => {
+      const it = await narrow()
+      const b2 = it.node(2).host('b2')
+      const ping = b2.ping('10.2.0.11', { bytes: 1422, dontFragment: true, timeoutMs: 500 })
+      await expect(ping).rejects.toThrow('no answer')
+      const again = b2.ping('10.2.0.11', { bytes: 1422, dontFragment: true })
+      await expect(again).rejects.toMatchObject({ from: '10.3.0.1', mtuBytes: 1350 })
+    })
+
+    it('loses what may be fragmented, without a word, and fits no more than a rate', async () => {
+      const it = await narrow()
+      const a1 = it.node(1).host('a1')
+      const before = it.node(1).drops('frame-oversize')
+      const lost = a1.ping('10.2.0.21', { bytes: 1422, timeoutMs: 500 })
+      await expect(lost).rejects.toThrow('no answer')
+      expect(it.node(1).drops('frame-oversize') - before).toBe(1)
+      const kinds = await Promise.all(
+        Array.from({ length: 120 }, () =>
+          a1.ping('10.2.0.21', { bytes: 1422, dontFragment: true, timeoutMs: 500 }).then(
+            () => 'answered',
+            ({ kind }: { kind: string }) => kind,
+          ),
+        ),
+      )
+      const told = kinds.filter((kind) => kind === 'too-big').length
+      expect(told).toBeGreaterThanOrEqual(50)
+      expect(told).toBeLessThan(70)
+      expect(kinds).not.toContain('answered')
+    })
+
+    it('explains it in a trace', async () => {
+      const it = await narrow()
+      const { controller } = it.node(1)
+      const request = { from: 'a1', to: '10.2.0.21', df: true, size: 1400 }
+      const { steps, ends } = controller.trace(request)
+      const text = steps.map((step) => step.text).join('\n')
+      expect(text).toMatch(/would answer ICMP packet too big from 10.2.0.1/)
+      expect(ends).toMatchObject([{ verdict: 'dropped', detail: 'underlay-mtu' }])
+    })
+  })
+
+  it('takes nothing from a tunnel that is from an endpoint of this node', async () => {
+    const it = await open()
+    const { node } = it.node(2).controller
+    const { tunnel } = node.network('back')!.overlay!.segments[0]!
+    const { pool } = it.node(2)
+    const forged = pool.alloc(60)!
+    forged.len = 60
+    pool.mem.fill(0, forged.head, forged.head + 60)
+    // To b1, which is at node 2 and takes it, from a1, which is at node 1 and gets it.
+    pool.mem.set([2, 0, 0, 0, 0, 11, 2, 0, 0, 0, 0, 11, 0x88, 0xb5], forged.head)
+    tunnel.transmit(forged)
+    it.pass(10)
+    expect(it.node(1).drops('vxlan-own-source')).toBe(1)
+    expect((await it.node(2).host('b1').ping('10.2.0.11')).from).toBe('10.2.0.11')
+    // Where the endpoint is no more, its MAC may be anybody's.
+    await applyAll(
+      it,
+      PLACES.map((p) => (p.name === 'a1' ? { ...p, node: 2 } : p)),
+    )
+    expect((await it.node(1).host('a2').ping('10.2.0.11')).from).toBe('10.2.0.11')
+    expect(it.node(1).drops('vxlan-own-source')).toBe(1)
+  })
+
   it('finds an endpoint that no file tells of by asking every node once', async () => {
     const it = await open(PLACES, { unknown: ['c1'] })
     it.pass(1000)

@@ -32,7 +32,8 @@ describe('node', () => {
   })
 
   it('reads where to gossip', () => {
-    const gossip = '{ join: [ 10.200.0.2, "n3.lan:7000", "[fd00::3]:1" ], keys_file: k }'
+    const gossip =
+      '{ join: [ 10.200.0.2, "n3.lan:7000", "[fd00::3]:1" ], keys_file: k, endpoint_timeout: 5m }'
     const text = `name: t\nnode: { name: a, underlay: { address: 10.200.0.1 }, gossip: ${gossip} }`
     expect(parseConfig(text, 'f.yaml').config?.node?.gossip).toEqual({
       bind: { host: '10.200.0.1', port: 7946 },
@@ -43,6 +44,7 @@ describe('node', () => {
         { host: 'fd00::3', port: 1 },
       ],
       keysFile: 'k',
+      endpointTimeoutMs: 300_000,
     })
   })
 
@@ -56,6 +58,8 @@ describe('node', () => {
     ['{ name: a, underlay: { address: 10.0.0.1, port: 0 } }', 'at least 1'],
     ['{ name: a, underlay: { address: 10.0.0.1 }, gossip: { bind: "n1:7946" } }', 'not an address'],
     ['{ name: a, underlay: { address: 10.0.0.1 }, gossip: { join: [ "x:99999" ] } }', 'a name'],
+    ['{ name: a, underlay: { address: 10.0.0.1 }, gossip: { endpoint_timeout: 25h } }', '"24h"'],
+    ['{ name: a, underlay: { address: 10.0.0.1 }, gossip: { endpoint_timeout: 10ms } }', '"1s"'],
     ['{ name: a, underlay: { adress: 10.0.0.1 } }', 'did you mean "address"'],
   ])('%s', (node, fault) => {
     const text = faults(`name: t\nnode: ${node}`)

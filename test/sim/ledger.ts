@@ -15,12 +15,15 @@
  *   consumed     packets that elements freed without one            pool, less cables' leftovers
  *   held         in queues of elements: neighbors, reassembly       pool, less those in cables
  * ```
+ * Wires between nodes ({@link Wires}) are cables too; of what crosses them, memory of the sender is
+ * freed and memory of the receiver allocated, neither by an element.
  *
  * The pool's side is counted where memory changes hands, the counters' side where elements say
  * what they did, the cables' side by the cables: three witnesses that know nothing of each other.
  */
 import { Count, Counters } from '../../stack/counters.ts'
 import { DROP_COUNT, DropReason } from '../../stack/drop.ts'
+import type { LaneCounts } from '../../stack/eth/lane.ts'
 import type { Cable, CableEnd } from '../../stack/eth/memory.ts'
 import { type Packet, Pool } from '../../stack/packet.ts'
 
@@ -28,15 +31,20 @@ import { type Packet, Pool } from '../../stack/packet.ts'
 class Totals extends Counters {
   receivedFrames = 0
   transmittedFrames = 0
+  /** Of the received ones: datagrams of an underlay. */
+  receivedDatagrams = 0
   readonly dropped_: number[] = new Array<number>(DROP_COUNT).fill(0)
+  kindOf: Wires['kindOf'] = () => 'device'
 
   override received(port: number, bytes: number): void {
-    this.receivedFrames++
+    const kind = this.kindOf(port)
+    if (kind !== 'tunnel') this.receivedFrames++
+    if (kind === 'underlay') this.receivedDatagrams++
     super.received(port, bytes)
   }
 
   override transmitted(port: number, bytes: number): void {
-    this.transmittedFrames++
+    if (this.kindOf(port) !== 'tunnel') this.transmittedFrames++
     super.transmitted(port, bytes)
   }
 
@@ -71,10 +79,40 @@ class CountingPool extends Pool {
   }
 }
 
+/**
+ * The wires between this node and others, which have packet memory of their own: what arrives is
+ * copied into it. A frame in a tunnel is counted by the tunnel, which is an element, and by the
+ * underlay, which is a device.
+ */
+export interface Wires {
+  kindOf(port: number): 'tunnel' | 'underlay' | 'device'
+  /** Of every wire that leaves the node, gone ones too. */
+  leaving(): readonly LaneCounts[]
+  /** Of every wire to it. */
+  arriving(): readonly LaneCounts[]
+  /** Datagrams that arrived and were not polled yet. */
+  waiting(): number
+}
+
+/** Nothing is between this node and others. */
+const NO_WIRES: Wires = {
+  kindOf: () => 'device',
+  leaving: () => [],
+  arriving: () => [],
+  waiting: () => 0,
+}
+
+/** What a wire handed over at its end. */
+export function arrived(counts: LaneCounts): number {
+  const { taken, duplicated, lost, overflowed, abandoned, flying } = counts
+  return taken + duplicated - lost - overflowed - abandoned - flying
+}
+
 export interface LedgerOptions {
   readonly smallCount: number
   readonly largeCount: number
   readonly checked: boolean
+  readonly wires?: Wires
 }
 
 export class Ledger {
@@ -82,10 +120,13 @@ export class Ledger {
   readonly #pool: CountingPool
   readonly #totals = new Totals()
   readonly #cables: Cable[] = []
+  readonly #wires: Wires
 
   constructor(options: LedgerOptions) {
     this.#pool = new CountingPool({ ...options, counters: this.#totals })
     this.pool = this.#pool
+    this.#wires = options.wires ?? NO_WIRES
+    this.#totals.kindOf = (port) => this.#wires.kindOf(port)
   }
 
   /** Watch a cable, for as long as the ledger lives. */
@@ -109,16 +150,22 @@ export class Ledger {
 
   #auditPool(): string[] {
     const pool = this.#pool
-    const sum = (pick: (end: CableEnd) => number): number =>
-      this.#ends().reduce((total, end) => total + pick(end), 0)
-    const lost = sum(({ counts }) => counts.lost + counts.overflowed)
+    const wires = this.#wires
+    const leaving = wires.leaving()
+    const lanes = [...this.#ends().map(({ counts }) => counts), ...leaving]
+    const sum = (pick: (counts: LaneCounts) => number): number =>
+      lanes.reduce((total, counts) => total + pick(counts), 0)
+    const waiting = this.#ends().reduce((total, end) => total + end.waiting, wires.waiting())
+    const handedOver = leaving.reduce((total, counts) => total + arrived(counts), 0)
+    const came = wires.arriving().reduce((total, counts) => total + arrived(counts), 0)
+    const unread = came - this.#totals.receivedDatagrams - wires.waiting()
     const books = {
       received: this.#totals.receivedFrames,
-      originated: pool.allocated - sum(({ counts }) => counts.duplicated),
+      originated: pool.allocated - sum(({ duplicated }) => duplicated) - came,
       transmitted: this.#totals.transmittedFrames,
-      dropped: pool.dropped - lost,
-      consumed: pool.freed - pool.dropped - sum(({ counts }) => counts.abandoned),
-      held: this.live - sum(({ counts, waiting }) => counts.flying + waiting),
+      dropped: pool.dropped - sum(({ lost, overflowed }) => lost + overflowed),
+      consumed: pool.freed - pool.dropped - sum(({ abandoned }) => abandoned) - handedOver - unread,
+      held: this.live - sum(({ flying }) => flying) - waiting,
     }
     const faults: string[] = []
     const { received, originated, transmitted, dropped, consumed, held } = books

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { afterEach, expect, test } from 'vitest'
 import { parseAddress } from '../../stack/address.ts'
 import { type Mac, parseMac } from '../../stack/eth/mac.ts'
-import { GsoType } from '../../stack/packet.ts'
+import { GsoType, type Packet } from '../../stack/packet.ts'
 import * as vxlan from '../../stack/vxlan/header.ts'
 import { echo4, frame, HOST_MAC, ip4, pattern, pseudo, tcp, udp } from '../ip/lab.ts'
 import { hex, VtepLab } from './lab.ts'
@@ -12,6 +12,7 @@ const V4 = { from: '10.1.0.11', to: '10.1.0.12' }
 const B1: Mac = parseMac('02:00:00:00:00:21')
 const GATEWAY: Mac = parseMac('02:56:58:00:00:2a')
 const NODE: Mac = parseMac('02:4e:0a:c8:00:01')
+const OTHER_NODE: Mac = parseMac('02:4e:0a:c8:00:02')
 const BROADCAST: Mac = parseMac('ff:ff:ff:ff:ff:ff')
 const ARP = Uint8Array.from([0, 1, 8, 0, 6, 4, 0, 1, ...new Uint8Array(20)])
 
@@ -144,7 +145,8 @@ test('a node is heard while it is a member or has a station, no longer', () => {
 test("a gateway's routed packets cross as the node's; its ARP and others' gateways do not", () => {
   const it = ends(2)
   const gateway = { mac: GATEWAY, nodeMac: NODE }
-  const [a, b] = [it.open(1, [2], { gateway }), it.open(2, [1], { gateway })]
+  const other = { mac: GATEWAY, nodeMac: OTHER_NODE }
+  const [a, b] = [it.open(1, [2], { gateway }), it.open(2, [1], { gateway: other })]
   it.send(a, from(ECHO, GATEWAY))
   expect(it.out(b)).toEqual([hex(from(ECHO, NODE))])
   it.send(a, from(arpFrame(BROADCAST), GATEWAY))
@@ -153,6 +155,74 @@ test("a gateway's routed packets cross as the node's; its ARP and others' gatewa
   it.inject(1, 2, datagram(42, from(ECHO, GATEWAY)))
   expect(it.drops('vxlan-gateway')).toBe(3)
   expect(it.out(b)).toEqual([])
+})
+
+test('nothing comes out that says to be from this node: its endpoints, its routed packets', () => {
+  const it = ends(2)
+  const gateway = { mac: GATEWAY, nodeMac: NODE }
+  const a = it.open(1, [2], { gateway, learning: true })
+  it.open(2, [1])
+  a.addOwn(B1)
+  a.addOwn(B1)
+  it.inject(2, 1, datagram(42, from(ECHO, B1)))
+  it.inject(2, 1, datagram(42, from(arpFrame(BROADCAST), B1)))
+  it.inject(2, 1, datagram(42, from(ECHO, NODE)))
+  expect([it.out(a), it.drops('vxlan-own-source'), a.stations()]).toEqual([[], 3, []])
+  it.inject(2, 1, datagram(42, from(ECHO, OTHER_NODE)))
+  expect(it.out(a), 'another node routes').toEqual([hex(from(ECHO, OTHER_NODE))])
+  a.removeOwn(B1)
+  it.inject(2, 1, datagram(42, from(ECHO, B1)))
+  expect([it.out(a).length, it.drops('vxlan-own-source')], 'it moved away').toEqual([1, 3])
+})
+
+test('an own station is told to be nowhere else, until it is gone', () => {
+  const it = ends(2)
+  const [a, b] = [it.open(1, [2]), it.open(2, [1])]
+  a.addStation(B1, it.address(2))
+  a.addOwn(B1)
+  expect(a.stations()).toEqual([])
+  it.inject(2, 1, datagram(42, from(ECHO, B1)))
+  expect(it.drops('vxlan-own-source')).toBe(1)
+  a.removeOwn(B1)
+  a.addStation(B1, it.address(2))
+  it.send(a, ECHO)
+  expect(it.out(b)).toHaveLength(1)
+})
+
+test('who sends too much for the path to a node is told what fits, exactly', () => {
+  const it = ends(2)
+  const told: number[] = []
+  const tooBig = (_: Packet, mtuBytes: number): void => void told.push(mtuBytes)
+  for (const [vni, sealBytes, mtuBytes] of [
+    [42, 0, 1350],
+    [43, 32, 1318],
+  ] as const) {
+    const a = it.open(1, [2], { vni, sealBytes, tooBig })
+    const b = it.open(2, [1], { vni })
+    it.net.setFaults({ mtuBytes: 1400 })
+    const echo = (bytes: number): Uint8Array => frame(B1, echo4(V4, pattern(bytes - 28)))
+    // A path is as wide as the interface until it refuses something.
+    if (vni === 42) it.send(a, echo(1450))
+    expect(told).toEqual([])
+    it.send(a, echo(mtuBytes))
+    expect([told.splice(0), it.out(b).length]).toEqual([[], 1])
+    it.send(a, echo(mtuBytes + 1))
+    expect(told.splice(0)).toEqual([mtuBytes])
+    it.out(b)
+    const header = { ...V4, protocol: 6 }
+    const bytes = frame(B1, tcp(header, { to: 80, flags: 0x10 }, pattern(4000)))
+    const facts = { gsoType: GsoType.TcpV4, csumOffset: 16 }
+    for (const [gsoSize, tells] of [
+      [mtuBytes - 40, []],
+      [mtuBytes - 39, [mtuBytes]],
+    ] as const) {
+      const packet = it.packet(bytes, { ...facts, gsoSize })
+      packet.csumStart = packet.head + 34
+      a.transmit(packet)
+      it.settle()
+      expect(told.splice(0)).toEqual(tells)
+    }
+  }
 })
 
 test('tags stay out unless asked for, both ways', () => {

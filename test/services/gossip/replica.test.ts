@@ -4,6 +4,7 @@
  * `floor` is compared with what the owner had written then: nothing dead, nothing missing.
  */
 import { describe, expect, it } from 'vitest'
+import { packOctets } from '../../../services/gossip/octets.ts'
 import type { OwnerTable } from '../../../services/gossip/owner_table.ts'
 import { Replica } from '../../../services/gossip/replica.ts'
 import type { RecordRange, TableRecord } from '../../../services/gossip/table_record.ts'
@@ -87,7 +88,7 @@ class Model {
 
   #write(owner: Owner): void {
     const { random } = this
-    const value = random.chance(40) ? undefined : Uint8Array.of(random.below(256))
+    const value = random.chance(40) ? undefined : packOctets(Uint8Array.of(random.below(256)))
     const key = random.below(KEYS)
     const record = owner.replica.write(key, { since: 1, held: 0, value }, this.nowMs)
     owner.writes.push(record)
@@ -161,7 +162,7 @@ describe('replica', () => {
     const make = (self: string, recordsMax: number): Replica =>
       new Replica({ vni: 1, self, boot: 1, floor: 0, onChange: () => {}, recordsMax })
     const [a, b] = [make('a', 100), make('b', 10)]
-    const write = { since: 1, held: 0, value: new Uint8Array(1) }
+    const write = { since: 1, held: 0, value: packOctets(new Uint8Array(1)) }
     for (let key = 0; key < 20; key++) a.write(key, write, 0)
     for (const range of a.lacking([], everyone)) b.apply(range, 0)
     expect([b.count, b.refused, b.table('a')!.floor]).toEqual([10, 10, 10])
@@ -178,7 +179,8 @@ describe('replica', () => {
     }
     const a = new Replica({ vni: 1, self: 'a', boot: 1, floor: 0, onChange: note })
     const b = new Replica({ vni: 1, self: 'b', boot: 1, floor: 0, onChange: () => {} })
-    for (const key of [1, 2, 1]) a.write(key, { since: 1, held: 0, value: Uint8Array.of(key) }, 0)
+    for (const key of [1, 2, 1])
+      a.write(key, { since: 1, held: 0, value: packOctets(Uint8Array.of(key)) }, 0)
     a.write(2, { since: 1, held: 0, value: undefined }, 0)
     for (const range of a.lacking([], everyone)) b.apply(range, 0)
     a.reboot(9)
