@@ -5,10 +5,16 @@ import { fleetFile } from '../../bench/measure/fleet.ts'
 import { parseOptions } from '../../bench/options.ts'
 import { PEER_NAMES } from '../../bench/peers/peer.ts'
 import { natFile, taplineFile, vipFile } from '../../bench/peers/tapline.ts'
-import { LARGE_FLEET, QUESTION_NAMES } from '../../bench/questions.ts'
+import { GROUPS, LARGE_FLEET, QUESTION_NAMES } from '../../bench/questions.ts'
 import { parseConfig } from '../../services/config/parse.ts'
 
 describe('options', () => {
+  it('take a name that stands for several questions', () => {
+    const { questions, micro } = parseOptions(['--only', 'docker,cni'], 2)
+    expect(questions).toEqual([...GROUPS.docker, 'cni'])
+    expect(micro).toBe(false)
+  })
+
   it('asks everything of everybody by default', () => {
     const options = parseOptions([], 2)
     expect(options.questions).toEqual(QUESTION_NAMES)
