@@ -14,7 +14,7 @@ import { OverlaySim } from './overlay_lab.ts'
 import { PATIENCE_MS } from './seeds.ts'
 
 const { CI, SIM_SEEDS, SIM_SEED } = process.env
-const COUNT = Number(SIM_SEEDS ?? (CI === 'true' ? 300 : 30))
+const COUNT = Number(SIM_SEEDS ?? (CI === 'true' ? 150 : 30))
 const PORT = 7
 const SETTLE_MS = 400_000
 const PING_MS = 12_000
