@@ -18,7 +18,7 @@ import type { Config, NetworkConfig, SandboxConfig } from '../config/model.ts'
 import { parseConfig } from '../config/parse.ts'
 import { netnsFault } from '../config/schema.ts'
 import { type PortConfig, parsePort } from '../ports.ts'
-import type { DockerRecord, EndpointRecord, NetworkRecord } from './record.ts'
+import { type DockerRecord, type EndpointRecord, joined, type NetworkRecord } from './record.ts'
 
 const SHORT_DIGITS = 12
 /** Of names of TAPs until Docker has moved them: 14 characters with the ID. */
@@ -66,8 +66,7 @@ export class Desired {
   /** All of a record. @throws StackError `bad-config` with every fault. */
   config(record: DockerRecord): Config {
     const networks = this.#all(record)
-    const joined = [...record.endpoints.values()].filter(({ sandboxKey }) => sandboxKey)
-    const sandboxes = joined.map((endpoint) => this.#sandbox(endpoint, record))
+    const sandboxes = joined(record).map((endpoint) => this.#sandbox(endpoint, record))
     return { ...this.#base, networks, sandboxes }
   }
 

@@ -29,6 +29,7 @@ import { addedPort, publishedPorts, withoutPort } from './ports.ts'
 import {
   type DockerRecord,
   type EndpointRecord,
+  joined,
   type NetworkRecord,
   NOTHING,
   type RecordFile,
@@ -94,6 +95,7 @@ export class DockerDriver {
         }
       }
       await file.save(record)
+      await file.flushed()
       this.#record = record
     })
   }
@@ -101,6 +103,7 @@ export class DockerDriver {
   /** Wait for the calls that were made. */
   async idle(): Promise<void> {
     await this.#last
+    await this.#options.file.flushed().catch(() => undefined)
   }
 
   createNetwork(request: messages.CreateNetwork): Promise<object> {
@@ -252,12 +255,13 @@ export class DockerDriver {
       const before = this.#withoutLost(this.#record)
       const { record, answer } = change(before)
       if (record === this.#record) return { answer, report: undefined }
-      // A call that only deals out addresses changes nothing of the node.
-      const { networks, endpoints } = this.#record
-      const same = record.networks === networks && record.endpoints === endpoints
+      const { networks } = this.#record
+      const same = isSameNode(record, this.#record)
       const report = same ? undefined : await this.#apply(record)
       try {
-        await this.#options.file.save(record)
+        const { file } = this.#options
+        await file.save(record)
+        if (record.networks !== networks) await file.flushed()
       } catch (error) {
         if (!same) await this.#apply(before)
         throw error
@@ -296,6 +300,15 @@ export class DockerDriver {
     this.#last = result.catch(() => undefined).then(() => this.#waiting--)
     return result
   }
+}
+
+/** Addresses that are dealt out, and endpoints that have not joined, are only in the record. */
+function isSameNode(one: DockerRecord, other: DockerRecord): boolean {
+  if (one.networks !== other.networks) return false
+  if (one.endpoints === other.endpoints) return true
+  const there = joined(one)
+  const before = joined(other)
+  return there.length === before.length && there.every((endpoint, i) => endpoint === before[i])
 }
 
 function left({ sandboxKey: _, ...rest }: EndpointRecord): EndpointRecord {

@@ -2,15 +2,34 @@
  * What Docker has asked for and not taken back: networks, endpoints, address pools. It is all that
  * the driver knows; the configuration of the node is made from it (desired.ts).
  *
- * Docker tells each thing once and takes it for granted ever after, over restarts of either side.
- * So the record is in a file before a call is answered: written beside it, forced to the disk, and
- * put in place in one step, so that whoever is killed leaves the old record or the new one.
+ * Docker tells each thing once and takes it for granted ever after, over restarts of either side. So
+ * before a call is answered the record of it is written, and soon after it is on the disk:
+ *
+ * ```text
+ *   save ──> FILE.new, whole ──> answer        who is killed loses nothing that was answered
+ *                 └──> fsync ──> FILE          a loss of power finds the old record or the new one
+ * ```
+ * {@link RecordFile.load} takes FILE.new if it is whole: it is the later one. What must outlast a
+ * loss of power, a network, is answered after the second step; an endpoint ends with its
+ * container in any case, and `docker run` waits for several of these calls.
  */
-import { mkdirSync, readFileSync } from 'node:fs'
-import { open, rename } from 'node:fs/promises'
+import {
+  closeSync,
+  existsSync,
+  fsync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
+import { promisify } from 'node:util'
 import { z } from 'zod'
 import { StackError } from '../../stack/errors.ts'
+
+const sync = promisify(fsync)
 
 /** Of the file's format. A file of another one is refused, not guessed at. */
 const VERSION = 1
@@ -103,6 +122,11 @@ export const NOTHING: DockerRecord = {
   pools: new Map(),
 }
 
+/** Endpoints that are in a container. */
+export function joined({ endpoints }: DockerRecord): EndpointRecord[] {
+  return [...endpoints.values()].filter(({ sandboxKey }) => sandboxKey !== undefined)
+}
+
 /** The same map with one value set, or taken away. */
 export function withEntry<T>(
   map: ReadonlyMap<string, T>,
@@ -118,6 +142,8 @@ export function withEntry<T>(
 /** Keeps a record in a file. */
 export class RecordFile {
   readonly path: string
+  /** Settles when what was saved last is on the disk. */
+  #flushed: Promise<void> = Promise.resolve()
 
   constructor(path: string) {
     this.path = path
@@ -125,16 +151,13 @@ export class RecordFile {
 
   /** Nothing, if there is no file yet. @throws StackError `bad-config` if it is not one of ours. */
   load(): DockerRecord {
-    let text: string
     try {
-      text = readFileSync(this.path, 'utf8')
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return NOTHING
-      throw error
+      return read(this.#beside) ?? read(this.path) ?? NOTHING
+    } catch {
+      // Cut off while it was written: nobody was told of it.
     }
     try {
-      const { networks, endpoints, pools } = file.parse(JSON.parse(text))
-      return { networks: byId(networks), endpoints: byId(endpoints), pools: byId(pools) }
+      return read(this.path) ?? NOTHING
     } catch (error) {
       const message = `${this.path} is not a state file of version ${VERSION}`
       const hint = 'move it away to begin anew, and remove the networks that Docker has of it'
@@ -142,26 +165,60 @@ export class RecordFile {
     }
   }
 
-  /** Put a record in place of the one before. @throws if it cannot; the file is then as it was. */
+  /**
+   * Put a record in place of the one before. It outlasts this process from the return on, and a
+   * loss of power from when {@link flushed} settles on.
+   * @throws if it cannot; the record is then as it was.
+   */
   async save(record: DockerRecord): Promise<void> {
-    const { path } = this
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 })
+    await this.#flushed.catch(() => undefined)
+    mkdirSync(dirname(this.path), { recursive: true, mode: 0o700 })
     const content = {
       version: VERSION,
       networks: [...record.networks.values()],
       endpoints: [...record.endpoints.values()],
       pools: [...record.pools.values()],
     }
-    const beside = `${path}.new`
-    const handle = await open(beside, 'w', 0o600)
+    const fd = openSync(this.#beside, 'w', 0o600)
     try {
-      await handle.writeFile(`${JSON.stringify(content, undefined, 1)}\n`)
-      await handle.sync()
-    } finally {
-      await handle.close()
+      writeFileSync(fd, `${JSON.stringify(content, undefined, 1)}\n`)
+    } catch (error) {
+      closeSync(fd)
+      unlinkSync(this.#beside)
+      throw error
     }
-    await rename(beside, path)
+    this.#flushed = this.#flush(fd)
+    // Whoever needs to know waits for it.
+    this.#flushed.catch(() => undefined)
   }
+
+  /** Wait until what was saved is on the disk. @throws if that failed: the disk is full, or ill. */
+  flushed(): Promise<void> {
+    return this.#flushed
+  }
+
+  async #flush(fd: number): Promise<void> {
+    try {
+      await sync(fd)
+      renameSync(this.#beside, this.path)
+    } catch (error) {
+      unlinkSync(this.#beside)
+      throw error
+    } finally {
+      closeSync(fd)
+    }
+  }
+
+  get #beside(): string {
+    return `${this.path}.new`
+  }
+}
+
+/** Undefined: there is no such file. @throws if it is not one of ours. */
+function read(path: string): DockerRecord | undefined {
+  if (!existsSync(path)) return undefined
+  const { networks, endpoints, pools } = file.parse(JSON.parse(readFileSync(path, 'utf8')))
+  return { networks: byId(networks), endpoints: byId(endpoints), pools: byId(pools) }
 }
 
 function byId<T extends { readonly id: string }>(list: readonly T[]): ReadonlyMap<string, T> {

@@ -1,8 +1,8 @@
 /** A Docker host: dockerd and tapline on a machine of their own, and what a user types there. */
 import { type ChildProcess, execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Result } from '../netns/lab.ts'
+import { type Recorded, recorded } from '../services/docker/recorded.ts'
 import { CLI, CONTAINERD, HostLab, stop } from './host_lab.ts'
 
 export const IMAGE = 'lab:1'
@@ -84,8 +84,8 @@ export class DockerLab {
   }
 
   /** What tapline keeps. */
-  state(): { networks: object[]; endpoints: object[]; pools: object[] } {
-    return JSON.parse(readFileSync(join(this.machine.folder, 'state.json'), 'utf8'))
+  state(): Recorded {
+    return recorded(join(this.machine.folder, 'state.json'))
   }
 
   /** Interfaces of ours on the host. */

@@ -1,5 +1,5 @@
 /** A daemon for Docker in memory, and Docker's side of it: calls over the plugin's socket. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { request } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -11,6 +11,7 @@ import type { Host } from '../../../services/fabric/host.ts'
 import { MemoryLinks } from '../../../services/fabric/memory_links.ts'
 import { Pool } from '../../../stack/packet.ts'
 import { Random } from '../../../stack/random.ts'
+import { type Recorded, recorded } from './recorded.ts'
 
 export interface Answer {
   readonly status: number
@@ -122,8 +123,8 @@ export class PluginLab {
     })
   }
 
-  state(): Record<string, unknown> {
-    return JSON.parse(readFileSync(join(this.folder, 'state.json'), 'utf8'))
+  state(): Recorded {
+    return recorded(join(this.folder, 'state.json'))
   }
 
   /** Close, and say what was not given back. */
