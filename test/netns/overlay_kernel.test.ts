@@ -135,9 +135,13 @@ for (const outer of [4, 6] as const) {
           const fields = ['-T', 'fields', '-e', 'frame.number', '-e', '_ws.expert.message']
           const bad = '(udp or tcp or vxlan) and _ws.expert.severity >= "Warning"'
           const filter = ['-Y', `${bad} and not tcp.analysis.flags`]
-          const read = ['tshark', '-r', file, ...checks]
-          const complaints = await run([...read, ...filter, ...fields])
-          expect(complaints).toMatchObject({ code: 0, stdout: '' })
+          // What iperf3 sends is not to be taken for what else has one of its ports.
+          const plain = ['tcp', 'udp'].flatMap((name) => ['-d', `${name}.port==5201,data`])
+          const read = ['tshark', '-r', file, ...checks, ...plain]
+          const { code, stdout } = await run([...read, ...filter, ...fields])
+          // A kernel that sent something twice is told so by the other: no fault of the wire's.
+          const complaints = stdout.split('\n').filter((line) => !line.endsWith('D-SACK Sequence'))
+          expect({ code, complaints }).toEqual({ code: 0, complaints: [''] })
           const inner = await run([
             ...read,
             '-Y',
