@@ -52,7 +52,6 @@ interface Books {
   readonly nowMs: number
   readonly moved: number
   readonly waitedMs: number
-  readonly idleMs: ReadonlyMap<number, number>
 }
 
 interface Trial {
@@ -68,6 +67,8 @@ export class Placement {
   #last: Books | undefined
   #home: number | undefined
   #trial: Trial | undefined
+  /** Of all processors at the last look, if we waited too much then: a long file to read. */
+  #idle: ReadonlyMap<number, number> | undefined
   #restUntilMs = Number.NEGATIVE_INFINITY
 
   constructor(processors: Processors) {
@@ -84,11 +85,12 @@ export class Placement {
     const last = this.#last
     if (last !== undefined && nowMs - last.nowMs < LOOK_EVERY_MS) return
     const { waitedMs } = this.#processors.times()
-    const books = { nowMs, moved, waitedMs, idleMs: this.#processors.idle() }
+    const books = { nowMs, moved, waitedMs }
     this.#last = books
     if (last === undefined) return
     if (nowMs - last.nowMs > PAUSE_MS) {
       this.#trial = undefined
+      this.#idle = undefined
       this.#go(undefined)
     } else if (this.#trial !== undefined) this.#judge(this.#trial, books)
     else if (nowMs >= this.#restUntilMs) this.#consider(last, books)
@@ -96,20 +98,28 @@ export class Placement {
 
   #consider(last: Books, books: Books): void {
     const spanMs = books.nowMs - last.nowMs
-    if (books.waitedMs - last.waitedMs < spanMs * WAITED_MIN) return
-    const best = this.#idlest(last, books)
+    const before = this.#idle
+    const waits = books.waitedMs - last.waitedMs >= spanMs * WAITED_MIN
+    this.#idle = waits ? this.#processors.idle() : undefined
+    if (before === undefined || this.#idle === undefined) return
+    const best = this.#idlest(before, this.#idle, spanMs)
     if (best === undefined) return
+    this.#idle = undefined
     const rate = (books.moved - last.moved) / spanMs
     const from = this.#home
     if (this.#go(from === undefined ? best : undefined)) this.#trial = { from, rate, since: books }
   }
 
   /** The processor that idled most, if enough. */
-  #idlest(last: Books, books: Books): number | undefined {
+  #idlest(
+    before: ReadonlyMap<number, number>,
+    now: ReadonlyMap<number, number>,
+    spanMs: number,
+  ): number | undefined {
     let best: number | undefined
-    let bestMs = (books.nowMs - last.nowMs) * IDLE_MIN
+    let bestMs = spanMs * IDLE_MIN
     for (const number of this.#processors.allowed) {
-      const idledMs = (books.idleMs.get(number) ?? 0) - (last.idleMs.get(number) ?? 0)
+      const idledMs = (now.get(number) ?? 0) - (before.get(number) ?? 0)
       if (number === this.#home || idledMs < bestMs) continue
       best = number
       bestMs = idledMs

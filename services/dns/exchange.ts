@@ -5,7 +5,8 @@
  *   order:     first ──silence, SERVFAIL, REFUSED──► next ... ──► the last failure is the answer
  *   parallel:  all at once; the first that knows
  *
- *   one forwarder: UDP ──truncated, or letters of the name changed──► TCP
+ *   one forwarder: UDP ──half the time in silence──► the same datagram once more
+ *                  UDP ──truncated, or letters of the name changed──► TCP
  *                  EDNS ──FORMERR, NOTIMP──► without
  * ```
  *
@@ -101,6 +102,7 @@ class Try {
   readonly #done: (reply: Reply | undefined) => void
   #socket: ServerSocket | undefined
   #cancel: Cancel
+  #cancelAgain: Cancel
   #edns = true
   #forgeries = 0
   #over = false
@@ -111,6 +113,7 @@ class Try {
     this.#server = server
     this.#done = done
     this.#cancel = (): void => {}
+    this.#cancelAgain = (): void => {}
   }
 
   start(): void {
@@ -123,11 +126,13 @@ class Try {
   close(): void {
     this.#over = true
     this.#cancel()
+    this.#cancelAgain()
     this.#socket?.close()
   }
 
   #send(way: 'udp' | 'tcp'): void {
-    const { host, question, randomCase } = this.#options
+    const { clock, host, question, randomCase, timeoutMs } = this.#options
+    this.#cancelAgain()
     this.#socket?.close()
     const { query, asked } = makeQuery({
       ...question,
@@ -145,6 +150,10 @@ class Try {
     })
     this.#socket = socket
     socket.send(query)
+    if (way === 'tcp') return
+    // A lost datagram must not cost more than that, nor give a forwarder a bad name.
+    const againMs = this.#startMs + timeoutMs / 2 - clock.nowMs
+    if (againMs > 0) this.#cancelAgain = clock.after(againMs, () => socket.send(query))
   }
 
   #heard(way: 'udp' | 'tcp', reply: Reply | NoReply): void {

@@ -103,6 +103,7 @@ export class Forwarder {
   configure(settings: ForwarderSettings): void {
     this.changes++
     this.#settings = settings
+    if (settings.entriesMax < this.cache.size) this.cache.clear()
     this.cache.entriesMax = settings.entriesMax
     this.cache.staleMs = settings.staleMs
     this.#failedUntil.clear()

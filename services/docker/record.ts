@@ -2,8 +2,8 @@
  * What Docker has asked for and not taken back: networks, endpoints, address pools. It is all that
  * the driver knows; the configuration of the node is made from it (desired.ts).
  *
- * Docker tells each thing once and takes it for granted ever after, over restarts of either side. So
- * before a call is answered the record of it is written, and soon after it is on the disk:
+ * Docker tells each thing once and takes it for granted ever after, over restarts of either side.
+ * So before a call is answered the record of it is written, and soon after it is on the disk:
  *
  * ```text
  *   save ──> FILE.new, whole ──> answer        who is killed loses nothing that was answered

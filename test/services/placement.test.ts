@@ -54,7 +54,7 @@ class Machine {
 describe('a thread that waits while another processor idles', () => {
   test('goes there, and stays if more is moved', () => {
     const machine = new Machine()
-    machine.pass(STEP_MS)
+    machine.pass(2 * STEP_MS)
     expect(machine.placement.home).toBe(1)
     machine.pass(1000, { rate: 15, waited: 0.05 })
     expect(machine.placement.home).toBe(1)
@@ -63,7 +63,7 @@ describe('a thread that waits while another processor idles', () => {
 
   test('comes back if no more is moved, and tries again only much later', () => {
     const machine = new Machine()
-    machine.pass(600)
+    machine.pass(800)
     expect(machine.confined).toEqual([[1], [0, 1]])
     machine.pass(9_800)
     expect(machine.confined).toHaveLength(2)
@@ -73,9 +73,9 @@ describe('a thread that waits while another processor idles', () => {
 
   test('is left to the scheduler again when that moves more', () => {
     const machine = new Machine()
-    machine.pass(STEP_MS)
+    machine.pass(2 * STEP_MS)
     machine.pass(400, { rate: 15, waited: 0 })
-    machine.pass(STEP_MS, { rate: 5, idle: [0.6, 0] })
+    machine.pass(2 * STEP_MS, { rate: 5, idle: [0.6, 0] })
     expect(machine.placement.home).toBeUndefined()
     machine.pass(400, { rate: 10, waited: 0 })
     expect(machine.confined).toEqual([[1], [0, 1]])
@@ -83,7 +83,7 @@ describe('a thread that waits while another processor idles', () => {
 
   test('is left to the scheduler after a pause', () => {
     const machine = new Machine()
-    machine.pass(STEP_MS)
+    machine.pass(2 * STEP_MS)
     machine.pause(2000)
     expect(machine.placement.home).toBeUndefined()
   })

@@ -90,6 +90,17 @@ it("asks the host's resolver, and keeps what it says for as long as that is true
   await lab.close()
 })
 
+it('keeps no more than it is told to, also from now on', async () => {
+  const lab = await Lab.open()
+  lab.serve('192.0.2.53', zone({ 'www.example': '198.51.100.7' }))
+  for (let i = 0; i < 2; i++) expect(await lab.ask('www.example')).toBe('NOERROR 198.51.100.7')
+  expect(lab.seen()).toHaveLength(1)
+  lab.fabric.controller.node.names.configure({ ...DEFAULT_DNS, cacheMax: 0 })
+  for (let i = 0; i < 2; i++) expect(await lab.ask('www.example')).toBe('NOERROR 198.51.100.7')
+  expect(lab.seen()).toHaveLength(2)
+  await lab.close()
+})
+
 it('asks the next where one fails, and believes NXDOMAIN', async () => {
   const lab = await Lab.open({ servers: SERVERS })
   for (const rcode of [2, 5]) {
@@ -107,9 +118,22 @@ it('asks the next where one fails, and believes NXDOMAIN', async () => {
   lab.serve('192.0.2.1', () => [])
   expect(await lab.ask('www.example')).toBe('NOERROR 198.51.100.7')
   expect(await lab.ask('else.example')).toBe('NXDOMAIN')
-  expect(lab.seen()).toEqual(['192.0.2.1 udp', '192.0.2.2 udp', '192.0.2.2 udp'])
+  expect(lab.seen()).toEqual(['192.0.2.1 udp', '192.0.2.1 udp', '192.0.2.2 udp', '192.0.2.2 udp'])
   lab.serve('192.0.2.2', () => [new Error('ECONNREFUSED')])
   expect(await lab.ask('third.example')).toBe('SERVFAIL')
+  await lab.close()
+})
+
+it('asks once more where a datagram was lost, and goes on with that forwarder', async () => {
+  const lab = await Lab.open({ servers: SERVERS })
+  const known = zone({ 'www.example': '198.51.100.7', 'else.example': '198.51.100.8' })
+  let lost = 1
+  lab.serve('192.0.2.1', (asked) => (lost-- > 0 ? [] : known(asked)))
+  const startMs = lab.fabric.nowMs
+  expect(await lab.ask('www.example')).toBe('NOERROR 198.51.100.7')
+  expect(lab.fabric.nowMs - startMs).toBeLessThan(1100)
+  expect(await lab.ask('else.example')).toBe('NOERROR 198.51.100.8')
+  expect(lab.seen()).toEqual(['192.0.2.1 udp', '192.0.2.1 udp', '192.0.2.1 udp'])
   await lab.close()
 })
 
