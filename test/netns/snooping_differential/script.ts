@@ -8,6 +8,8 @@ import {
   igmp,
   membership,
   mld,
+  type QueryOptions,
+  query,
   report,
 } from '../../ip/group_lab.ts'
 import { PORTS, type PortName, type Versions } from './both.ts'
@@ -23,6 +25,8 @@ export const SOURCE_GROUPS: readonly string[] = ['232.1.1.1', 'ff3e::1:1']
 const LINK = ['224.0.0.251', 'ff02::1'] as const
 /** Nobody ever joins. */
 const LONELY = ['239.7.7.7', 'ff05::7:7'] as const
+/** Of who has no address, and of questions about no group. */
+export const NOWHERE: readonly string[] = ['0.0.0.0', '::']
 export const QUERIERS = ['10.1.0.1', 'fe80::1'] as const
 /** Of records: RFC 3376 §4.2.12. */
 const IS_INCLUDE = 1
@@ -42,6 +46,7 @@ export type Kind =
   | 'query'
   | 'broken'
   | 'hello'
+  | 'to all'
 
 export interface Event {
   readonly kind: Kind
@@ -73,6 +78,7 @@ export class Script {
     if (random.chance(45)) return this.#data(from, family)
     if (random.chance(3)) return general(family)
     if (random.chance(4)) return broken(this.#join(from, this.#pick(GROUPS[family]!)))
+    if (random.chance(6)) return this.#strange(from, family)
     if (random.chance(15)) return this.#sources(from, family)
     if (random.chance(12)) return this.#many(from, family)
     const group = this.#pick(GROUPS[family]!)
@@ -155,6 +161,32 @@ export class Script {
     return this.#report(from, [{ type: this.#pick(types), group, sources }])
   }
 
+  /** What no sane host sends, and both take alike. */
+  #strange(from: PortName, family: number): Event {
+    const random = this.#random
+    const group = this.#pick(GROUPS[family]!)
+    // A kernel of the new versions takes whoever has no address yet for another station.
+    const kind = random.below(this.#versions === 'new' ? 3 : 4)
+    if (kind === 0) {
+      // Whoever wants the group from elsewhere does not answer.
+      const bytes = question(QUERIERS[family]!, group, { sources: [address(from, family)] })
+      return { kind: 'query', from: 'q', what: `who wants ${group} from one source?`, bytes }
+    }
+    if (kind === 1) {
+      const bytes = question(QUERIERS[family]!, NOWHERE[family]!, { to: group })
+      return { kind: 'query', from, what: `who wants what? (to ${group})`, bytes }
+    }
+    if (kind === 2) {
+      const event = random.chance(50) ? this.probe(from, group) : this.#join(from, group)
+      const bytes = event.bytes.slice().fill(0xff, 0, 6)
+      return { kind: 'to all', from, what: `${event.what}, to all stations`, bytes }
+    }
+    const to = family === 0 ? '224.0.0.22' : 'ff02::16'
+    const payload = report({ type: TO_EXCLUDE, group })
+    const bytes = told(from, to, payload, NOWHERE[family]!)
+    return { kind: 'report 3', from, what: `report of ${group} from nowhere`, bytes }
+  }
+
   #report(from: PortName, records: readonly GroupRecord[]): Event {
     const what = records.map(({ type, group, sources = [] }) => `${type} ${group} {${sources}}`)
     const bytes = membership(report(...records), records[0]!.group, host(from))
@@ -183,12 +215,31 @@ function broken(event: Event): Event {
   return { ...event, kind: 'broken', what: `broken ${event.what}`, bytes }
 }
 
-/** A message of the old versions. */
-export function told(from: PortName, to: string, payload: readonly number[]): Uint8Array {
+/** A message about membership, from the port's station. */
+export function told(
+  from: PortName,
+  to: string,
+  payload: readonly number[],
+  source: string = address(from, to.includes(':') ? 1 : 0),
+): Uint8Array {
   const protocol = to.includes(':') ? 58 : 2
-  return groupFrame({ station: host(from), to, payload, protocol })
+  return groupFrame({ station: host(from), source, to, payload, protocol })
 }
 
-function address(port: PortName, family: number): string {
+/** A question of IGMPv3 or MLDv2 by a querier. The group NOWHERE: in general. */
+export function question(
+  source: string,
+  group: string,
+  { to, ...options }: QueryOptions & { readonly to?: string } = {},
+): Uint8Array {
+  const six = source.includes(':')
+  const all = six ? 'ff02::1' : '224.0.0.1'
+  const isGeneral = NOWHERE.includes(group)
+  const payload = query(group, { code: six ? 100 : 1, ...options })
+  const target = to ?? (isGeneral ? all : group)
+  return groupFrame({ station: 0xee, source, to: target, payload, protocol: six ? 58 : 2 })
+}
+
+export function address(port: PortName, family: number): string {
   return family === 0 ? `10.1.0.${host(port)}` : `fe80::${host(port).toString(16)}`
 }
