@@ -35,8 +35,11 @@ type Excuse = keyof typeof EXPECTED
 const EVENTS = 800
 /** How many events there are for each question to all of a group, which takes two seconds. */
 const EVENTS_A_QUESTION = 100
-/** When the first hello is heard: after it, more and more ports get every group. */
-const HELLOS_FROM = 600
+/** When a multicast router is heard behind a port that then gets every group of IPv4. */
+const HELLOS: ReadonlyMap<number, PortName> = new Map([
+  [500, 'fast'],
+  [650, 'slow'],
+])
 const QUESTION_MS = 2000
 const LIMIT_MS = 90_000
 
@@ -96,15 +99,13 @@ async function compare(versions: Versions, seed: number): Promise<Set<Excuse>> {
   const rig = new Both(versions)
   both = rig
   const comparison = new Comparison(rig)
-  const random = new Random(seed)
-  const script = new Script(random, versions)
+  const script = new Script(new Random(seed), versions)
   for (const family of [0, 1]) comparison.play(general(family))
   await rig.wait(1000)
   for (let count = 1; count <= EVENTS && comparison.faults.length < 10; count++) {
     comparison.play(script.next())
-    if (count > HELLOS_FROM && random.chance(2)) {
-      comparison.play(script.hello(random.chance(50) ? 'fast' : 'slow'))
-    }
+    const router = HELLOS.get(count)
+    if (router !== undefined) comparison.play(script.hello(router))
     if (count % EVENTS_A_QUESTION !== 0) continue
     const { asked, answers, group } = script.question()
     comparison.play(asked)
