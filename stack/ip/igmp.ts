@@ -33,6 +33,8 @@ export const QUERY3_BYTES = 12
 const MAX_RESPONSE = 1
 const COUNT = 6
 const SOURCES = 10
+/** Bit S of queries (RFC 3376 §4.1.5): routers are not to act on it. */
+const SUPPRESS = 0x08
 /** Units of the maximum response time: tenths of a second. */
 const UNIT_MS = 100
 /** What version 1, which has no such field, means (RFC 3376 §4.1.1). */
@@ -63,6 +65,14 @@ export function group(mem: Uint8Array, at: number): number {
 /** Of a report of version 3. */
 export function recordCount(mem: Uint8Array, at: number): number {
   return u16(mem, at + COUNT)
+}
+
+/**
+ * True if a query of `bytes` octets asks all members of its group, so that silence says that there
+ * is none: who wants the group from other sources than it names does not answer (RFC 3376 §5.2).
+ */
+export function asksAll(mem: Uint8Array, at: number, bytes: number): boolean {
+  return bytes === HEADER_BYTES || ((u8(mem, at + 8) & SUPPRESS) | u16(mem, at + SOURCES)) === 0
 }
 
 /** In what time hosts answer a query of `bytes` octets (RFC 3376 §4.1.1). */

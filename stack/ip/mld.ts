@@ -25,7 +25,10 @@ export const HEADER_BYTES = 24
 export const QUERY2_BYTES = 28
 const MAX_RESPONSE = 4
 const COUNT = 6
+const FLAGS = 24
 const SOURCES = 26
+/** Bit S of queries (RFC 3810 §5.1.7): routers are not to act on it. */
+const SUPPRESS = 0x08
 
 /** True for the types that are MLD's. */
 export function isType(type: number): boolean {
@@ -56,6 +59,14 @@ export function recordCount(mem: Uint8Array, at: number): number {
   return u16(mem, at + COUNT)
 }
 
+/**
+ * True if a query of `bytes` octets asks all members of its group, so that silence says that there
+ * is none: who wants the group from other sources than it names does not answer (RFC 3810 §6.2).
+ */
+export function asksAll(mem: Uint8Array, at: number, bytes: number): boolean {
+  return bytes === HEADER_BYTES || ((u8(mem, at + FLAGS) & SUPPRESS) | u16(mem, at + SOURCES)) === 0
+}
+
 /** In what time hosts answer a query of `bytes` octets (RFC 3810 §5.1.3). */
 export function maxResponseMs(mem: Uint8Array, at: number, bytes: number): number {
   const code = u16(mem, at + MAX_RESPONSE)
@@ -80,7 +91,7 @@ export function putQuery(
   zero(mem, at, GROUP)
   mem[at] = Type6.MldQuery
   put16(mem, at + MAX_RESPONSE, fields.maxResponseMs)
-  mem[at + 24] = fields.robustness
+  mem[at + FLAGS] = fields.robustness
   mem[at + 25] = fields.intervalS
   put16(mem, at + SOURCES, 0)
   const pseudo = pseudo6(mem, ip + ipv6.SRC, ipv4.Protocol.Icmp6, QUERY2_BYTES)

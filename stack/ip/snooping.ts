@@ -54,8 +54,9 @@ const PIM_BYTES = 4
 /** 224.0.0.x without its last octet, and the scope of IPv6's groups of the link. */
 const LINK_GROUPS = 0xe00000
 const LINK_SCOPE = 2
-/** Bit S of queries (RFC 3376 §4.1.5): routers are not to act on it. */
-const SUPPRESS = 0x08
+/** Where general queries go, and nowhere else (RFC 3376 §4.1.12, RFC 3810 §5.1.15). */
+const ALL_HOSTS = 0xe000_0001
+const ALL_NODES = 0xff02_0000
 
 export interface SnooperOptions extends GroupStateOptions {
   readonly pool: Pool
@@ -101,6 +102,8 @@ export class Snooper implements GroupFilter {
   audience(packet: Packet, vid: number, port: number): number {
     const mem = this.#mem
     this.#state.refresh()
+    // To all stations is to all stations, and hosts take no report that came so for one.
+    if (eth.isBroadcast(mem, packet.head + eth.DST)) return Audience.Everybody
     let at = packet.head + eth.TYPE
     if (u16(mem, at) === eth.EtherType.Vlan) {
       if (vid === 0) return Audience.Everybody
@@ -216,9 +219,10 @@ export class Snooper implements GroupFilter {
     const type = igmp.type(mem, at)
     if (type === Query) {
       const ms = igmp.maxResponseMs(mem, at, bytes)
-      const quiet = bytes > igmp.HEADER_BYTES && (u8(mem, at + 8) & SUPPRESS) !== 0
       const group = igmp.group(mem, at) === 0 ? -1 : at + igmp.GROUP
-      if (!quiet || group < 0) this.#query(ip + ipv4.SRC, group, ms, vid, port, Family.Four)
+      if (group < 0 && i32(mem, ip + ipv4.DST) >>> 0 !== ALL_HOSTS) return Audience.Malformed
+      if (group >= 0 && !igmp.asksAll(mem, at, bytes)) return Audience.Everybody
+      this.#query(ip + ipv4.SRC, group, ms, vid, port, Family.Four)
       return Audience.Everybody
     }
     if (port >= 0) {
@@ -240,9 +244,10 @@ export class Snooper implements GroupFilter {
     const type = u8(mem, at)
     if (type === MldQuery) {
       const ms = mld.maxResponseMs(mem, at, bytes)
-      const quiet = bytes > mld.HEADER_BYTES && (u8(mem, at + 24) & SUPPRESS) !== 0
       const group = isUnspecified(mem, at + mld.GROUP) ? -1 : at + mld.GROUP
-      if (!quiet || group < 0) this.#query(ip + ipv6.SRC, group, ms, vid, port, Family.Six)
+      if (group < 0 && !isAllNodes(mem, ip + ipv6.DST)) return Audience.Malformed
+      if (group >= 0 && !mld.asksAll(mem, at, bytes)) return Audience.Everybody
+      this.#query(ip + ipv6.SRC, group, ms, vid, port, Family.Six)
       return Audience.Everybody
     }
     if (port >= 0) {
@@ -335,4 +340,9 @@ function isLinkGroup6(mem: Uint8Array, at: number): boolean {
 
 function isUnspecified(mem: Uint8Array, at: number): boolean {
   return (i32(mem, at) | i32(mem, at + 4) | i32(mem, at + 8) | i32(mem, at + 12)) === 0
+}
+
+function isAllNodes(mem: Uint8Array, at: number): boolean {
+  const rest = i32(mem, at + 4) | i32(mem, at + 8) | (i32(mem, at + 12) ^ 1)
+  return i32(mem, at) >>> 0 === ALL_NODES && rest === 0
 }

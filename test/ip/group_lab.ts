@@ -44,6 +44,12 @@ export interface GroupRecord {
   readonly sources?: readonly string[]
 }
 
+export interface QueryOptions {
+  readonly code?: number
+  readonly flags?: number
+  readonly sources?: readonly string[]
+}
+
 export interface GroupFields {
   /** Last octet of the sender's MAC. */
   readonly station?: number
@@ -104,12 +110,13 @@ export function igmp(type: number, code: number, group: string): number[] {
 /** A query of IGMPv3 or MLDv2. */
 export function query(
   group: string,
-  { code = 100, flags = 2 }: { code?: number; flags?: number } = {},
+  { code = 100, flags = 2, sources = [] }: QueryOptions = {},
 ): number[] {
+  const rest = [flags, 125, 0, sources.length, ...sources.flatMap(ipOctets)]
   if (group.includes(':')) {
-    return [130, 0, 0, 0, code >>> 8, code & 0xff, 0, 0, ...ipOctets(group), flags, 125, 0, 0]
+    return [130, 0, 0, 0, code >>> 8, code & 0xff, 0, 0, ...ipOctets(group), ...rest]
   }
-  return summed([0x11, code, 0, 0, ...ipOctets(group), flags, 125, 0, 0], 2)
+  return summed([0x11, code, 0, 0, ...ipOctets(group), ...rest], 2)
 }
 
 /** MLDv1: type, group. */

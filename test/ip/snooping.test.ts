@@ -308,6 +308,54 @@ describe('messages', () => {
     end(lab)
   })
 
+  it.each([FOUR, SIX] as const)(
+    'a question for some sources ends nothing (family %s)',
+    (family) => {
+      const lab = bed()
+      const group = GROUPS[family]
+      lab.lab.send('b', join(group))
+      const source = family === FOUR ? '10.1.0.9' : 'fd00::9'
+      const payload = query(group, { code: family === FOUR ? 10 : 1000, sources: [source] })
+      const to = { to: group, payload, protocol: family === FOUR ? 2 : 58 }
+      const question = groupFrame({ source: QUERIERS[family], ...to })
+      expect(reach(lab, 'q', question)).toEqual(['a', 'b', 'c', 'd'])
+      lab.lab.wait(5000)
+      expect(reach(lab, 'a', data(group))).toEqual(['b', 'q'])
+      lab.lab.send('q', asks(QUERIERS[family], group))
+      lab.lab.wait(5000)
+      expect(reach(lab, 'a', data(group))).toEqual(['q'])
+      end(lab)
+    },
+  )
+
+  it.each([FOUR, SIX] as const)(
+    'a general question goes to all, or not at all (family %s)',
+    (family) => {
+      const lab = bed({}, false)
+      const group = GROUPS[family]
+      const payload = query(family === FOUR ? '0.0.0.0' : '::')
+      const protocol = family === FOUR ? 2 : 58
+      for (const to of [group, family === FOUR ? '224.0.0.2' : 'ff02::2']) {
+        const question = groupFrame({ source: QUERIERS[family], to, payload, protocol })
+        expect(reach(lab, 'q', question)).toEqual([])
+      }
+      expect(lab.lab.drops('q', 'group-malformed')).toBe(2)
+      lab.lab.wait(20_000)
+      expect(lab.snooper.hasQuerier(0, family)).toBe(false)
+      expect(reach(lab, 'a', data(group))).toEqual(['b', 'c', 'd', 'q'])
+      end(lab)
+    },
+  )
+
+  it('what goes to all stations is not about groups', () => {
+    const lab = bed()
+    for (const bytes of [data(GROUPS[0]), join(GROUPS[0]), data(GROUPS[1])]) {
+      expect(reach(lab, 'b', bytes.fill(0xff, 0, 6))).toEqual(['a', 'c', 'd', 'q'])
+    }
+    expect(lab.snooper.list()).toEqual([])
+    end(lab)
+  })
+
   it('a traced frame says who would get it, and teaches nothing', () => {
     const lab = bed()
     const trace = new Trace()

@@ -17,6 +17,14 @@ export interface KernelPort {
   readonly isolated?: boolean
   /** Lines of `bridge vlan add dev NAME ...`. */
   readonly vlans?: readonly string[]
+  /** Lines of `bridge link set dev NAME ...`. */
+  readonly settings?: readonly string[]
+}
+
+/** Who wants which group is learned, by the rules of these versions; nobody here asks. */
+export interface KernelSnooping {
+  readonly igmpVersion: 2 | 3
+  readonly mldVersion: 1 | 2
 }
 
 export interface KernelStation {
@@ -30,6 +38,14 @@ export interface KernelBridgeOptions {
   readonly ports: readonly KernelPort[]
   /** Entries that neither age nor move: `static sticky`. */
   readonly stations: readonly KernelStation[]
+  /** Undefined: group frames are flooded. */
+  readonly snooping?: KernelSnooping
+}
+
+/** A port that wants a group. */
+export interface KernelMember {
+  readonly group: string
+  readonly port: string
 }
 
 interface FdbLine {
@@ -40,8 +56,17 @@ interface FdbLine {
   readonly flags: readonly string[]
 }
 
+interface MdbLine {
+  readonly mdb: readonly { readonly port: string; readonly grp: string; readonly src?: string }[]
+}
+
 const BUFFER_BYTES = 4096
 const BRIDGE = 'br0'
+/**
+ * After a leave by IGMPv3 or MLDv2 the kernel takes it that the querier will ask, and ends the
+ * membership after twice so long even if it does not: so late that the question is what decides.
+ */
+const UNASKED_CS = 60_000
 /** States of entries that were not learned: ours, and the ports' own addresses. */
 const CONFIGURED = ['static', 'permanent']
 
@@ -79,22 +104,33 @@ export class KernelBridge {
 
   /** What it has learned. */
   learned(): KernelStation[] {
-    const netns = new Netns(`/proc/self/fd/${this.#netnsFd}`)
-    try {
-      const text = netns.run(() =>
-        execFileSync('bridge', ['-json', 'fdb', 'show', 'br', BRIDGE], { encoding: 'utf8' }),
-      )
-      return (JSON.parse(text) as FdbLine[])
-        .filter(({ state, flags }) => !CONFIGURED.includes(state ?? '') && !flags.includes('self'))
-        .map(({ mac, ifname, vlan = 0 }) => ({ mac, port: ifname, vid: vlan }))
-    } finally {
-      netns.close()
-    }
+    return (this.#ask('fdb show br') as FdbLine[])
+      .filter(({ state, flags }) => !CONFIGURED.includes(state ?? '') && !flags.includes('self'))
+      .map(({ mac, ifname, vlan = 0 }) => ({ mac, port: ifname, vid: vlan }))
+  }
+
+  /** Who wants which group, from whatever source. */
+  members(): KernelMember[] {
+    return (this.#ask('mdb show dev') as MdbLine[])
+      .flatMap(({ mdb }) => mdb)
+      .filter(({ src }) => src === undefined)
+      .map(({ grp, port }) => ({ group: grp, port }))
   }
 
   close(): void {
     for (const fd of this.#fds.values()) close(fd)
     closeSync(this.#netnsFd)
+  }
+
+  /** What `bridge` says about it. */
+  #ask(command: string): unknown {
+    const netns = new Netns(`/proc/self/fd/${this.#netnsFd}`)
+    try {
+      const words = ['-json', ...command.split(' '), BRIDGE]
+      return JSON.parse(netns.run(() => execFileSync('bridge', words, { encoding: 'utf8' })))
+    } finally {
+      netns.close()
+    }
   }
 }
 
@@ -106,10 +142,15 @@ export function kernelFiltersVlans(): boolean {
   })
 }
 
-function links({ vlanFiltering, ports }: KernelBridgeOptions): string[] {
+function links({ vlanFiltering, ports, snooping }: KernelBridgeOptions): string[] {
+  const groups =
+    snooping === undefined
+      ? 'mcast_snooping 0'
+      : `mcast_snooping 1 mcast_querier 0 mcast_igmp_version ${snooping.igmpVersion}` +
+        ` mcast_mld_version ${snooping.mldVersion} mcast_last_member_interval ${UNASKED_CS}`
   const filtering = vlanFiltering ? 'vlan_filtering 1 vlan_default_pvid 0' : ''
   return [
-    `link add ${BRIDGE} type bridge ${filtering} stp_state 0 mcast_snooping 0`,
+    `link add ${BRIDGE} type bridge ${filtering} stp_state 0 ${groups}`,
     // Else it learns from frames that it does not forward, which is a matter of taste.
     `link set ${BRIDGE} type bridge no_linklocal_learn 1`,
     ...ports.flatMap(({ name, mac }) => [
@@ -126,6 +167,9 @@ function entries({ vlanFiltering, ports, stations }: KernelBridgeOptions): strin
     ...ports
       .filter(({ isolated }) => isolated)
       .map(({ name }) => `link set dev ${name} isolated on`),
+    ...ports.flatMap(({ name, settings = [] }) =>
+      settings.map((setting) => `link set dev ${name} ${setting}`),
+    ),
     ...stations.map(
       ({ mac, port, vid }) =>
         `fdb add ${mac} dev ${port} master static sticky${vlanFiltering ? ` vlan ${vid}` : ''}`,
