@@ -148,17 +148,17 @@ export class Placement {
 
 /** For the calling thread; undefined where there is no choice, or no book of it is kept. */
 export function placeThread(): Placement | undefined {
-  const allowed = allowedProcessors()
-  if (allowed.length < 2) return undefined
   try {
+    const allowed = allowedProcessors()
     threadTimes()
+    if (allowed.length < 2) return undefined
+    return new Placement({
+      allowed,
+      times: threadTimes,
+      idle: idleTimes,
+      confine: confineThread,
+    })
   } catch {
     return undefined
   }
-  return new Placement({
-    allowed,
-    times: threadTimes,
-    idle: idleTimes,
-    confine: confineThread,
-  })
 }

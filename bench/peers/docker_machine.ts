@@ -14,25 +14,16 @@
  * Containers outlive who started them, so that at the end they are removed by dockerd first, and
  * then whatever still runs in the mount namespace is killed: nothing else can be there.
  */
-import {
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readlinkSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { mkdirSync, mkdtempSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { atExit } from '../cleanup.ts'
+import { CONTAINERD, ENTER_HOST, makeImageFolder, processesOf } from '../container_host.ts'
 import { onCpus, PREFIX } from '../netns.ts'
 import { type Background, background, run, runSync } from '../shell.ts'
 import type { Peer, Settings } from './peer.ts'
 import { CLI } from './tapline.ts'
 
-const CONTAINERD = '/run/containerd/containerd.sock'
 const DOCKER = '/run/docker.sock'
 const IMAGE = 'bench:1'
 /** dockerd makes its firewall, on a machine that starts other systems meanwhile. */
@@ -79,8 +70,7 @@ export class DockerMachine {
   static async open(settings: DockerSettings): Promise<DockerMachine> {
     const folder = mkdtempSync(join(tmpdir(), `${PREFIX}docker-`))
     atExit(() => rmSync(folder, { recursive: true, force: true }))
-    const script = 'mount --make-rprivate / && mount -t tmpfs none /run && ip link set lo up'
-    const line = `${script} && echo up && exec sleep ${SLEEP_S}`
+    const line = `${ENTER_HOST} && echo up && exec sleep ${SLEEP_S}`
     const holder = await background(['unshare', '-n', '-m', 'sh', '-c', line], { ready: /^up$/m })
     const machine = new DockerMachine(holder, folder)
     const space = readlinkSync(`/proc/${holder.pid}/ns/mnt`)
@@ -128,10 +118,8 @@ export class DockerMachine {
   /** A shell, and a page to serve. */
   #imageFolder(): string {
     const root = join(this.#folder, 'root')
-    mkdirSync(join(root, 'bin'), { recursive: true })
+    makeImageFolder(root, ['sh', 'sleep', 'httpd'])
     mkdirSync(join(root, 'www'))
-    cpSync('/bin/busybox', join(root, 'bin/busybox'))
-    for (const name of ['sh', 'sleep', 'httpd']) symlinkSync('busybox', join(root, 'bin', name))
     writeFileSync(join(root, 'www/index.html'), 'hello\n')
     return root
   }
@@ -179,11 +167,11 @@ export class DockerMachine {
 
 const REMOVE_ALL = 'docker ps -aq | xargs -r docker rm -f'
 
-/** What is left in a mount namespace that is ours. */
+/** What is left of a machine that is ours. */
 function killAll(space: string): void {
-  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+  for (const pid of processesOf(space)) {
     try {
-      if (readlinkSync(`/proc/${pid}/ns/mnt`) === space) process.kill(Number(pid), 'SIGKILL')
+      process.kill(pid, 'SIGKILL')
     } catch {
       // It has ended.
     }

@@ -4,10 +4,9 @@
  */
 import { z } from 'zod'
 import { type Address, formatAddress, parseAddress } from '../../stack/address.ts'
-import { StackError } from '../../stack/errors.ts'
 import { parseDuration } from './duration.ts'
 import type { GossipConfig, HostPortConfig } from './overlay_model.ts'
-import { mapping, text } from './schema.ts'
+import { mapping, refuse, text } from './schema.ts'
 
 /** Memberlist's port, as Docker uses it. */
 const GOSSIP_PORT = 7946
@@ -50,7 +49,7 @@ export function gossipOf(entry: GossipEntry, own: Address): GossipConfig {
 function readEndpointTimeout(written: string): number {
   const ms = parseDuration(written)
   if (ms >= ENDPOINT_TIMEOUT.leastMs && ms <= ENDPOINT_TIMEOUT.mostMs) return ms
-  throw new StackError('bad-config', 'expected a duration from "1s" to "24h"')
+  return refuse('expected a duration from "1s" to "24h"')
 }
 
 /** `10.200.0.2`, `10.200.0.2:7946`, `[fd00::2]:7946`; with `names` also `n2.example:7946`. */
@@ -60,8 +59,7 @@ function readHostPort(written: string, names: boolean): HostPortConfig {
   const number = digits === undefined ? GOSSIP_PORT : Number(digits)
   if (number >= 1 && number <= PORT_MAX && isHost(host, names)) return { host, port: number }
   const what = names ? 'an address or a name' : 'an address'
-  const message = `"${written}" is not ${what} with a port, such as "10.200.0.2:${GOSSIP_PORT}"`
-  throw new StackError('bad-config', message)
+  return refuse(`"${written}" is not ${what} with a port, such as "10.200.0.2:${GOSSIP_PORT}"`)
 }
 
 function isHost(host: string, names: boolean): boolean {

@@ -152,7 +152,8 @@ export class RecordFile {
   /** Nothing, if there is no file yet. @throws StackError `bad-config` if it is not one of ours. */
   load(): DockerRecord {
     try {
-      return read(this.#beside) ?? read(this.path) ?? NOTHING
+      const later = read(this.#beside)
+      if (later !== undefined) return later
     } catch {
       // Cut off while it was written: nobody was told of it.
     }

@@ -69,7 +69,8 @@ export class BridgedErrors {
     pull(quote, eth.HEADER_BYTES)
     const six = eth.type(pool.mem, frame.head) === eth.EtherType.Ipv6
     const least = six ? ipv6.MIN_MTU_BYTES : MIN_MTU4_BYTES
-    this.#errors.tell(quote, Problems.TooBigForTunnel, Math.max(mtuBytes, least), from)
+    // The frame's end is not ours to count: the underlay drops it, or cuts it.
+    this.#errors.tell(quote, Problems.TooBig, Math.max(mtuBytes, least), from)
     pool.free(quote)
   }
 

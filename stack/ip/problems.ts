@@ -22,7 +22,6 @@ type ProblemName =
   | 'Port'
   | 'Protocol'
   | 'TooBig'
-  | 'TooBigForTunnel'
   | 'FragmentField'
   | 'ExtensionField'
   | 'ExtensionOption'
@@ -72,13 +71,6 @@ export const Problems: Readonly<Record<ProblemName, Problem>> = {
     four: U4 | icmp.Code4.FragmentationNeeded,
     six: icmp.Type6.PacketTooBig << 8,
     reason: DropReason.MtuExceeded,
-  },
-  /** Said of a bridged frame, by who is not on its way: the tunnel itself drops it. */
-  TooBigForTunnel: {
-    text: 'packet too big',
-    four: U4 | icmp.Code4.FragmentationNeeded,
-    six: icmp.Type6.PacketTooBig << 8,
-    reason: DropReason.UnderlayMtu,
   },
   /** IPv6 only: IPv4 has no rule that an odd fragment is told about. */
   FragmentField: {

@@ -114,16 +114,26 @@ class Bench {
 
   transmit(frame: Uint8Array, facts: FrameFacts = PLAIN): void {
     const { pool, device } = this.fixture
-    const packet = pool.alloc(frame.length)
+    const packet = packetOf(pool, { bytes: frame, facts })
     if (packet === undefined) throw new Error('the pool is empty')
-    pool.mem.set(frame, packet.head)
-    packet.len = frame.length
-    packet.gsoType = facts.gsoType
-    packet.gsoSize = facts.gsoSize
-    packet.csumStart = facts.csumStart === 0 ? 0 : packet.head + facts.csumStart
-    packet.csumOffset = facts.csumOffset
     device.transmit(packet)
   }
+}
+
+/** A packet of the pool that is this frame; undefined: the pool is empty. */
+export function packetOf(
+  pool: Pool,
+  { bytes, facts }: { readonly bytes: Uint8Array; readonly facts: FrameFacts },
+): Packet | undefined {
+  const packet = pool.alloc(bytes.length)
+  if (packet === undefined) return undefined
+  pool.mem.set(bytes, packet.head)
+  packet.len = bytes.length
+  packet.gsoType = facts.gsoType
+  packet.gsoSize = facts.gsoSize
+  packet.csumStart = facts.csumStart === 0 ? 0 : packet.head + facts.csumStart
+  packet.csumOffset = facts.csumOffset
+  return packet
 }
 
 function factsOf(packet: Packet): FrameFacts {

@@ -4,7 +4,13 @@ import { NO_OFFLOAD, type Offload } from '../../stack/device.ts'
 import { Cable } from '../../stack/eth/memory.ts'
 import { Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
-import { type DeviceFixture, deviceSuite, type FrameFacts, type SentFrame } from './device.ts'
+import {
+  type DeviceFixture,
+  deviceSuite,
+  type FrameFacts,
+  packetOf,
+  type SentFrame,
+} from './device.ts'
 
 function make(mtuBytes: number, offload: Offload): DeviceFixture {
   const pool = new Pool({ smallCount: 64, largeCount: 8, checked: true })
@@ -22,14 +28,7 @@ function make(mtuBytes: number, offload: Offload): DeviceFixture {
     pool,
     device: cable.a,
     inject: (frame: Uint8Array, facts: FrameFacts) => {
-      const packet = pool.alloc(frame.length)!
-      pool.mem.set(frame, packet.head)
-      packet.len = frame.length
-      packet.gsoType = facts.gsoType
-      packet.gsoSize = facts.gsoSize
-      packet.csumStart = facts.csumStart === 0 ? 0 : packet.head + facts.csumStart
-      packet.csumOffset = facts.csumOffset
-      cable.b.transmit(packet)
+      cable.b.transmit(packetOf(pool, { bytes: frame, facts })!)
     },
     sent: () => {
       while (cable.b.poll(64) > 0);

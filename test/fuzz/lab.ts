@@ -7,6 +7,7 @@ import { MemoryLinks } from '../../services/fabric/memory_links.ts'
 import type { CableEnd } from '../../stack/eth/memory.ts'
 import { Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
+import { packetOf } from '../conformance/device.ts'
 import type { Frame, Parties } from './corpus.ts'
 
 const CONFIG = `
@@ -94,16 +95,9 @@ export class FuzzNode {
     }
   }
 
-  inject(end: CableEnd, { bytes, facts }: Frame): void {
-    const packet = this.pool.alloc(bytes.length)
-    if (packet === undefined) return
-    this.pool.mem.set(bytes, packet.head)
-    packet.len = bytes.length
-    packet.gsoType = facts.gsoType
-    packet.gsoSize = facts.gsoSize
-    packet.csumStart = facts.csumStart === 0 ? 0 : packet.head + facts.csumStart
-    packet.csumOffset = facts.csumOffset
-    end.transmit(packet)
+  inject(end: CableEnd, frame: Frame): void {
+    const packet = packetOf(this.pool, frame)
+    if (packet !== undefined) end.transmit(packet)
   }
 
   /** Let so much time pass, everything that is due included. */

@@ -3,10 +3,11 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { CONTAINERD } from '../../bench/container_host.ts'
 import type { Attachment } from '../../services/attachments.ts'
 import { ask, serve } from '../netns/ask.ts'
 import { hasTool } from '../netns/lab.ts'
-import { CLI, CONTAINERD, HOST4, HostLab, LAN4 } from './host_lab.ts'
+import { CLI, HOST4, HostLab, LAN4 } from './host_lab.ts'
 
 const tools = [
   hasTool('containerd', 'containerd'),

@@ -1,9 +1,10 @@
 /** A Docker host: dockerd and tapline on a machine of their own, and what a user types there. */
 import { type ChildProcess, execFileSync } from 'node:child_process'
 import { join } from 'node:path'
+import { CONTAINERD } from '../../bench/container_host.ts'
 import type { Result } from '../netns/lab.ts'
 import { type Recorded, recorded } from '../services/docker/recorded.ts'
-import { CLI, CONTAINERD, HostLab, stop } from './host_lab.ts'
+import { CLI, HostLab, stop } from './host_lab.ts'
 
 export const IMAGE = 'lab:1'
 

@@ -4,23 +4,14 @@
  * namespaces of containers, so that an image needs nothing but a shell.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import {
-  cpSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  readlinkSync,
-  rmSync,
-  symlinkSync,
-} from 'node:fs'
+import { mkdtempSync, readlinkSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
+import { CONTAINERD, ENTER_HOST, makeImageFolder, processesOf } from '../../bench/container_host.ts'
 import { type Result, run } from '../netns/lab.ts'
 
 export const CLI: string = join(import.meta.dirname, '../../dist/services/cli/main.js')
-export const CONTAINERD = '/run/containerd/containerd.sock'
 const START_MS = 120_000
 const STOP_MS = 30_000
 
@@ -47,8 +38,7 @@ export class HostLab {
 
   /** Namespaces, cable, an image's files, containerd. */
   async open(): Promise<void> {
-    const run = 'mount --make-rprivate / && mount -t tmpfs none /run && ip link set lo up'
-    this.#host = await holder(['-n', '-m'], run)
+    this.#host = await holder(['-n', '-m'], ENTER_HOST)
     this.#lan = await holder(['-n'], 'ip link set lo up')
     const host = async (line: string) => this.must('host', 'sh', '-ec', line)
     await host(`ip link add eth0 type veth peer name eth0 netns ${this.#lan.pid}
@@ -61,12 +51,7 @@ export class HostLab {
       `ip addr add ${LAN4}/24 dev eth0; ip addr add ${LAN6}/64 dev eth0 nodad
       ip link set eth0 up`,
     )
-    const { root } = this
-    mkdirSync(join(root, 'bin'), { recursive: true })
-    cpSync('/bin/busybox', join(root, 'bin/busybox'))
-    for (const name of ['sh', 'ping', 'sleep', 'ip', 'cat']) {
-      symlinkSync('busybox', join(root, 'bin', name))
-    }
+    makeImageFolder(this.root, ['sh', 'ping', 'sleep', 'ip', 'cat'])
     await this.#startContainerd()
   }
 
@@ -123,7 +108,8 @@ export class HostLab {
     if (this.#host === undefined) return
     await stop(this.#containerd, 'SIGTERM')
     for (const child of this.#children) child.kill('SIGKILL')
-    for (const pid of left(`/proc/${this.#host.pid}/ns/mnt`)) process.kill(pid, 'SIGKILL')
+    const space = readlinkSync(`/proc/${this.#host.pid}/ns/mnt`)
+    for (const pid of processesOf(space)) process.kill(pid, 'SIGKILL')
     this.#host.kill('SIGKILL')
     this.#lan?.kill('SIGKILL')
     rmSync(this.folder, { recursive: true, force: true })
@@ -141,25 +127,6 @@ async function holder(kinds: readonly string[], script: string): Promise<ChildPr
     child.once('exit', (code) => reject(new Error(`no namespaces: ${code}`)))
   })
   return child
-}
-
-/** Processes in a mount namespace, and their children: shims and what they run outlive Docker. */
-function left(namespace: string): number[] {
-  const own = readlinkSync(namespace)
-  const all = readdirSync('/proc').filter((name) => /^\d+$/.test(name))
-  const parents = new Map<number, number>()
-  const found = new Set<number>()
-  for (const pid of all.map(Number)) {
-    try {
-      if (readlinkSync(`/proc/${pid}/ns/mnt`) === own) found.add(pid)
-      const [, parent] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ')
-      parents.set(pid, Number(parent))
-    } catch {
-      // It has ended.
-    }
-  }
-  for (const [pid, parent] of parents) if (found.has(parent)) found.add(pid)
-  return [...found]
 }
 
 export async function stop(

@@ -5,6 +5,7 @@ import { NO_OFFLOAD, type Offload } from '../../stack/device.ts'
 import { DropReason } from '../../stack/drop.ts'
 import { segmenter } from '../../stack/ip/segment.ts'
 import { GsoType, type Packet, Pool } from '../../stack/packet.ts'
+import { packetOf } from '../conformance/device.ts'
 import { isTransportIntact, pattern, pseudo, tcp, u16, u32, udp } from './lab.ts'
 
 const V4 = { from: '10.1.0.11', to: '10.2.0.22', protocol: 6, id: 0xfffe }
@@ -85,14 +86,7 @@ function run(
     out.push({ bytes: copy, csumStart: start, gsoType: packet.gsoType })
     pool.free(packet)
   })
-  const packet = pool.alloc(bytes.length)!
-  pool.mem.set(bytes, packet.head)
-  packet.len = bytes.length
-  packet.gsoType = facts.gsoType
-  packet.gsoSize = facts.gsoSize
-  packet.csumStart = facts.csumStart === 0 ? 0 : packet.head + facts.csumStart
-  packet.csumOffset = facts.csumOffset
-  input(packet)
+  input(packetOf(pool, { bytes, facts })!)
   expect(pool.leaks()).toEqual([])
   return { out, bad: pool.counters.drops(0, DropReason.FrameOffloadBad) - before }
 }

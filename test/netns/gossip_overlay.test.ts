@@ -4,6 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { Lab, must, until } from './lab.ts'
+import { makeHub } from './wire.ts'
 
 /** As services/gossip/nodes.ts: how long a dead node's endpoints stay. */
 const KEEP_DEAD_MS = 60_000
@@ -70,18 +71,8 @@ describe('overlay by gossip', () => {
   const middle = a.lab.ns('mid')
 
   beforeAll(async () => {
-    for (const netns of [middle, ...hosts.map((host) => host.netns)]) {
-      await must('ip', 'netns', 'add', netns)
-      await must('ip', '-n', netns, 'link', 'set', 'lo', 'up')
-    }
-    await must('ip', '-n', middle, 'link', 'add', 'br0', 'up', 'type', 'bridge')
-    for (const { n, netns } of hosts) {
-      const far = ['type', 'veth', 'peer', 'name', 'eth0', 'netns', netns]
-      await must('ip', '-n', middle, 'link', 'add', `p${n}`, ...far)
-      await must('ip', '-n', middle, 'link', 'set', `p${n}`, 'master', 'br0', 'up')
-      await must('ip', '-n', netns, 'addr', 'add', `10.200.0.${n}/24`, 'dev', 'eth0')
-      await must('ip', '-n', netns, 'link', 'set', 'eth0', 'up')
-    }
+    const names = hosts.map((host) => host.netns)
+    makeHub(middle, names, 'eth0')
     for (const host of hosts) await host.lab.up(host.file(host === a ? 'mover' : undefined))
   })
 

@@ -6,11 +6,11 @@
 import { afterEach, expect, it } from 'vitest'
 import { Client } from '../../services/client.ts'
 import type { Stats } from '../../services/views_counters.ts'
-import { addNetns, deleteNetns } from '../../stack/native/netns.ts'
+import { deleteNetns } from '../../stack/native/netns.ts'
 import { Lab, must, until } from './lab.ts'
 import { COUNT, FEW, GROUPS, RECEIVER, SENDER } from './multicast_programs.ts'
 import { Talk } from './talk.ts'
-import { ip } from './wire.ts'
+import { makeHub } from './wire.ts'
 
 const NUMBERS = [1, 2, 3] as const
 /** A node that is new gets every group for 41 s. */
@@ -31,22 +31,6 @@ afterEach(async () => {
   labs.clear()
   for (const name of [HUB, ...NUMBERS.map(nodeNs)]) deleteNetns(name)
 })
-
-/** Three namespaces, each with an interface `w0` to a switch that all share. */
-function makeUnderlay(): void {
-  addNetns(HUB)
-  ip('-n', HUB, 'link', 'add', 'br0', 'type', 'bridge')
-  ip('-n', HUB, 'link', 'set', 'br0', 'up')
-  for (const number of NUMBERS) {
-    const netns = nodeNs(number)
-    addNetns(netns)
-    const pair = ['dev', `p${number}`, 'netns', HUB, 'type', 'veth', 'peer', 'name', 'w0']
-    ip('link', 'add', ...pair, 'netns', netns)
-    ip('-n', HUB, 'link', 'set', `p${number}`, 'master', 'br0', 'up')
-    ip('-n', netns, 'addr', 'add', `10.200.0.${number}/24`, 'dev', 'w0')
-    ip('-n', netns, 'link', 'set', 'w0', 'up')
-  }
-}
 
 function file(number: number, lab: Lab): string {
   const others = NUMBERS.filter((other) => other !== number)
@@ -96,7 +80,7 @@ async function say(talk: Talk, line: string): Promise<void> {
 const wait = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 it('a group goes to nodes with members, once, and to no others', { timeout: 240_000 }, async () => {
-  makeUnderlay()
+  makeHub(HUB, NUMBERS.map(nodeNs), 'w0')
   const apps = new Map<number, Talk>()
   for (const number of NUMBERS) {
     const lab = new Lab()

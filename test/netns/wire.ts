@@ -1,4 +1,4 @@
-/** A veth pair between two namespaces, as the underlay of two tunnel ends. */
+/** What tunnel ends have below them: a veth pair between two, a switch between more. */
 import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { addNetns, deleteNetns, inNetns } from '../../stack/native/netns.ts'
@@ -30,4 +30,20 @@ export function makeWire(): Wire {
     ip('-n', name, 'link', 'set', 'w0', 'up')
   }
   return { names, remove: () => names.forEach(deleteNetns) }
+}
+
+/** Namespaces that one switch joins, in `hub`: 10.200.0.1, .2 ... on their interface `link`. */
+export function makeHub(hub: string, names: readonly string[], link: string): void {
+  for (const name of [hub, ...names]) {
+    addNetns(name)
+    ip('-n', name, 'link', 'set', 'lo', 'up')
+  }
+  ip('-n', hub, 'link', 'add', 'br0', 'up', 'type', 'bridge')
+  for (const [i, name] of names.entries()) {
+    const pair = ['dev', `p${i + 1}`, 'netns', hub, 'type', 'veth', 'peer', 'name', link]
+    ip('link', 'add', ...pair, 'netns', name)
+    ip('-n', hub, 'link', 'set', `p${i + 1}`, 'master', 'br0', 'up')
+    ip('-n', name, 'addr', 'add', `10.200.0.${i + 1}/24`, 'dev', link)
+    ip('-n', name, 'link', 'set', link, 'up')
+  }
 }

@@ -1,6 +1,7 @@
 /** What may happen in a simulation, besides another configuration and the passing of time. */
 import { StackError } from '../../stack/errors.ts'
 import type { CableFaults } from '../../stack/eth/lane.ts'
+import type { Random } from '../../stack/random.ts'
 import { corpus, type Frame, type Parties } from '../fuzz/corpus.ts'
 import { mutate } from '../fuzz/mutate.ts'
 import type { Lab } from './lab.ts'
@@ -64,21 +65,26 @@ export function injectFaults(lab: Lab): void {
   const random = lab.random
   const cable = lab.cable()
   if (cable === undefined) return
+  const faults = drawFaults(random, lab.corrupting)
+  lab.acts.push(`faults of ${cable.name}: ${JSON.stringify(faults)}`)
+  if (random.chance(30)) cable.a.setFaults(faults)
+  else cable.setFaults(faults)
+}
+
+/** Whatever a cable or a wire may do to frames. */
+export function drawFaults(random: Random, corrupting: boolean): CableFaults {
   const some = (pct: number, value: number): number => (random.chance(pct) ? value : 0)
-  const faults: CableFaults = {
+  return {
     delayMs: some(50, random.below(50)),
     jitterMs: some(30, random.below(20)),
     lossPct: some(50, random.below(60)),
     duplicatePct: some(30, random.below(50)),
     reorderPct: some(30, random.below(50)),
-    corruptPct: lab.corrupting ? some(50, random.below(20)) : 0,
+    corruptPct: corrupting ? some(50, random.below(20)) : 0,
     bandwidthBitsPerS: some(20, 100_000 + random.below(10_000_000)),
     queueFrames: 1 + random.below(50),
     partitioned: random.chance(10),
   }
-  lab.acts.push(`faults of ${cable.name}: ${JSON.stringify(faults)}`)
-  if (random.chance(30)) cable.a.setFaults(faults)
-  else cable.setFaults(faults)
 }
 
 /** A cable is pulled out; sometimes it is plugged in again, by an `apply` that changes nothing. */

@@ -6,16 +6,20 @@ import { Controller } from '../../services/controller.ts'
 import { VirtualDriver } from '../../services/fabric/driver.ts'
 import type { Host } from '../../services/fabric/host.ts'
 import { MemoryLinks } from '../../services/fabric/memory_links.ts'
-import type { LinkRequest } from '../../services/links.ts'
-import type { Device } from '../../stack/device.ts'
 import type { Cable } from '../../stack/eth/memory.ts'
 import { PcapngWriter } from '../../stack/eth/pcapng.ts'
 import { Random } from '../../stack/random.ts'
+import { packetOf } from '../conformance/device.ts'
 import type { Frame, Parties } from '../fuzz/corpus.ts'
 import { Ledger } from './ledger.ts'
 import { newWorld, type World } from './world.ts'
 
-const QUIET = { info: () => {}, warn: () => {}, error: () => {} }
+/** A log of nothing. */
+export const QUIET: Readonly<Record<'info' | 'warn' | 'error', () => void>> = {
+  info: () => {},
+  warn: () => {},
+  error: () => {},
+}
 
 export interface LabOptions {
   readonly seed: number
@@ -50,7 +54,7 @@ export class Lab {
     this.corrupting = random.chance(30)
     this.world = newWorld(random)
     this.links = new MemoryLinks({ pool, driver, random: new Random(random.bits()) })
-    this.#watch(this.links)
+    this.ledger.watch(this.links)
     this.controller = new Controller({
       pool,
       clock: driver.clock,
@@ -130,17 +134,9 @@ export class Lab {
     }
   }
 
-  inject(cable: Cable, { bytes, facts }: Frame): void {
-    const { pool } = this.ledger
-    const packet = pool.alloc(bytes.length)
-    if (packet === undefined) return
-    pool.mem.set(bytes, packet.head)
-    packet.len = bytes.length
-    packet.gsoType = facts.gsoType
-    packet.gsoSize = facts.gsoSize
-    packet.csumStart = facts.csumStart === 0 ? 0 : packet.head + facts.csumStart
-    packet.csumOffset = facts.csumOffset
-    cable.b.transmit(packet)
+  inject(cable: Cable, frame: Frame): void {
+    const packet = packetOf(this.ledger.pool, frame)
+    if (packet !== undefined) cable.b.transmit(packet)
   }
 
   /** All that a trace could have changed. */
@@ -152,16 +148,6 @@ export class Lab {
     const stats = { ...it.stats(), uptimeMs: 0 }
     const live = this.ledger.live
     return JSON.stringify([live, timers, it.fdb(), it.neigh(), it.drops(), it.routes(), stats])
-  }
-
-  /** Every cable goes into the ledger. */
-  #watch(links: MemoryLinks): void {
-    const attach = links.attach.bind(links)
-    links.attach = (request: LinkRequest): Device => {
-      const device = attach(request)
-      this.ledger.add(links.cable(request.deviceName))
-      return device
-    }
   }
 
   #record(write: (bytes: Uint8Array) => void): void {

@@ -21,7 +21,10 @@
  * The pool's side is counted where memory changes hands, the counters' side where elements say
  * what they did, the cables' side by the cables: three witnesses that know nothing of each other.
  */
+import type { MemoryLinks } from '../../services/fabric/memory_links.ts'
+import type { LinkRequest } from '../../services/links.ts'
 import { Count, Counters } from '../../stack/counters.ts'
+import type { Device } from '../../stack/device.ts'
 import { DROP_COUNT, DropReason } from '../../stack/drop.ts'
 import type { LaneCounts } from '../../stack/eth/lane.ts'
 import type { Cable, CableEnd } from '../../stack/eth/memory.ts'
@@ -129,9 +132,14 @@ export class Ledger {
     this.#totals.kindOf = (port) => this.#wires.kindOf(port)
   }
 
-  /** Watch a cable, for as long as the ledger lives. */
-  add(cable: Cable): void {
-    this.#cables.push(cable)
+  /** Watch every cable that there will be, for as long as the ledger lives. */
+  watch(links: MemoryLinks): void {
+    const attach = links.attach.bind(links)
+    links.attach = (request: LinkRequest): Device => {
+      const device = attach(request)
+      this.#cables.push(links.cable(request.deviceName))
+      return device
+    }
   }
 
   /** What does not add up; empty: all does. */

@@ -6,16 +6,16 @@
 import { expect, it } from 'vitest'
 import { StackError } from '../../stack/errors.ts'
 import type { WireFaults } from '../../stack/udp/memory_net.ts'
+import { packetOf } from '../conformance/device.ts'
 import { corpus, type Frame } from '../fuzz/corpus.ts'
 import { mutate } from '../fuzz/mutate.ts'
 import { macOf, type Place } from '../overlay/lab.ts'
-import { pattern } from './acts.ts'
+import { drawFaults, PORT, pattern } from './acts.ts'
 import { OverlaySim } from './overlay_lab.ts'
 import { PATIENCE_MS } from './seeds.ts'
 
 const { CI, SIM_SEEDS, SIM_SEED } = process.env
 const COUNT = Number(SIM_SEEDS ?? (CI === 'true' ? 150 : 30))
-const PORT = 7
 const SETTLE_MS = 400_000
 const PING_MS = 12_000
 const TRIES = 4
@@ -57,15 +57,9 @@ function throwFrames(sim: OverlaySim): void {
   sim.acts.push(`${count} frames into ${place.name}`)
   for (let i = 0; i < count && cable !== undefined; i++) {
     const sound = sim.one(all)
-    const { bytes, facts } = random.chance(50) ? sound : mutate(random, sound, sim.one(all))
-    const packet = pool.alloc(bytes.length)
+    const frame = random.chance(50) ? sound : mutate(random, sound, sim.one(all))
+    const packet = packetOf(pool, frame)
     if (packet === undefined) return
-    pool.mem.set(bytes, packet.head)
-    packet.len = bytes.length
-    packet.gsoType = facts.gsoType
-    packet.gsoSize = facts.gsoSize
-    packet.csumStart = facts.csumStart === 0 ? 0 : packet.head + facts.csumStart
-    packet.csumOffset = facts.csumOffset
     cable.b.transmit(packet)
   }
 }
@@ -93,17 +87,8 @@ function datagrams(sim: OverlaySim): void {
 
 function injectFaults(sim: OverlaySim): void {
   const { random } = sim
-  const some = (pct: number, value: number): number => (random.chance(pct) ? value : 0)
   const faults: WireFaults = {
-    delayMs: some(50, random.below(50)),
-    jitterMs: some(30, random.below(20)),
-    lossPct: some(40, random.below(60)),
-    duplicatePct: some(40, random.below(50)),
-    reorderPct: some(30, random.below(50)),
-    corruptPct: sim.corrupting ? some(60, random.below(30)) : 0,
-    bandwidthBitsPerS: some(20, 100_000 + random.below(10_000_000)),
-    queueFrames: 1 + random.below(50),
-    partitioned: random.chance(10),
+    ...drawFaults(random, sim.corrupting),
     mtuBytes: random.chance(40) ? 1300 + random.below(200) : 1500,
   }
   const [a, b] = [sim.one(sim.nodes).number, sim.one(sim.nodes).number]

@@ -8,18 +8,15 @@ import { Controller } from '../../services/controller.ts'
 import { VirtualDriver } from '../../services/fabric/driver.ts'
 import type { Host } from '../../services/fabric/host.ts'
 import { MemoryLinks } from '../../services/fabric/memory_links.ts'
-import type { LinkRequest } from '../../services/links.ts'
 import { parseAddress } from '../../stack/address.ts'
-import type { Device } from '../../stack/device.ts'
 import type { Lane, LaneCounts } from '../../stack/eth/lane.ts'
 import type { Cable } from '../../stack/eth/memory.ts'
 import { Random } from '../../stack/random.ts'
 import { MemoryNet } from '../../stack/udp/memory_net.ts'
 import type { MemoryUnderlay, MemoryUnderlayOptions } from '../../stack/udp/memory_underlay.ts'
 import { type NetworkOptions, networkFor, type Place, sandboxesFor, vtep } from '../overlay/lab.ts'
+import { QUIET } from './lab.ts'
 import { Ledger, type Wires } from './ledger.ts'
-
-const QUIET = { info: () => {}, warn: () => {}, error: () => {} }
 
 /** Remembers every wire and underlay there ever was, which the books need. */
 export class WatchedNet extends MemoryNet {
@@ -62,7 +59,7 @@ export class SimNode {
     this.ledger = new Ledger({ smallCount: 768, largeCount: 24, checked: true, wires: this.#wires })
     const { pool } = this.ledger
     this.links = new MemoryLinks({ pool, driver, random: new Random(random.bits()), net })
-    this.#watch()
+    this.ledger.watch(this.links)
     this.controller = new Controller({
       pool,
       clock: driver.clock,
@@ -103,17 +100,6 @@ export class SimNode {
     if (open?.port === port) return 'underlay'
     const segments = this.controller?.node.network('net')?.overlay?.segments ?? []
     return segments.some(({ tunnel }) => tunnel.port === port) ? 'tunnel' : 'device'
-  }
-
-  /** Every cable goes into the ledger. */
-  #watch(): void {
-    const { links } = this
-    const attach = links.attach.bind(links)
-    links.attach = (request: LinkRequest): Device => {
-      const device = attach(request)
-      this.ledger.add(links.cable(request.deviceName))
-      return device
-    }
   }
 }
 
