@@ -104,10 +104,13 @@ export class Bed {
     }
     const makes: readonly string[] = peer.makes ?? []
     for (const end of ['client', 'server', 'middle'] as const) {
-      if (!makes.includes(end)) addNetns(place[end])
+      if (makes.includes(end)) continue
+      addNetns(place[end])
+      setCongestion(place[end], options)
     }
     const opened = await peer.open(place, options)
     for (const netns of [place.client, place.server]) {
+      setCongestion(netns, options)
       setSysctl(netns, 'net.ipv4.ip_local_port_range', CLIENT_PORTS)
     }
     const bed = new Bed(options, { name, peer, opened })
@@ -246,4 +249,12 @@ export class Bed {
     for (const server of this.#servers) await server.stop()
     await this.#opened.close()
   }
+}
+
+/**
+ * A namespace's own setting, not a socket's: a socket that leaves BBR for another control goes on
+ * being paced.
+ */
+function setCongestion(netns: string, { congestion }: Options): void {
+  if (congestion !== undefined) setSysctl(netns, 'net.ipv4.tcp_congestion_control', congestion)
 }

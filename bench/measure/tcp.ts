@@ -17,18 +17,17 @@ export interface TcpShape {
 /** For setting a transfer up and taking it down, on a slow system. */
 export const SPARE_MS = 30_000
 
-type Timing = Pick<Options, 'seconds' | 'warmUpSeconds' | 'congestion'>
+type Timing = Pick<Options, 'seconds' | 'warmUpSeconds'>
 
 /** Arguments of the iperf3 client. */
 export function iperfArguments(
   address: string,
-  { seconds, warmUpSeconds, congestion }: Timing,
+  { seconds, warmUpSeconds }: Timing,
   { streams, bothWays }: Pick<TcpShape, 'streams' | 'bothWays'>,
 ): string[] {
   const where = ['iperf3', '-c', address, '-p', `${IPERF_PORT}`, '-J']
-  const control = congestion === undefined ? [] : ['-C', congestion]
   const how = ['-t', `${seconds}`, '-O', `${warmUpSeconds}`, '-P', `${streams}`]
-  return [...where, ...control, ...how, ...(bothWays ? ['--bidir'] : [])]
+  return [...where, ...how, ...(bothWays ? ['--bidir'] : [])]
 }
 
 /**
