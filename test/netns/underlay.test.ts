@@ -1,4 +1,9 @@
-/** UDP sockets pass the underlay suite over a veth pair: both engines, both families. */
+/**
+ * UDP sockets pass the underlay suite over a veth pair: both engines, both families. The pair is
+ * made once, and with it the kernels' neighbors, whose first question an IPv6 kernel asks again
+ * after a second; sockets, engines and pools are each test's own.
+ */
+import { afterAll } from 'vitest'
 import { parseAddress } from '../../stack/address.ts'
 import { SystemClock } from '../../stack/clock.ts'
 import type { Engine } from '../../stack/engine.ts'
@@ -9,7 +14,7 @@ import { UringEngine } from '../../stack/native/uring_engine.ts'
 import { Pool, poolBytes } from '../../stack/packet.ts'
 import { SocketUnderlay } from '../../stack/udp/socket_underlay.ts'
 import { type UnderlayEnd, type UnderlayFixture, underlaySuite } from '../conformance/underlay.ts'
-import { makeWire } from './wire.ts'
+import { makeWire, type Wire } from './wire.ts'
 
 type OpenEngine = (pool: Pool) => Engine
 
@@ -29,8 +34,11 @@ function openEnd(netns: string, address: string, openEngine: OpenEngine): OpenEn
   return { pool, underlay, engine, clock }
 }
 
+let wire: Wire | undefined
+afterAll(() => wire?.remove())
+
 function make(family: 4 | 6, openEngine: OpenEngine): UnderlayFixture {
-  const wire = makeWire()
+  wire ??= makeWire()
   const prefix = family === 4 ? '10.200.0.' : 'fd00:200::'
   const a = openEnd(wire.names[0], `${prefix}1`, openEngine)
   const b = openEnd(wire.names[1], `${prefix}2`, openEngine)
@@ -49,7 +57,6 @@ function make(family: 4 | 6, openEngine: OpenEngine): UnderlayFixture {
     cleanup() {
       a.engine.close()
       b.engine.close()
-      wire.remove()
     },
   }
 }
