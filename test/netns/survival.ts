@@ -1,4 +1,7 @@
-/** What must not end the daemon, nor the service of those who have no part in it. */
+/**
+ * What must not end the daemon, nor the service of those who have no part in it. Each engine has a
+ * test file of its own, so that both are tried at once.
+ */
 import { writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { Netlink } from '../../stack/native/netlink.ts'
@@ -11,7 +14,8 @@ import { PacketSocket } from './packet_socket.ts'
 const FUZZ_SECONDS = Number(process.env['FUZZ_SECONDS'] ?? (process.env['CI'] === 'true' ? 60 : 10))
 const FUZZ_MS = FUZZ_SECONDS * 1000
 
-function file(lab: Lab, extra = ''): string {
+/** Two networks, three sandboxes that get on, and one that does not. */
+export function survivors(lab: Lab, extra = ''): string {
   return `name: ${lab.prefix}
 networks:
   front:
@@ -42,115 +46,118 @@ interface DropRow {
   readonly count: number
 }
 
-describe.each(['io_uring', 'poll'])('survival with %s', (engine) => {
-  const lab = new Lab()
+/** Define the suite for one engine. Call at the top level of a test file. */
+export function survivalSuite(engine: 'io_uring' | 'poll'): void {
+  describe(`survival with ${engine}`, () => {
+    const lab = new Lab()
 
-  beforeAll(async () => {
-    await lab.up(file(lab), ['--engine', engine])
-  })
-
-  afterAll(async () => {
-    const { code } = await lab.stop()
-    expect(code).toBe(0)
-    expect(lab.leftovers()).toEqual([])
-    await lab.close()
-  })
-
-  beforeEach(async () => {
-    expect(await lab.ping('a', '10.1.0.12')).toBe(3)
-    expect(await lab.ping('a', '10.2.0.13')).toBe(3)
-  })
-
-  it('a flood of random source addresses', async () => {
-    const socket = rawSocket(lab, 'evil')
-    const random = new Random(7)
-    const frame = new Uint8Array(60)
-    frame.set([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 0, 0x88, 0xb5])
-    const ping = lab.ping('a', '10.1.0.12', '-c20', '-i0.1')
-    for (let i = 0; i < 200_000; i++) {
-      new DataView(frame.buffer).setInt32(8, random.bits())
-      trySend(socket, frame)
-      if (i % 2000 === 0) await new Promise((resolve) => setImmediate(resolve))
-    }
-    socket.close()
-    expect(await ping).toBe(20)
-    const fdb = await lab.json<unknown[]>('fdb', 'front')
-    expect(fdb.length).toBeLessThan(100)
-    const drops = await lab.json<DropRow[]>('drops')
-    const spoofed = drops.find(({ reason, device }) => {
-      return reason === 'mac-spoofed' && device.startsWith('evil')
+    beforeAll(async () => {
+      await lab.up(survivors(lab), ['--engine', engine])
     })
-    expect(spoofed?.count).toBeGreaterThan(1000)
-  })
 
-  it('an interface that is set down and up', async () => {
-    await lab.exec('b', 'ip', 'link', 'set', 'eth0', 'down')
-    expect(await lab.ping('a', '10.1.0.12', '-c1', '-W1')).toBe(0)
-    await lab.exec('b', 'ip', 'link', 'set', 'eth0', 'up')
-    expect(await lab.ping('a', '10.1.0.12')).toBe(3)
-  })
+    afterAll(async () => {
+      const { code } = await lab.stop()
+      expect(code).toBe(0)
+      expect(lab.leftovers()).toEqual([])
+      await lab.close()
+    })
 
-  it('a namespace that is deleted under it, and is joined again by the next apply', async () => {
-    deleteNetns(lab.ns('c'))
-    await expect
-      .poll(async () => JSON.stringify(await lab.json('ls')), { timeout: 10_000 })
-      .toContain('lost')
-    expect(lab.log).toMatch(/lost/)
-    expect(await lab.ping('a', '10.1.0.12')).toBe(3)
-    const { code, stderr } = await lab.cli('apply', lab.file)
-    expect(stderr).toBe('')
-    expect(code).toBe(0)
-    expect(await lab.ping('a', '10.2.0.13')).toBe(3)
-  })
-
-  it('a sandbox that leaves and joins', async () => {
-    lab.write(file(lab).replace(/ {2}b: .*\n/, ''))
-    expect((await lab.cli('apply', lab.file)).code).toBe(0)
-    expect(await lab.ping('a', '10.1.0.12', '-c1', '-W1')).toBe(0)
-    lab.write(file(lab))
-    expect((await lab.cli('apply', lab.file)).code).toBe(0)
-    expect(await lab.ping('a', '10.1.0.12')).toBe(3)
-  })
-
-  it('a bad file: changes nothing, exit code 2, line and column', async () => {
-    const before = JSON.stringify(await lab.json('inspect'))
-    writeFileSync(lab.file, file(lab, '  x: { networks: [nowhere] }\n'))
-    const { code, stderr } = await lab.cli('apply', lab.file)
-    expect(code).toBe(2)
-    expect(stderr).toMatch(/lab\.yaml:\d+:\d+: .*nowhere/)
-    expect(JSON.stringify(await lab.json('inspect'))).toBe(before)
-    lab.write(file(lab))
-  })
-
-  it(
-    `${FUZZ_MS / 1000} s of mutated frames at full speed`,
-    async () => {
-      const socket = rawSocket(lab, 'evil')
-      const random = new Random(11)
-      const corpus = await capture(lab)
-      const before = lab.usage()
-      const end = performance.now() + FUZZ_MS
-      let sent = 0
-      while (performance.now() < end) {
-        for (let i = 0; i < 500; i++) {
-          const frame = corpus[random.below(corpus.length)]!.slice()
-          const flips = random.below(6)
-          for (let n = 0; n < flips; n++)
-            frame[12 + random.below(frame.length - 12)] = random.bits()
-          const cut = random.chance(20) ? 14 + random.below(frame.length - 13) : frame.length
-          if (trySend(socket, frame.subarray(0, cut))) sent++
-        }
-        await new Promise((resolve) => setImmediate(resolve))
-      }
-      socket.close()
-      expect(sent).toBeGreaterThan(FUZZ_MS)
+    beforeEach(async () => {
       expect(await lab.ping('a', '10.1.0.12')).toBe(3)
       expect(await lab.ping('a', '10.2.0.13')).toBe(3)
-      expect(lab.usage().descriptors).toBeLessThanOrEqual(before.descriptors + 2)
-    },
-    FUZZ_MS + 60_000,
-  )
-})
+    })
+
+    it('a flood of random source addresses', async () => {
+      const socket = rawSocket(lab, 'evil')
+      const random = new Random(7)
+      const frame = new Uint8Array(60)
+      frame.set([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 0, 0x88, 0xb5])
+      const ping = lab.ping('a', '10.1.0.12', '-c20', '-i0.1')
+      for (let i = 0; i < 200_000; i++) {
+        new DataView(frame.buffer).setInt32(8, random.bits())
+        trySend(socket, frame)
+        if (i % 2000 === 0) await new Promise((resolve) => setImmediate(resolve))
+      }
+      socket.close()
+      expect(await ping).toBe(20)
+      const fdb = await lab.json<unknown[]>('fdb', 'front')
+      expect(fdb.length).toBeLessThan(100)
+      const drops = await lab.json<DropRow[]>('drops')
+      const spoofed = drops.find(({ reason, device }) => {
+        return reason === 'mac-spoofed' && device.startsWith('evil')
+      })
+      expect(spoofed?.count).toBeGreaterThan(1000)
+    })
+
+    it('an interface that is set down and up', async () => {
+      await lab.exec('b', 'ip', 'link', 'set', 'eth0', 'down')
+      expect(await lab.ping('a', '10.1.0.12', '-c1', '-W1')).toBe(0)
+      await lab.exec('b', 'ip', 'link', 'set', 'eth0', 'up')
+      expect(await lab.ping('a', '10.1.0.12')).toBe(3)
+    })
+
+    it('a namespace that is deleted under it, and is joined again by the next apply', async () => {
+      deleteNetns(lab.ns('c'))
+      await expect
+        .poll(async () => JSON.stringify(await lab.json('ls')), { timeout: 10_000 })
+        .toContain('lost')
+      expect(lab.log).toMatch(/lost/)
+      expect(await lab.ping('a', '10.1.0.12')).toBe(3)
+      const { code, stderr } = await lab.cli('apply', lab.file)
+      expect(stderr).toBe('')
+      expect(code).toBe(0)
+      expect(await lab.ping('a', '10.2.0.13')).toBe(3)
+    })
+
+    it('a sandbox that leaves and joins', async () => {
+      lab.write(survivors(lab).replace(/ {2}b: .*\n/, ''))
+      expect((await lab.cli('apply', lab.file)).code).toBe(0)
+      expect(await lab.ping('a', '10.1.0.12', '-c1', '-W1')).toBe(0)
+      lab.write(survivors(lab))
+      expect((await lab.cli('apply', lab.file)).code).toBe(0)
+      expect(await lab.ping('a', '10.1.0.12')).toBe(3)
+    })
+
+    it('a bad file: changes nothing, exit code 2, line and column', async () => {
+      const before = JSON.stringify(await lab.json('inspect'))
+      writeFileSync(lab.file, survivors(lab, '  x: { networks: [nowhere] }\n'))
+      const { code, stderr } = await lab.cli('apply', lab.file)
+      expect(code).toBe(2)
+      expect(stderr).toMatch(/lab\.yaml:\d+:\d+: .*nowhere/)
+      expect(JSON.stringify(await lab.json('inspect'))).toBe(before)
+      lab.write(survivors(lab))
+    })
+
+    it(
+      `${FUZZ_MS / 1000} s of mutated frames at full speed`,
+      async () => {
+        const socket = rawSocket(lab, 'evil')
+        const random = new Random(11)
+        const corpus = await capture(lab)
+        const before = lab.usage()
+        const end = performance.now() + FUZZ_MS
+        let sent = 0
+        while (performance.now() < end) {
+          for (let i = 0; i < 500; i++) {
+            const frame = corpus[random.below(corpus.length)]!.slice()
+            const flips = random.below(6)
+            for (let n = 0; n < flips; n++)
+              frame[12 + random.below(frame.length - 12)] = random.bits()
+            const cut = random.chance(20) ? 14 + random.below(frame.length - 13) : frame.length
+            if (trySend(socket, frame.subarray(0, cut))) sent++
+          }
+          await new Promise((resolve) => setImmediate(resolve))
+        }
+        socket.close()
+        expect(sent).toBeGreaterThan(FUZZ_MS)
+        expect(await lab.ping('a', '10.1.0.12')).toBe(3)
+        expect(await lab.ping('a', '10.2.0.13')).toBe(3)
+        expect(lab.usage().descriptors).toBeLessThanOrEqual(before.descriptors + 2)
+      },
+      FUZZ_MS + 60_000,
+    )
+  })
+}
 
 /** Real frames of a sandbox, to be mutated: ARP, ND, ICMP, UDP, TCP. */
 async function capture(lab: Lab): Promise<Uint8Array[]> {
@@ -220,48 +227,4 @@ function trySend(socket: PacketSocket, frame: Uint8Array): boolean {
   } catch {
     return false
   }
-}
-
-describe('10,000 applies', () => {
-  it('grow neither memory nor descriptors', async () => {
-    const lab = new Lab()
-    try {
-      const one = file(lab)
-      const other = one.replace(/ {2}b: .*\n/, '')
-      await lab.up(one)
-      const cycles = async (count: number): Promise<void> => {
-        for (let i = 0; i < count; i++) {
-          const { code, stderr } = await post(lab, i % 20 === 0 ? other : one)
-          if (code !== 200) throw new Error(`apply ${i}: ${code} ${stderr}`)
-        }
-      }
-      await cycles(2000)
-      const before = lab.usage()
-      await cycles(8000)
-      const after = lab.usage()
-      expect(after.descriptors).toBeLessThanOrEqual(before.descriptors + 1)
-      expect(after.rssKb).toBeLessThan(before.rssKb * 1.2 + 10_000)
-      expect(await lab.ping('a', '10.1.0.11')).toBe(3)
-    } finally {
-      await lab.close()
-    }
-  }, 600_000)
-})
-
-async function post(lab: Lab, yaml: string): Promise<{ code: number; stderr: string }> {
-  const { request } = await import('node:http')
-  return new Promise((resolve, reject) => {
-    const call = request(
-      { socketPath: lab.socket, path: '/v1/apply', method: 'POST' },
-      (response) => {
-        let stderr = ''
-        response.on('data', (data: Buffer) => {
-          stderr += data.toString()
-        })
-        response.on('end', () => resolve({ code: response.statusCode ?? 0, stderr }))
-      },
-    )
-    call.on('error', reject)
-    call.end(JSON.stringify({ file: lab.file, text: yaml }))
-  })
 }
