@@ -13,8 +13,8 @@ const patient = { testTimeout: 120_000, hookTimeout: 120_000 }
 
 /**
  * What wants the host for itself: `engine` forbids io_uring to all of it, `scale` lists its devices
- * and sets the bounds of its neighbors, and the others measure daemons by
- * the clock: rates, and bounds below two seconds.
+ * and sets the bounds of its neighbors, and the others measure daemons by the clock: rates, and
+ * bounds below two seconds.
  */
 const ALONE = ['engine', 'scale', 'maglev_live', 'policy', 'ports_live'].map((name) => {
   return `test/netns/${name}.test.ts`
