@@ -1,6 +1,6 @@
 /**
- * UDP sockets pass the underlay suite over veth: both engines, both families, no offloads. A pair is
- * made once, and with it the kernels' neighbors, whose first question an IPv6 kernel asks again
+ * UDP sockets pass the underlay suite over veth: both engines, both families, no offloads. A pair
+ * is made once, and with it the kernels' neighbors, whose first question an IPv6 kernel asks again
  * after a second; sockets, engines and pools are each test's own.
  */
 import { afterAll, expect, test } from 'vitest'
