@@ -7,8 +7,6 @@ const isRoot = process.getuid?.() === 0
 
 /** All processors: Vitest itself would leave one free, which of two is half. */
 const busy = availableParallelism()
-/** Suites with daemons and programs of their own wait more than they work. */
-const waiting = busy + 1
 const patient = { testTimeout: 120_000, hookTimeout: 120_000 }
 
 /**
@@ -16,15 +14,16 @@ const patient = { testTimeout: 120_000, hookTimeout: 120_000 }
  * and sets the bounds of its neighbors, and the others measure daemons by the clock: rates, and
  * bounds below two seconds.
  */
-const ALONE = ['engine', 'scale', 'maglev_live', 'policy', 'ports_live'].map((name) => {
-  return `test/netns/${name}.test.ts`
-})
+const ALONE = [
+  ...['engine', 'scale'],
+  ...['bench', 'flood', 'maglev_live', 'overlay_kernel', 'policy', 'ports_live', 'raw_ends'],
+].map((name) => `test/netns/${name}.test.ts`)
 const PRIVILEGED = 'test/netns/**/*.test.ts'
 const INTEROP = 'test/interop/**/*.test.ts'
 
 /** Suites that need root, and real devices. */
 const privileged = [
-  { name: 'netns', include: [PRIVILEGED], exclude: ALONE, maxWorkers: waiting, groupOrder: 1 },
+  { name: 'netns', include: [PRIVILEGED], exclude: ALONE, maxWorkers: busy, groupOrder: 1 },
   { name: 'netns-alone', include: ALONE, exclude: [], maxWorkers: 1, groupOrder: 2 },
 ].map(({ groupOrder, ...suite }) => ({ test: { ...suite, ...patient, sequence: { groupOrder } } }))
 
@@ -51,7 +50,7 @@ export default defineConfig({
         test: {
           name: 'interop',
           include: [INTEROP],
-          maxWorkers: busy,
+          maxWorkers: 1,
           sequence: { groupOrder: 3 },
           ...patient,
         },

@@ -199,7 +199,7 @@ export function underlaySuite({ name, make }: UnderlaySuiteOptions): void {
       expect(all.map((datagram) => datagram[8])).toEqual(Array.from({ length: 50 }, (_, i) => i))
     })
 
-    it('keeps apart what is sent at once: sizes, TOS, and more than one message takes', async () => {
+    it('keeps apart what is sent at once, more than one message takes', async () => {
       const it = await open()
       const { a, b } = it.fixture
       const to = it.addPeer(a, b)
