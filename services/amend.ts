@@ -7,6 +7,7 @@ import { sameAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import type { Config, SandboxConfig } from './config/model.ts'
 import { boundPort, publication, publishingNetwork } from './config/publishing.ts'
+import { notFound } from './not_found.ts'
 import { formatPort, formatPublished, type PortConfig, parsePort, portsClash } from './ports.ts'
 import type { PortState, State } from './state.ts'
 
@@ -55,7 +56,12 @@ export function removePort(written: string): Amendment {
 export function drain(service: string, sandbox: string): Amendment {
   return (config) => {
     const known = config.services.find(({ name }) => name === service)
-    if (known === undefined) throw new StackError('not-found', `no service "${service}"`)
+    if (known === undefined)
+      throw notFound(
+        'no service',
+        service,
+        config.services.map(({ name }) => name),
+      )
     if (!known.backends.some((backend) => backend.sandbox === sandbox)) {
       throw new StackError('not-found', `service "${service}" has no backend "${sandbox}"`)
     }
@@ -72,7 +78,11 @@ export function drain(service: string, sandbox: string): Amendment {
 function find(config: Config, name: string): SandboxConfig {
   const sandbox = config.sandboxes.find((candidate) => candidate.name === name)
   if (sandbox !== undefined) return sandbox
-  throw new StackError('not-found', `no sandbox "${name}"`)
+  throw notFound(
+    'no sandbox',
+    name,
+    config.sandboxes.map((one) => one.name),
+  )
 }
 
 function withPorts(config: Config, name: string, ports: readonly PortConfig[]): Config {

@@ -1,5 +1,6 @@
 /** The part of the API about the outside: published ports, services, connections. */
 import { StackError } from '../stack/errors.ts'
+import { PROTOCOL_NAMES, STATE_NAMES } from '../stack/ip/conntrack_list.ts'
 import type { Handler } from './api.ts'
 import type { FlowFilter } from './views_outside.ts'
 
@@ -31,6 +32,9 @@ export function flowFilter(query: URLSearchParams): FlowFilter {
   if (port !== undefined && !/^\d{1,5}$/.test(port)) {
     throw new StackError('bad-argument', `port is a number, not "${port}"`)
   }
+  if (protocol !== undefined && !/^\d{1,3}$/.test(protocol))
+    oneOf('protocol', protocol, PROTOCOL_NAMES)
+  if (state !== undefined) oneOf('state', state, STATE_NAMES)
   return {
     ...(protocol !== undefined && { protocol }),
     ...(state !== undefined && { state }),
@@ -40,6 +44,12 @@ export function flowFilter(query: URLSearchParams): FlowFilter {
     ...(sandbox !== undefined && { sandbox }),
     ...(port !== undefined && { port: Number(port) }),
   }
+}
+
+/** @throws StackError `bad-argument` if it is none of them. */
+function oneOf(what: string, given: string, known: readonly string[]): void {
+  if (known.includes(given)) return
+  throw new StackError('bad-argument', `no ${what} "${given}"; there are: ${known.join(', ')}`)
 }
 
 /** Texts of a body, in the order of their keys. @throws StackError `bad-argument` */

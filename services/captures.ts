@@ -3,8 +3,8 @@
  * included; edges are told only when something changes, so that watching costs nothing while
  * nobody does.
  */
-import { StackError } from '../stack/errors.ts'
 import type { CaptureSink } from './device_end.ts'
+import { notFound } from './not_found.ts'
 
 /** A thing that can be watched: see {@link Edge.watch}. */
 interface Watched {
@@ -47,8 +47,7 @@ export class Captures {
 
   #find(name: string): void {
     if (this.#edges.has(name)) return
-    const names = [...this.#edges.keys()].join(', ')
-    throw new StackError('not-found', `no device "${name}"; there are: ${names || 'none'}`)
+    throw notFound('no device', name, this.#edges.keys())
   }
 
   #tell(): void {

@@ -10,14 +10,22 @@ export interface ConfigText {
   readonly file: string
 }
 
+/** Why a file cannot be read, by the system's code. */
+const UNREADABLE: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  ENOTDIR: 'there is no such file',
+  EISDIR: 'this is a folder, and a file is wanted',
+  EACCES: 'permission denied',
+}
+
 /** Read a file, `-` for stdin. @throws ConfigFaults if it cannot be read. */
 export function readConfigText(path: string): ConfigText {
   const file = path === '-' ? '<stdin>' : path
   try {
     return { text: readFileSync(path === '-' ? 0 : path, 'utf8'), file }
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    throw new ConfigFaults([`${file}: ${code === 'ENOENT' ? 'there is no such file' : message}`])
+    const { code = '', message } = error as NodeJS.ErrnoException
+    throw new ConfigFaults([`${file}: ${UNREADABLE[code] ?? message}`])
   }
 }
 

@@ -116,7 +116,7 @@ export interface Wanted {
 /**
  * The socket of the daemon that a command is for.
  *
- * @throws StackError `daemon` if there is none, or several and none was named.
+ * @throws StackError `daemon` if there is none, `exists` if there are several and none was named.
  */
 export async function findSocket(
   { socket, name }: Wanted,
@@ -134,7 +134,7 @@ export async function findSocket(
     )
   }
   const names = fitting.map((path) => `${nameOf(path)} (${path})`).join(', ')
-  throw new StackError('daemon', `several daemons are running: ${names}; say --name or --socket`)
+  throw new StackError('exists', `several daemons are running: ${names}; say --name or --socket`)
 }
 
 /** Name of the daemon whose default socket this is. */

@@ -23,6 +23,7 @@ import { Trace, type TraceEnd, type TraceStep } from '../stack/trace.ts'
 import type { Edge } from './edge.ts'
 import { boundsOf, toInteger } from './ipam.ts'
 import type { Node } from './node.ts'
+import { notFound } from './not_found.ts'
 import { buildPacket, type PacketFields, packetBytes, putRaw } from './trace_packet.ts'
 
 export interface TraceRequest {
@@ -102,8 +103,8 @@ function chooseEdge(node: Node, from: string, target: Address | undefined): Edge
   const named = edges.find((edge) => edge.device.name === from)
   const own = named === undefined ? edges.filter((e) => e.endpoint.sandbox === from) : [named]
   if (own.length === 0) {
-    const names = edges.map((edge) => edge.device.name).join(', ')
-    throw new StackError('not-found', `no sandbox or interface "${from}"; there are: ${names}`)
+    const names = edges.flatMap(({ device, endpoint }) => [endpoint.sandbox, device.name])
+    throw notFound('no sandbox or interface', from, names)
   }
   const onLink = own.find((edge) => target !== undefined && subnetOf(edge, target) !== undefined)
   const routed = own.find((edge) => target !== undefined && gatewayOf(edge, target) !== undefined)

@@ -6,13 +6,13 @@
  * Nothing here changes anything, and nothing here is on the data path.
  */
 import { formatAddress, formatPrefix } from '../stack/address.ts'
-import { StackError } from '../stack/errors.ts'
 import type { BridgeStation } from '../stack/eth/bridge.ts'
 import type { BridgePortInfo } from '../stack/eth/bridge_port.ts'
 import { formatMac, type Mac } from '../stack/eth/mac.ts'
 import type { EndpointOptions, NetworkOptions } from './config/model.ts'
 import type { ParentPort } from './network_facts.ts'
 import type { Node } from './node.ts'
+import { notFound } from './not_found.ts'
 import { formatRate } from './rates.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 import { UPLINK } from './uplink.ts'
@@ -213,7 +213,10 @@ export function inspect(node: Node, name: string, only?: string): Inspection {
   }
   const parts = found.networks.length + found.sandboxes.length + found.services.length
   if (parts > 0 || found.uplink !== null) return found
-  throw new StackError('not-found', `no network, sandbox, service or device "${only}"`)
+  const named = [...all.networks, ...all.sandboxes, ...all.services].map((one) => one.name)
+  const ends = all.sandboxes.flatMap((sandbox) => sandbox.endpoints)
+  const devices = ends.flatMap(({ device }) => device ?? [])
+  throw notFound('no network, sandbox, service or device', only, [...named, ...devices])
 }
 
 function networkDetail(
@@ -291,10 +294,15 @@ function macText(mac: Mac | undefined): string | null {
   return mac === undefined ? null : formatMac(mac)
 }
 
+/** Names of networks that have a bridge. */
+export function bridged(node: Node): string[] {
+  return node.networks().map(({ state }) => state.name)
+}
+
 /** @throws StackError `not-found`. */
 export function fdb(node: Node, only?: string): FdbRow[] {
   if (only !== undefined && node.network(only) === undefined) {
-    throw new StackError('not-found', `no network "${only}" with a bridge`)
+    throw notFound('no network with a bridge', only, bridged(node))
   }
   return node
     .networks()

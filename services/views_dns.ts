@@ -14,6 +14,7 @@ import { LATER, ownQuery } from './dns/server.ts'
 import type { NameService } from './dns/service.ts'
 import { rcodeName, TCP_BYTES_MAX, typeName, typeOf } from './dns/wire.ts'
 import type { Node } from './node.ts'
+import { notFound } from './not_found.ts'
 
 export interface NameRow {
   readonly network: string
@@ -163,7 +164,7 @@ export function resolveName(
   { from, name: written, type: typeText = 'A' }: ResolveRequest,
 ): Promise<Resolution> {
   const scope = service.registry.scopes.get(from)
-  if (scope === undefined) throw new StackError('not-found', `no sandbox "${from}"`)
+  if (scope === undefined) throw notFound('no sandbox', from, service.registry.scopes.keys())
   const [name, type] = question(written, typeText)
   const steps: string[] = []
   const say: Say = (step) => steps.push(step)

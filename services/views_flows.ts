@@ -1,8 +1,8 @@
 /** What a node shows of its flow cache. As in views.ts, names of fields are a contract. */
-import { StackError } from '../stack/errors.ts'
 import { protocolName } from '../stack/ip/conntrack_list.ts'
 import type { FlowEndpoint, FlowRow } from '../stack/ip/flow_list.ts'
 import type { Node } from './node.ts'
+import { notFound } from './not_found.ts'
 import { countedDevices } from './views_counters.ts'
 
 /** Addresses and ports; a port is 0 where the protocol has none, and an echo's identifier. */
@@ -39,7 +39,7 @@ export interface CachedFlow {
 export function flows(node: Node, device?: string): CachedFlow[] {
   const names = new Map(countedDevices(node).map(({ device: { port, name } }) => [port, name]))
   if (device !== undefined && ![...names.values()].includes(device)) {
-    throw new StackError('not-found', `no device "${device}"`)
+    throw notFound('no device', device, names.values())
   }
   const rows = (node.context.flows?.list() ?? []).map((row) => rowOf(row, names))
   return rows.filter(({ from, to }) => device === undefined || from === device || to === device)

@@ -1,9 +1,9 @@
 /** What a node shows of multicast: who wants which group, and who asks; see views.ts. */
 import { formatAddress } from '../stack/address.ts'
-import { StackError } from '../stack/errors.ts'
 import type { Who } from './groups.ts'
 import type { Network } from './network.ts'
 import type { Node } from './node.ts'
+import { notFound } from './not_found.ts'
 
 export interface MemberRow {
   readonly network: string
@@ -27,7 +27,11 @@ export interface MulticastDetail {
 /** @throws StackError `not-found`. */
 export function groups(node: Node, only?: string): MemberRow[] {
   if (only !== undefined && node.network(only) === undefined) {
-    throw new StackError('not-found', `no network "${only}" with a bridge`)
+    throw notFound(
+      'no network with a bridge',
+      only,
+      node.networks().map(({ state }) => state.name),
+    )
   }
   return node
     .networks()

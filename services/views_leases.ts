@@ -1,8 +1,8 @@
 /** What DHCP servers leased, and what is left: a part of what a node shows of itself (views.ts). */
-import { StackError } from '../stack/errors.ts'
 import { formatRange } from './config/dhcp.ts'
 import type { LeaseInfo } from './dhcp/server.ts'
 import type { Node } from './node.ts'
+import { notFound } from './not_found.ts'
 
 export interface LeaseRow extends LeaseInfo {
   readonly network: string
@@ -26,7 +26,11 @@ export function leases(node: Node, only?: string): LeaseRow[] {
   const networks = node.networks().filter(({ dhcp }) => dhcp !== undefined)
   const wanted = networks.filter(({ state }) => only === undefined || state.name === only)
   if (only !== undefined && wanted.length === 0) {
-    throw new StackError('not-found', `no network "${only}" with a DHCP server`)
+    throw notFound(
+      'no network with a DHCP server',
+      only,
+      networks.map(({ state }) => state.name),
+    )
   }
   return wanted.flatMap(({ state, dhcp }) =>
     dhcp!.list().map((lease) => ({ network: state.name, ...lease })),

@@ -3,7 +3,6 @@
  * connections themselves. As in views.ts, names of fields are a contract.
  */
 import { formatAddress, formatPrefix } from '../stack/address.ts'
-import { StackError } from '../stack/errors.ts'
 import { formatMac } from '../stack/eth/mac.ts'
 import {
   type ConntrackFilter,
@@ -13,6 +12,7 @@ import {
   listConnections,
 } from '../stack/ip/conntrack_list.ts'
 import type { Node } from './node.ts'
+import { notFound } from './not_found.ts'
 import { formatPublished, PORT_PROTOCOLS } from './ports.ts'
 import type { ServicePortState } from './state.ts'
 
@@ -172,7 +172,7 @@ export function flowTest(
 }
 
 function addressesOf({ state }: Node, sandbox: string): string[] {
-  if (!state.sandboxes.has(sandbox)) throw new StackError('not-found', `no sandbox "${sandbox}"`)
+  if (!state.sandboxes.has(sandbox)) throw notFound('no sandbox', sandbox, state.sandboxes.keys())
   return [...state.endpoints.values()]
     .filter((endpoint) => endpoint.sandbox === sandbox)
     .flatMap(({ addresses }) => addresses.map(({ address }) => formatAddress(address)))

@@ -18,7 +18,7 @@ import {
 } from './command.ts'
 import { print, printJson } from './output.ts'
 import { checkLive } from './overlay.ts'
-import { table } from './table.ts'
+import { counted, table } from './table.ts'
 
 interface ApplyOptions extends DaemonOptions {
   readonly dryRun?: boolean
@@ -77,9 +77,18 @@ async function check(path: string | undefined, options: CheckOptions): Promise<v
   const always = ['networks', 'sandboxes', 'endpoints', 'routes']
   const list = Object.entries(counts)
     .filter(([what, count]) => count > 0 || always.includes(what))
-    .map(([what, count]) => `${count} ${what}`)
+    .map(([what, count]) => counted(count, SINGULAR[what as keyof typeof counts]))
   print(`${source.file}: good (${config.name}: ${list.join(', ')})`)
 }
+
+const SINGULAR = {
+  networks: 'network',
+  sandboxes: 'sandbox',
+  endpoints: 'endpoint',
+  routes: 'route',
+  services: 'service',
+  ports: 'port',
+} as const
 
 async function apply(path: string, options: ApplyOptions): Promise<void> {
   const { source, config } = await readFile(path)
@@ -100,6 +109,6 @@ function reportLines({ steps }: ApplyAnswer, dryRun: boolean): string[] {
     ],
     steps,
   )
-  const count = `${steps.length} step${steps.length === 1 ? '' : 's'}`
+  const count = counted(steps.length, 'step')
   return [...lines, dryRun ? `${count} to do` : `${count} done`]
 }

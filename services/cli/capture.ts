@@ -83,6 +83,7 @@ async function capture(words: readonly string[], options: CaptureOptions): Promi
       }
     }
   } catch (error) {
+    if (error instanceof StackError) throw error
     if (!interrupted) throw new StackError('daemon', 'the daemon hung up', { cause: error })
   } finally {
     process.off('SIGINT', stop)
@@ -127,7 +128,11 @@ function openSink(file: string): Sink {
   }
   return {
     write: async (bytes) => {
-      for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at)
+      try {
+        for (let at = 0; at < bytes.length; ) at += writeSync(descriptor, bytes, at)
+      } catch (error) {
+        throw new StackError('syscall', `${file}: ${(error as Error).message}`, { cause: error })
+      }
     },
     close: () => closeSync(descriptor),
   }

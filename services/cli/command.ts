@@ -44,6 +44,21 @@ export function daemonCommand(
     .option('--socket <path>', 'the daemon at this socket (default: $TAPLINE_SOCKET)')
 }
 
+/**
+ * What a group of commands does without a further word: list. A word that is no command of the
+ * group comes here, and is refused.
+ */
+export function listingCommand(group: Command, usage: string, description: string): Command {
+  return readingCommand(group, usage, `${description} (default)`, { isDefault: true })
+    .allowExcessArguments()
+    .hook('preAction', (command) => {
+      const [word] = command.args
+      if (word === undefined) return
+      const names = group.commands.map((one) => one.name()).join(', ')
+      command.error(`error: '${group.name()}' has no command '${word}'; it has ${names}`)
+    })
+}
+
 /** As {@link daemonCommand}, for those that only read. */
 export function readingCommand(
   program: Command,
@@ -57,7 +72,7 @@ export function readingCommand(
 /**
  * The client of the daemon that is meant; `fallbackName`: where nothing says which.
  *
- * @throws StackError `daemon`.
+ * @throws StackError `daemon`, or `exists` if there are several.
  */
 export async function openClient(options: DaemonOptions, fallbackName?: string): Promise<Client> {
   const { TAPLINE_SOCKET } = process.env

@@ -1,5 +1,4 @@
 /** `tapline conntrack`: connections that are tracked: list, forget, follow. */
-import { createInterface } from 'node:readline'
 import type { Command } from 'commander'
 import type { Query } from '../client.ts'
 import type { FlowEvent } from '../flow_events.ts'
@@ -9,9 +8,11 @@ import {
   daemonCommand,
   examples,
   integer,
+  listingCommand,
   openClient,
   readingCommand,
 } from './command.ts'
+import { linesOf } from './lines.ts'
 import { print, printable, printJson, timeOfDay } from './output.ts'
 import { show } from './show.ts'
 
@@ -40,9 +41,8 @@ export function addConntrack(program: Command): void {
         'tapline conntrack events --port 53',
       ),
     )
-  filters(readingCommand(conntrack, 'ls', 'list them (default)', { isDefault: true })).action(
-    (options: ConntrackOptions) =>
-      show(options, { path: 'conntrack', query: query(options), columns: CONNECTIONS }),
+  filters(listingCommand(conntrack, 'ls', 'list them')).action((options: ConntrackOptions) =>
+    show(options, { path: 'conntrack', query: query(options), columns: CONNECTIONS }),
   )
   filters(daemonCommand(conntrack, 'delete', 'forget those that fit'))
     .option('--all', 'forget all; needed where nothing else is given')
@@ -82,9 +82,7 @@ async function forget(options: ConntrackOptions, command: Command): Promise<void
 async function follow(options: ConntrackOptions): Promise<void> {
   const client = await openClient(options)
   const stream = await client.stream('conntrack/events', query(options))
-  process.once('SIGINT', stream.close)
-  process.once('SIGTERM', stream.close)
-  for await (const line of createInterface({ input: stream.body })) {
+  for await (const line of linesOf(stream)) {
     process.stdout.write(`${options.json ? line : eventLine(JSON.parse(line) as FlowEvent)}\n`)
   }
 }

@@ -6,6 +6,7 @@ import {
   type DaemonOptions,
   daemonCommand,
   examples,
+  listingCommand,
   openClient,
   readingCommand,
 } from './command.ts'
@@ -28,9 +29,7 @@ export function addDns(program: Command): void {
       'tapline dns cache                              what forwarders answered',
     ),
   )
-  readingCommand(dns, 'ls', 'names of all networks, and who sees them (default)', {
-    isDefault: true,
-  }).action(list)
+  listingCommand(dns, 'ls', 'names of all networks, and who sees them').action(list)
   readingCommand(dns, 'cache', 'answers of forwarders that are kept').action(
     (options: DaemonOptions) => show<CacheRow>(options, { path: 'dns/cache', columns: CACHED }),
   )

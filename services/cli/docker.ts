@@ -16,6 +16,7 @@ import { examples } from './command.ts'
 import { onBrokenPipe } from './output.ts'
 import { announceReady } from './ready.ts'
 import { addRunningOptions, catchSignals, limitsOf, type RunningOptions, slots } from './running.ts'
+import { counted } from './table.ts'
 
 interface DockerOptions extends RunningOptions {
   readonly socket: string
@@ -101,6 +102,6 @@ async function run(daemon: DockerDaemon, asked: Promise<void>, socket: string): 
 function readyText(daemon: DockerDaemon, socket: string): string {
   const { name, links, pid } = daemon.info()
   const { networks, sandboxes } = daemon.controller.ls()
-  const made = `${networks.length} networks, ${sandboxes.length} endpoints`
-  return `${name}: ${made}, ${links}, pid ${pid}, plugin socket ${socket}`
+  const made = [counted(networks.length, 'network'), counted(sandboxes.length, 'endpoint')]
+  return `${name}: ${made.join(', ')}, ${links}, pid ${pid}, plugin socket ${socket}`
 }

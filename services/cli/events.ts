@@ -1,7 +1,7 @@
 /** `tapline events`: the log of a daemon from now on, wherever its stderr goes. */
-import { createInterface } from 'node:readline'
 import type { Command } from 'commander'
 import { type DaemonOptions, examples, openClient, readingCommand } from './command.ts'
+import { linesOf } from './lines.ts'
 import { prettyLine } from './log_line.ts'
 
 export function addEvents(program: Command): void {
@@ -13,9 +13,7 @@ export function addEvents(program: Command): void {
 async function events(options: DaemonOptions): Promise<void> {
   const client = await openClient(options)
   const stream = await client.stream('events')
-  process.once('SIGINT', stream.close)
-  process.once('SIGTERM', stream.close)
-  for await (const line of createInterface({ input: stream.body })) {
+  for await (const line of linesOf(stream)) {
     process.stdout.write(options.json ? `${line}\n` : prettyLine(line, process.stdout))
   }
 }

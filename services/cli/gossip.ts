@@ -7,11 +7,12 @@ import {
   Exit,
   ExitError,
   examples,
+  listingCommand,
   openClient,
   readingCommand,
 } from './command.ts'
 import { complain, print, printJson } from './output.ts'
-import { type Column, table } from './table.ts'
+import { type Column, counted, table } from './table.ts'
 
 const MEMBERS: readonly Column<MemberRow>[] = [
   { title: 'MEMBER', cell: ({ name, self }) => (self ? `${name} (this node)` : name) },
@@ -68,8 +69,8 @@ ${examples(
   'tapline keys remove OLD_KEY',
 )}`,
   )
-  readingCommand(keys, 'list', 'list them (default)', { isDefault: true }).action(
-    (options: DaemonOptions) => ask('list', undefined, options),
+  listingCommand(keys, 'list', 'list them').action((options: DaemonOptions) =>
+    ask('list', undefined, options),
   )
   const described = {
     install: 'decrypt with it as well, on every member',
@@ -119,7 +120,8 @@ async function ask(
   const failed = rows.filter(({ ok }) => !ok)
   for (const { member, message } of failed) complain(`${member}: ${message}`)
   if (failed.length > 0) throw new ExitError(Exit.Failed)
-  if (operation !== 'list' && !options.json) print(`${DONE[operation]} ${rows.length} members`)
+  if (operation !== 'list' && !options.json)
+    print(`${DONE[operation]} ${counted(rows.length, 'member')}`)
 }
 
 function count(rows: readonly KeyRow[]): KeyCount[] {

@@ -12,6 +12,7 @@ import type { DhcpRow } from '../views_leases.ts'
 import type { PortRow, ServiceRow, UplinkRow } from '../views_outside.ts'
 import { type DaemonOptions, examples, openClient, readingCommand } from './command.ts'
 import { print, printable, printJson, style } from './output.ts'
+import { counted } from './table.ts'
 
 /** Columns of the names of fields. */
 const LABEL_COLUMNS = 14
@@ -90,8 +91,9 @@ function overlayLines({ overlay }: NetworkDetail): string[] {
       'not taken in': refused || null,
     }),
     ...peers.map(({ vni, vtep, member, endpoints, pathMtu }) => {
+      const known = counted(endpoints, 'endpoint')
       const part = member ? '' : ', no member'
-      return `  peer ${vtep}: VNI ${vni}, ${endpoints} endpoints, path MTU ${pathMtu}${part}`
+      return `  peer ${vtep}: VNI ${vni}, ${known}, path MTU ${pathMtu}${part}`
     }),
     ...remote.map(({ name, vtep, mac, addresses }) => {
       return `  remote ${printable(name || mac)}: ${addresses.join(' ')} ${mac} at ${vtep}`

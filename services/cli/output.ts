@@ -7,11 +7,15 @@
 
 let brokenPipe = (): void => process.exit(0)
 
-/** End quietly when stdout's reader is gone, go on without one of stderr; call once at start. */
+/**
+ * End quietly when stdout's reader is gone, with 1 if stdout cannot be written to; go on without a
+ * reader of stderr. Call once at start.
+ */
 export function watchOutput(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error
-    brokenPipe()
+    if (error.code === 'EPIPE') return brokenPipe()
+    complain(`stdout: ${error.message}`)
+    process.exit(1)
   })
   process.stderr.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code !== 'EPIPE') throw error

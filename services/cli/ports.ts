@@ -6,8 +6,8 @@ import {
   type DaemonOptions,
   daemonCommand,
   examples,
+  listingCommand,
   openClient,
-  readingCommand,
 } from './command.ts'
 import { print, printJson } from './output.ts'
 import { show } from './show.ts'
@@ -23,8 +23,8 @@ export function addPorts(program: Command): void {
     'after',
     examples('tapline ports', 'tapline ports add 8080:80 web1', 'tapline ports rm 8080'),
   )
-  readingCommand(ports, 'ls', 'list them (default)', { isDefault: true }).action(
-    (options: DaemonOptions) => show(options, { path: 'ports', columns: PUBLISHED }),
+  listingCommand(ports, 'ls', 'list them').action((options: DaemonOptions) =>
+    show(options, { path: 'ports', columns: PUBLISHED }),
   )
   daemonCommand(ports, 'add <spec> <sandbox>', 'publish a port of a sandbox')
     .option('--json', 'print JSON')

@@ -24,6 +24,7 @@ import { addTop } from './top.ts'
 import { addTrace } from './trace.ts'
 import { addUp } from './up.ts'
 import { addViews } from './views.ts'
+import { addWait } from './wait.ts'
 
 /** Run one command to its end. `args` are those after the program's name; the exit code. */
 export async function runCommand(args: readonly string[]): Promise<number> {
@@ -33,6 +34,11 @@ export async function runCommand(args: readonly string[]): Promise<number> {
   } catch (error) {
     return report(error)
   }
+}
+
+/** Faults of usage as all others are said: one line, with who says it. */
+function asComplaint(text: string): string {
+  return text.replace(/^error: /, 'tapline: ').replace(/\n\(Did (.*)\)/, '; did $1')
 }
 
 function buildProgram(): Command {
@@ -50,9 +56,10 @@ function buildProgram(): Command {
       )}
 Exit codes: 0 done, 1 failed, 2 used wrongly. All that reads takes --json.`,
     )
+    .configureOutput({ outputError: (text, write) => write(asComplaint(text)) })
     // Commands inherit it: faults of usage are thrown here and end with exit code 2.
     .exitOverride()
-  for (const add of [addUp, addCheck, addApply, addViews, addTop, addCapture, addTrace]) {
+  for (const add of [addUp, addWait, addCheck, addApply, addViews, addTop, addCapture, addTrace]) {
     add(program)
   }
   for (const add of [

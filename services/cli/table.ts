@@ -43,6 +43,12 @@ export function grouped(value: number): string {
   return String(Math.round(value)).replace(/\B(?=(\d{3})+$)/g, ',')
 }
 
+/** 1 network, 2 networks, 2 sandboxes. */
+export function counted(count: number, noun: string): string {
+  const ending = count === 1 ? '' : /(s|x|ch|sh)$/.test(noun) ? 'es' : 's'
+  return `${grouped(count)} ${noun}${ending}`
+}
+
 const PREFIXES = ['', 'k', 'M', 'G', 'T', 'P']
 
 /** Three significant digits with a decimal prefix: 950, 1.23k, 18.1G; or 18.1 Gbit/s. */

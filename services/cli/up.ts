@@ -20,6 +20,7 @@ import { examples } from './command.ts'
 import { onBrokenPipe } from './output.ts'
 import { announceReady } from './ready.ts'
 import { addRunningOptions, catchSignals, limitsOf, type RunningOptions, slots } from './running.ts'
+import { counted } from './table.ts'
 
 interface UpOptions extends RunningOptions {
   readonly socket?: string
@@ -93,6 +94,10 @@ function readyText(daemon: Daemon): string {
   const { name, links, socket, pid } = daemon.info()
   const { networks, sandboxes } = daemon.controller.ls()
   const endpoints = sandboxes.reduce((sum, sandbox) => sum + sandbox.endpoints.length, 0)
-  const made = `${networks.length} networks, ${sandboxes.length} sandboxes`
-  return `${name}: ${made}, ${endpoints} endpoints, ${links}, pid ${pid}, socket ${socket}`
+  const made = [
+    counted(networks.length, 'network'),
+    counted(sandboxes.length, 'sandbox'),
+    counted(endpoints, 'endpoint'),
+  ]
+  return `${name}: ${made.join(', ')}, ${links}, pid ${pid}, socket ${socket}`
 }

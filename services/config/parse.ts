@@ -49,6 +49,7 @@ import {
 } from './schema.ts'
 import { type Note, parseService } from './services.ts'
 import { parseTracking } from './tracking.ts'
+import { aliasFault, yamlFault } from './yaml_faults.ts'
 
 /** Larger than any configuration that the limits on devices allow. */
 const TEXT_MAX_BYTES = 8 << 20
@@ -81,20 +82,16 @@ export function parseConfig(text: string, file: string): { config?: Config; faul
     root = document.toJS()
   } catch (error) {
     // Unknown or endlessly nested aliases.
-    faults.atOffset(0, error instanceof Error ? error.message : String(error))
+    aliasFault(document, faults, error)
     return { faults: faults.sorted() }
   }
   if (!isMap(document.contents)) {
-    faults.at([], 'the file is not a mapping; it should begin with "name: ..."')
+    const is = document.contents === null ? 'empty' : 'not a mapping'
+    faults.at([], `the file is ${is}; it should begin with "name: ..."`)
     return { faults: faults.sorted() }
   }
   const config = new Reader(root as Root, faults).read()
   return faults.list.length > 0 ? { faults: faults.sorted() } : { config, faults: [] }
-}
-
-function yamlFault(error: { readonly code: string; readonly message: string }): string {
-  if (error.code === 'DUPLICATE_KEY') return 'this key is already given in the same mapping'
-  return `not YAML: ${error.message.replace(/\n.*/s, '')}`
 }
 
 /** The file's own mapping, its values not looked at yet. */

@@ -64,6 +64,17 @@ export function protocolName(number: number): string {
   return NAMES.get(number) ?? String(number)
 }
 
+/** Protocols as lists name them; others go by their numbers. */
+export const PROTOCOL_NAMES: readonly string[] = [...NAMES.values()]
+
+/** All that a connection's state may be called. */
+export const STATE_NAMES: readonly string[] = [
+  ...TCP_STATE_NAMES,
+  'unreplied',
+  'replied',
+  'assured',
+]
+
 export function describeFlow(table: FlowTable, flow: number): ConntrackRow {
   const words = new Int32Array(TUPLE_WORDS)
   const side = (direction: number): ConntrackSide => {

@@ -167,7 +167,7 @@ describe.runIf(tools)('packaging', { timeout: BUILD_MS }, () => {
         await systemd.systemctl('kill', '-s', 'KILL', 'tapline-docker')
         await lab.machine.until(async () => (await systemd.show('NRestarts')) === '1')
         await lab.machine.until(async () => (await systemd.show('ActiveState')) === 'active')
-        expect(await systemd.show('StatusText')).toMatch(/^docker: 1 networks, 2 endpoints/)
+        expect(await systemd.show('StatusText')).toMatch(/^docker: 1 network, 2 endpoints/)
       })
       expect(await systemd.systemctl('stop', 'tapline-docker')).toMatchObject({ code: 0 })
       expect(await systemd.show('Result')).toBe('success')

@@ -47,6 +47,12 @@ function start(...command: readonly string[]): Started {
   return { child, ended, said: () => stdout }
 }
 
+/** True if the process has a handler for SIGINT. */
+function heedsInterrupt(pid: number): boolean {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  return (Number.parseInt(/SigCgt:\s+(\w+)/.exec(status)![1]!.slice(-2), 16) & 2) !== 0
+}
+
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
 /** Wait until a command that goes on is connected to the daemon, and the daemon has heard it. */
@@ -101,6 +107,23 @@ describe('the command line', () => {
     const { code, stdout, stderr } = await run(['sh', '-c', `${line} | head -c 1`])
     expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: '{', stderr: '' })
   })
+
+  it('says that its output has no room', async () => {
+    const line = `${NODE} ${CLI} ls --socket ${lab.socket} > /dev/full`
+    const { code, stderr } = await run(['sh', '-c', line])
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^tapline: stdout: ENOSPC: no space left on device.*\n$/)
+  })
+
+  it.each([['events'], ['conntrack', 'events'], ['top'], ['capture']])(
+    'ends well when it is interrupted: %s %s',
+    async (...args) => {
+      const { child, ended } = start(NODE, CLI, ...args.filter(Boolean), '--socket', lab.socket)
+      await until('it heeds SIGINT', () => heedsInterrupt(child.pid!), 60_000)
+      child.kill('SIGINT')
+      expect((await ended).code).toBe(0)
+    },
+  )
 
   it('colours for terminals only, and not against NO_COLOR', async () => {
     if (!hasTool('script', 'bsdutils')) return

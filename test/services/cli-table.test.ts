@@ -2,7 +2,15 @@
 import { describe, expect, it } from 'vitest'
 import { prettyLine } from '../../services/cli/log_line.ts'
 import { printable, timeOfDay } from '../../services/cli/output.ts'
-import { type Column, duration, grouped, scaled, table } from '../../services/cli/table.ts'
+import { type Column, counted, duration, grouped, scaled, table } from '../../services/cli/table.ts'
+
+it('counts in words', () => {
+  expect([counted(1, 'network'), counted(0, 'network')]).toEqual(['1 network', '0 networks'])
+  expect([counted(1, 'sandbox'), counted(1200, 'sandbox')]).toEqual([
+    '1 sandbox',
+    '1,200 sandboxes',
+  ])
+})
 
 describe('table', () => {
   interface Row {

@@ -93,6 +93,30 @@ describe('reading commands', () => {
   })
 })
 
+describe('wait', () => {
+  it('returns without a word when the daemon is ready', async () => {
+    expect(await ask('wait')).toEqual({ code: 0, stdout: '', stderr: '' })
+  })
+
+  it('waits for one that is still to come', async () => {
+    const later = new DaemonLab()
+    const waiting = tapline('wait', '--socket', later.socketPath)
+    await new Promise((resolve) => setTimeout(resolve, 120))
+    await later.daemon.start()
+    expect((await waiting).code).toBe(0)
+    expect(await later.close()).toEqual([])
+  })
+
+  it('says what is missing when the time is over', async () => {
+    const { code, stderr } = await tapline('wait', '--timeout', '1', '--socket', '/nowhere.sock')
+    const missing = 'no daemon listens at /nowhere.sock'
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: `tapline: not ready within 1 s: ${missing}\n`,
+    })
+  })
+})
+
 describe('exit codes', () => {
   it.each([
     [0, ['--help'], /Usage: tapline/],
@@ -100,7 +124,16 @@ describe('exit codes', () => {
     [0, ['capture', '--help'], /pcap-filter\(7\)/],
     [0, ['help', 'trace'], /element|step by step/],
     [2, [], /Usage: tapline/],
-    [2, ['frobnicate'], /unknown command 'frobnicate'/],
+    [2, ['frobnicate'], /^tapline: unknown command 'frobnicate'$/m],
+    [2, ['lss'], /^tapline: unknown command 'lss'; did you mean ls\?$/m],
+    [2, ['ports', 'list'], /^tapline: 'ports' has no command 'list'; it has ls, add, rm$/m],
+    [
+      2,
+      ['keys', 'frob'],
+      /^tapline: 'keys' has no command 'frob'; it has list, install, use, rem/m,
+    ],
+    [2, ['check', '/'], /^\/: this is a folder, and a file is wanted$/m],
+    [2, ['check', '/dev/null/x'], /^\/dev\/null\/x: there is no such file$/m],
     [2, ['ls', '--frob'], /unknown option '--frob'/],
     [2, ['up'], /missing required argument 'file'/],
     [2, ['up', 'x.yaml', '--engine', 'dpdk'], /Allowed choices are auto, io_uring, poll/],
@@ -119,8 +152,18 @@ describe('exit codes', () => {
   })
 
   it.each([
-    [1, ['inspect', 'nobody'], /no network, sandbox, service or device "nobody"/],
-    [1, ['fdb', 'nowhere'], /no network "nowhere"/],
+    [1, ['inspect', 'nobody'], /no network, sandbox, .* "nobody"; there are: front, back, web1, /],
+    [1, ['inspect', 'frnt'], /"frnt"; did you mean "front"\?$/m],
+    [1, ['fdb', 'nowhere'], /no network with a bridge "nowhere"; there are: front, back$/m],
+    [1, ['leases', 'front'], /no network with a DHCP server "front"; there are none$/m],
+    [1, ['flows', 'web3/eth0'], /no device "web3\/eth0"; did you mean "web1\/eth0"\?$/m],
+    [1, ['drain', 'web', 'web1'], /no service "web"; there are none$/m],
+    [1, ['ports', 'add', '80', 'web3'], /no sandbox "web3"; did you mean "web1"\?$/m],
+    [1, ['dns', 'resolve', '--from', 'web9', 'db'], /no sandbox "web9"; did you mean "web1"\?$/m],
+    [1, ['conntrack', '--sandbox', 'dbs'], /no sandbox "dbs"; did you mean "db"\?$/m],
+    [2, ['conntrack', '--proto', 'foo'], /no protocol "foo"; there are: .*tcp/],
+    [2, ['conntrack', '--state', 'open'], /no state "open"; there are: .*established/],
+    [1, ['capture', '-w', '/dev/full'], /^tapline: \/dev\/full: ENOSPC: no space left on device/m],
     [1, ['capture', '-i', 'eth9'], /no device "eth9"; there are: web1\/eth0/],
     [2, ['trace', '--from', 'web1', '--to', 'mars'], /"mars" is not an IPv4 or IPv6 address/],
     [1, ['trace', '--from', 'nobody', '--to', '10.1.0.12'], /nobody/],

@@ -204,13 +204,22 @@ networks:
 })
 
 describe('YAML', () => {
+  /** Ten aliases of ten aliases, and so on. */
+  const BOMB = Array.from({ length: 9 }, (_, i) => {
+    const items = Array(10).fill(i === 0 ? 'x' : `*a${i - 1}`)
+    return `a${i}: &a${i} [ ${items.join(', ')} ]\n`
+  }).join('')
+
   it.each([
     ['name: t\nname: u\n', 'f.yaml:2:1: this key is already given in the same mapping'],
     ['name: t\nnetworks: { n: { driver: bridge, driver: bridge } }', /^f.yaml:2:34: this key is/],
     ['name: [\n', /^f.yaml:2:1: not YAML: /],
     ['name: !x t\n', /^f.yaml:1:7: not YAML: Unresolved tag: !x/],
-    ['name: t\n---\nname: u\n', /^f.yaml:2:1: not YAML: .*multiple documents/],
-    ['', /^f.yaml:1:1: the file is not a mapping/],
+    ['', /^f.yaml:1:1: the file is empty; it should begin with "name: ..."/],
+    ['# nothing\n', /^f.yaml:1:1: the file is empty/],
+    ['name: a\n---\nname: b\n', /^f.yaml:2:1: a second document begins here/],
+    ['name: t\nnetworks: *n\n', /^f.yaml:2:11: there is no anchor "n" before this/],
+    [BOMB, /^f.yaml:1:1: its aliases repeat too much/],
     ['- a\n', /^f.yaml:1:1: the file is not a mapping/],
     ['name: t\nnetworks: *nosuch\n', /^f.yaml:\d+:\d+: .*nosuch/],
     [
@@ -233,6 +242,11 @@ describe('YAML', () => {
     }
     expect(faults(`name: t\n${bomb.join('\n')}`)[0]).toMatch(/^f.yaml:1:1: .*alias/i)
   })
+})
+
+it('a file that is nested too deeply is refused', () => {
+  const list = faults(`name: ${'['.repeat(20_000)}${']'.repeat(20_000)}`)
+  expect(list[0]).toMatch(/^f.yaml:1:\d+: nested too deeply$/)
 })
 
 describe('keys', () => {
