@@ -30,6 +30,13 @@ import { type Alive, encodeMessage, type NodeState, type Verdict, WireState } fr
 import { isAt, isGone, type NodeRecord, NodeTable } from './node_table.ts'
 import { Suspicion } from './suspicion.ts'
 
+const WIRE_STATES = {
+  alive: WireState.Alive,
+  suspect: WireState.Suspect,
+  dead: WireState.Dead,
+  left: WireState.Left,
+} as const
+
 /** Incarnations are 32 bits; one near their end is nonsense, and would leave no room to refute. */
 const INCARNATION_MAX = 0xffff_0000
 
@@ -208,16 +215,14 @@ export class Swim {
 
   /** What this node believes, for another one to {@link Swim.merge}. */
   states(): NodeState[] {
-    const wire = { alive: WireState.Alive, suspect: WireState.Suspect } as const
-    const gone = { dead: WireState.Dead, left: WireState.Left } as const
-    return [...this.table.values()].map((node) => ({
+    return Array.from(this.table.values(), (node) => ({
       node: node.name,
       address: node.address,
       port: node.port,
       meta: node.meta,
       versions: node.versions,
       incarnation: node.incarnation,
-      state: { ...wire, ...gone }[node.state],
+      state: WIRE_STATES[node.state],
     }))
   }
 
@@ -286,5 +291,7 @@ function areVersions(versions: Uint8Array): boolean {
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((octet, i) => octet === b[i])
+  if (a.length !== b.length) return false
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
+  return true
 }

@@ -5,7 +5,8 @@
 import { StackError } from '../../stack/errors.ts'
 import type { Member } from './cluster.ts'
 import { META_BYTES_MAX } from './messages.ts'
-import { encode, Reader, textOf } from './msgpack.ts'
+import { Reader, textOf } from './msgpack.ts'
+import { encodeAfter } from './msgpack_writer.ts'
 
 const TAGS_MAGIC = 0xff
 const OWN_TAG = 'tapline'
@@ -13,11 +14,7 @@ const OWN_TAG = 'tapline'
 export type Tags = Readonly<Record<string, string>>
 
 export function encodeTags(tags: Tags): Uint8Array {
-  const map = encode(tags)
-  const mem = new Uint8Array(1 + map.length)
-  mem[0] = TAGS_MAGIC
-  mem.set(map, 1)
-  return mem
+  return encodeAfter(TAGS_MAGIC, tags)
 }
 
 /** Tags of meta data; before there were tags, all of it was the role. */
