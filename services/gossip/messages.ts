@@ -95,6 +95,7 @@ export interface Alive {
   readonly node: string
   readonly address: Address
   readonly port: number
+  /** It and the versions may lie within a datagram or stream: who keeps them copies them. */
   readonly meta: Uint8Array
   /** Six numbers; empty: not told. */
   readonly versions: Uint8Array
@@ -220,8 +221,7 @@ function decodeAlive(fields: Fields, nameKey: string): Omit<Alive, 'type'> | und
     node: name(fields, nameKey),
     address,
     port: fields.uint('Port', U16_MAX),
-    // The rest of a datagram or stream is not to be held by what is kept of it.
-    meta: meta.slice(),
+    meta,
     versions,
   }
 }
@@ -233,7 +233,7 @@ function decodeVersions(fields: Fields): Uint8Array | undefined {
   const isRaw = value instanceof Uint8Array
   if (!isRaw && !Array.isArray(value)) return undefined
   if (value.length !== 0 && value.length !== VERSIONS_COUNT) return undefined
-  if (isRaw) return value.slice()
+  if (isRaw) return value
   return value.every(isOctet) ? Uint8Array.from(value) : undefined
 }
 

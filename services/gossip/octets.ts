@@ -14,9 +14,10 @@
  * A reader never reads past the end and never throws: it fails, once and for good, and returns
  * zeros from then on. Whoever reads asks `failed` before it believes anything.
  */
-import { type Address, fromBytes, putAddress } from '../../stack/address.ts'
+import { type Address, putAddress } from '../../stack/address.ts'
 import { put16, put32, u16, u32 } from '../../stack/bytes.ts'
 import { StackError } from '../../stack/errors.ts'
+import { addressOf } from './addresses.ts'
 import { latinAt, textAt } from './texts.ts'
 
 /** Octets of a text: a name of the DNS has at most 253. */
@@ -119,7 +120,7 @@ export class OctetReader {
 
   address(): Address {
     const bytes = this.bytes(16)
-    if (bytes.length === 4 || bytes.length === 16) return fromBytes(bytes)
+    if (bytes.length === 4 || bytes.length === 16) return addressOf(bytes)
     this.fail()
     return NO_ADDRESS
   }

@@ -78,11 +78,14 @@ export class Swim {
   readonly self: NodeRecord
   readonly #clock: Clock
   readonly #events: NodeEvents
+  /** This node's. */
+  readonly #versions: Uint8Array
   #leaving = false
 
   constructor({ clock, random, events, self, onQueued }: SwimOptions) {
     this.#clock = clock
     this.#events = events
+    this.#versions = self.versions
     this.table = new NodeTable(random)
     this.queue = new BroadcastQueue(onQueued)
     this.self = this.#record({ ...self, type: 'alive', incarnation: 1 })
@@ -134,18 +137,18 @@ export class Swim {
   /** It is alive, and that is news. */
   #revive(node: NodeRecord, alive: Alive): void {
     const wasGone = isGone(node)
-    const changed = wasGone || !sameBytes(node.meta, alive.meta)
+    const sameMeta = sameBytes(node.meta, alive.meta)
     node.suspicion?.cancel()
     node.suspicion = undefined
     node.incarnation = alive.incarnation
     node.address = alive.address
     node.port = alive.port
-    node.meta = alive.meta
-    if (alive.versions.length > 0) node.versions = alive.versions
+    if (!sameMeta) node.meta = alive.meta.slice()
+    if (alive.versions.length > 0) node.versions = this.#keepVersions(alive.versions)
     if (node.state !== 'alive') this.#setState(node, 'alive')
     this.#broadcast(alive)
     if (wasGone) this.#events.onJoin(node)
-    else if (changed) this.#events.onUpdate(node)
+    else if (!sameMeta) this.#events.onUpdate(node)
   }
 
   /** Others have us in an incarnation that an earlier run of this node made. */
@@ -259,13 +262,18 @@ export class Swim {
       name: alive.node,
       address: alive.address,
       port: alive.port,
-      meta: alive.meta,
-      versions: alive.versions,
+      meta: alive.meta.slice(),
+      versions: this.#keepVersions(alive.versions),
       incarnation: alive.incarnation,
       state: 'dead',
       stateChangedMs: this.#clock.nowMs,
       suspicion: undefined,
     }
+  }
+
+  /** A copy, or those of this node where they are the same, as mostly. */
+  #keepVersions(versions: Uint8Array): Uint8Array {
+    return sameBytes(versions, this.#versions) ? this.#versions : versions.slice()
   }
 
   #aliveOf({ name, address, port, meta, versions, incarnation }: NodeRecord): Alive {

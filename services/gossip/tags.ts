@@ -7,6 +7,7 @@ import type { Member } from './cluster.ts'
 import { META_BYTES_MAX } from './messages.ts'
 import { Reader, textOf } from './msgpack.ts'
 import { encodeAfter } from './msgpack_writer.ts'
+import { latinAt } from './texts.ts'
 
 const TAGS_MAGIC = 0xff
 const OWN_TAG = 'tapline'
@@ -17,8 +18,24 @@ export function encodeTags(tags: Tags): Uint8Array {
   return encodeAfter(TAGS_MAGIC, tags)
 }
 
-/** Tags of meta data; before there were tags, all of it was the role. */
+/** Tags by the meta data that they are of: most members of a cluster have the same. */
+const known = new Map<string, Tags>()
+/** Those that are remembered; when full, all are forgotten. */
+const KNOWN_MAX = 256
+
+/** Tags of meta data. Members with the same share them. */
 export function decodeTags(meta: Uint8Array): Tags {
+  const key = latinAt(meta, 0, meta.length)
+  const shared = known.get(key)
+  if (shared !== undefined) return shared
+  const tags = decode(meta)
+  if (known.size >= KNOWN_MAX) known.clear()
+  known.set(key, tags)
+  return tags
+}
+
+/** Before there were tags, all of it was the role. */
+function decode(meta: Uint8Array): Tags {
   const tags: Record<string, string> = Object.create(null)
   if (meta.length === 0) return tags
   if (meta[0] !== TAGS_MAGIC) {
