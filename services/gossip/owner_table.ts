@@ -76,6 +76,13 @@ export class OwnerTable {
     return known !== undefined && known.seq >= seq
   }
 
+  /** True: nothing in the range can be news. Mostly it is so: each write is told many times. */
+  knows({ boot, to, records }: RecordRange): boolean {
+    if (boot !== this.boot || to > this.floor || this.hasGap) return false
+    for (const { seq } of records) if (seq > this.floor) return false
+    return true
+  }
+
   /** After the records of a range were put: what it does not list is dead. */
   drop(range: RecordRange, change: RecordChange): void {
     const { from, to, records } = range

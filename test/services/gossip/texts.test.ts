@@ -42,9 +42,11 @@ describe('texts', () => {
   })
 
   it('stay right when there are more than places for them', () => {
+    const wrong: string[] = []
     for (let i = 0; i < 60_000; i++) {
       const name = `node-${i % 20_000}`
-      expect(textAt(...within(Buffer.from(name)))).toBe(name)
+      if (textAt(...within(Buffer.from(name))) !== name) wrong.push(name)
     }
+    expect(wrong).toEqual([])
   })
 })
