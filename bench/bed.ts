@@ -10,6 +10,7 @@ import { atExit } from './cleanup.ts'
 import {
   addNetns,
   counts,
+  datagrams,
   INTERFACE,
   type InterfaceCounts,
   inNetns,
@@ -220,6 +221,11 @@ export class Bed {
   /** Counters of the server's interface. */
   serverCounts(): InterfaceCounts {
     return counts(this.#servers[0]!.pid, this.#serverInterface)
+  }
+
+  /** UDP datagrams that reached the server's sockets. */
+  serverDatagrams(): number {
+    return datagrams(this.#servers[0]!.pid)
   }
 
   get #serverInterface(): string {

@@ -7,9 +7,8 @@
  *
  * Each prints a line when it begins, and is ended by SIGTERM.
  *
- * What is counted is what arrives at the far interface, by the kernel's counters, so the sink has
- * only to spare the kernel from answering each datagram with an ICMP error; what overruns its
- * small buffer is dropped by the socket at the smallest cost there is. The sender runs ahead of
+ * What is counted is what arrives at the sink's socket, by the kernel's counters; what overruns its
+ * small buffer is dropped by the socket at the smallest cost there is, and counts as well. The sender runs ahead of
  * every system under test, alike for all: a system is asked for what it delivers under overload.
  *
  * With FLOWS, one datagram of each flow follows another, in an endless round: the worst order for

@@ -101,7 +101,6 @@ export async function setOffloads(netns: string, link: string, on: boolean): Pro
 
 export interface InterfaceCounts {
   readonly rxBytes: number
-  readonly rxPackets: number
   readonly txBytes: number
   readonly txPackets: number
   /** Refused by the interface itself: by a TAP whose queue is full. */
@@ -125,9 +124,23 @@ export function parseCounts(text: string, name: string): InterfaceCounts {
   if (line === undefined) throw new Error(`no interface ${name}`)
   const fields = line.slice(line.indexOf(':') + 1)
   const values = fields.trim().split(/\s+/).map(Number)
-  const [rxBytes = 0, rxPackets = 0] = values
+  const [rxBytes = 0] = values
   const [txBytes = 0, txPackets = 0, , txDropped = 0] = values.slice(RX_FIELDS)
-  return { rxBytes, rxPackets, txBytes, txPackets, txDropped }
+  return { rxBytes, txBytes, txPackets, txDropped }
+}
+
+/** UDP datagrams over IPv4 that reached the sockets of a process's network namespace. */
+export function datagrams(pid: number): number {
+  return parseDatagrams(readFileSync(`/proc/${pid}/net/snmp`, 'latin1'))
+}
+
+/** Those that were read and those that overran a buffer. @throws Error if UDP is not listed. */
+export function parseDatagrams(text: string): number {
+  const [names, values] = text.split('\n').filter((line) => line.startsWith('Udp:'))
+  if (names === undefined || values === undefined) throw new Error('no counters of UDP')
+  const columns = names.split(' ')
+  const read = (name: string): number => Number(values.split(' ')[columns.indexOf(name)])
+  return read('InDatagrams') + read('InErrors')
 }
 
 const LISTEN = '0A'

@@ -100,6 +100,7 @@ const BALANCERS = ['tapline-vip', 'haproxy', 'nginx'] as const
 
 const OVERLAYS = [
   'tapline-overlay',
+  'tapline-sealed',
   'kernel-vxlan',
   'ovs-vxlan',
   'tapline-to-kernel',
@@ -291,6 +292,7 @@ export const BARS: readonly Bar[] = [
   ...PROXIES.map((proxy) => quotient('vip', 'tapline-vip', proxy, { atLeast: 1.5 })),
   quotient('overlay', 'tapline-overlay', 'kernel-vxlan', { atLeast: 0.6 }),
   quotient('overlay', 'tapline-overlay', 'ovs-vxlan', { atLeast: 3 }),
+  quotient('overlay', 'tapline-sealed', 'tapline-overlay', {}),
   quotient('overlay', 'tapline-to-kernel', 'kernel-vxlan', {}),
   quotient('overlay', 'kernel-to-tapline', 'kernel-vxlan', {}),
   quotient('overlay-frames', 'tapline-overlay', 'kernel-vxlan', {}),

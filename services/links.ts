@@ -7,6 +7,7 @@ import type { Address, Family, Prefix } from '../stack/address.ts'
 import type { Device } from '../stack/device.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import type { Underlay } from '../stack/udp/underlay.ts'
+import type { MakeCipher } from '../stack/vxlan/seal.ts'
 import type { Log } from './log.ts'
 
 /**
@@ -192,6 +193,8 @@ export interface Links {
    * port is taken.
    */
   openUnderlay?(request: UnderlayRequest): Underlay
+  /** For its tunnels, in this kind's packet memory. Left out: any will do. */
+  readonly makeCipher?: MakeCipher | undefined
   /** Left out: no interface outlives us. */
   readonly handedOver?: HandedOverLinks
   /** Remove the sandbox, if `prepare` made it. Idempotent. */

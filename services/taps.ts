@@ -26,6 +26,8 @@ import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
 import { SocketUnderlay } from '../stack/udp/socket_underlay.ts'
 import type { Underlay } from '../stack/udp/underlay.ts'
+import { findGcm } from '../stack/vxlan/gcm.ts'
+import type { MakeCipher } from '../stack/vxlan/seal.ts'
 import { splitVlan } from './config/parent.ts'
 import { HandedOver } from './handed_over.ts'
 import { HostGateway } from './host/gateway.ts'
@@ -195,6 +197,11 @@ export class TapLinks implements Links {
   openSocket(netns: string, family: 4 | 6): number {
     const open = (): number => inetSocket('tcp', family)
     return netns === '' ? open() : inNetns(netns, open)
+  }
+
+  /** OpenSSL's functions are looked up only where a tunnel needs them. */
+  get makeCipher(): MakeCipher | undefined {
+    return findGcm()
   }
 
   openUnderlay({ log, ...request }: UnderlayRequest): Underlay {

@@ -1,4 +1,4 @@
-/** The smallest frames: how many a second arrive at the far interface while more are sent. */
+/** The smallest frames: how many a second arrive at the far end while more are sent. */
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type Bed, SINK_PORT } from '../bed.ts'
@@ -18,13 +18,15 @@ interface Sample {
   readonly received: number
 }
 
-/** What the sender's interface was given, and what the receiver's got. */
+/**
+ * What the sender's interface was given, and what the receiver's sockets got: an interface counts
+ * datagrams that were joined on the way as one.
+ */
 function sample(senderPid: number, bed: Bed): Sample {
   const { txPackets, txDropped } = counts(senderPid)
-  const { rxPackets } = bed.serverCounts()
   return {
     ...{ atMs: performance.now(), busyS: busySeconds() },
-    ...{ sent: txPackets + txDropped, received: rxPackets },
+    ...{ sent: txPackets + txDropped, received: bed.serverDatagrams() },
   }
 }
 

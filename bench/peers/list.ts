@@ -14,6 +14,7 @@ import {
   kernelVxlan,
   ovsVxlan,
   taplineOverlay,
+  taplineSealed,
   taplineToKernel,
 } from './overlay.ts'
 import { ovs, ovsTso } from './ovs.ts'
@@ -41,6 +42,7 @@ export const PEERS: Readonly<Record<PeerName, Peer>> = {
   haproxy,
   nginx,
   'tapline-overlay': taplineOverlay,
+  'tapline-sealed': taplineSealed,
   'kernel-vxlan': kernelVxlan,
   'ovs-vxlan': ovsVxlan,
   'tapline-to-kernel': taplineToKernel,

@@ -8,7 +8,7 @@
  * vSwitch's userspace datapath with its own VXLAN. The MTU of the ends is 1450 with all of them,
  * and checksums are on both in the outer and the inner header.
  */
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { release } from 'node:os'
 import { join } from 'node:path'
 import { addAddress, addNetns, adopt, INTERFACE, setLink } from '../netns.ts'
@@ -66,13 +66,19 @@ function addUnderlay({ netns, vtep }: Side): void {
   setLink(netns, WIRE, 'up')
 }
 
+/** Of the encrypted overlay, beside each node's configuration; what it is does not matter. */
+const KEYS_FILE = 'overlay.keys'
+const KEYS = Buffer.alloc(32, 7).toString('base64')
+
 /** The file of one node; it knows where the other's end is. */
-export function overlayFile(own: Side, other: Side): string {
+function overlayFile(own: Side, other: Side, sealed: boolean): string {
   const remote = `{ vtep: ${other.vtep}, mac: "${other.mac}", ipv4_address: ${other.address} }`
-  const opts = `{ com.docker.network.driver.overlay.vxlanid_list: "${VNI}" }`
+  const encrypted = sealed ? ', encrypted: "true"' : ''
+  const opts = `{ com.docker.network.driver.overlay.vxlanid_list: "${VNI}"${encrypted} }`
+  const keys = sealed ? `, keys_file: ${KEYS_FILE}` : ''
   const place = `{ ipv4_address: ${own.address}, mac_address: "${own.mac}" }`
   return `name: ${own.name}
-node: { name: ${own.name}, underlay: { address: ${own.vtep} }, peers: [ ${other.vtep} ] }
+node: { name: ${own.name}, underlay: { address: ${own.vtep}${keys} }, peers: [ ${other.vtep} ] }
 networks:
   back:
     driver: overlay
@@ -84,10 +90,16 @@ sandboxes:
 `
 }
 
-function taplineNode(own: Side, other: Side, settings: Settings): Promise<Background> {
+function taplineNode(
+  own: Side,
+  other: Side,
+  settings: Settings,
+  sealed = false,
+): Promise<Background> {
   addUnderlay(own)
   const { netns, folder } = own
-  return startTapline(overlayFile(own, other), { folder, netns, limitMs: UP_MS }, settings)
+  if (sealed) writeFileSync(join(folder, KEYS_FILE), KEYS, { mode: 0o600 })
+  return startTapline(overlayFile(own, other, sealed), { folder, netns, limitMs: UP_MS }, settings)
 }
 
 function kernelNode(own: Side, other: Side): void {
@@ -141,18 +153,27 @@ function stopAll(daemons: readonly Background[]): Promise<unknown> {
   return Promise.all(daemons.map((daemon) => daemon.stop()))
 }
 
+async function twoNodes(place: Place, settings: Settings, sealed: boolean): Promise<Opened> {
+  const [near, far] = makeSides(place)
+  const daemons = await Promise.all([
+    taplineNode(near, far, settings, sealed),
+    taplineNode(far, near, settings, sealed),
+  ])
+  const engine = engineOf(daemons[0], settings)
+  const about = `two nodes, tapline up, ${engine}${sealed ? ', AES-256-GCM' : ''}`
+  return { about, engine, close: () => stopAll(daemons) }
+}
+
 export const taplineOverlay: Peer = {
   ...COMMON,
   title: 'tapline, overlay',
-  async open(place, settings) {
-    const [near, far] = makeSides(place)
-    const daemons = await Promise.all([
-      taplineNode(near, far, settings),
-      taplineNode(far, near, settings),
-    ])
-    const engine = engineOf(daemons[0], settings)
-    return { about: `two nodes, tapline up, ${engine}`, engine, close: () => stopAll(daemons) }
-  },
+  open: (place, settings) => twoNodes(place, settings, false),
+}
+
+export const taplineSealed: Peer = {
+  ...COMMON,
+  title: 'tapline, encrypted overlay',
+  open: (place, settings) => twoNodes(place, settings, true),
 }
 
 export const kernelVxlan: Peer = {

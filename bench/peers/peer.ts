@@ -34,6 +34,7 @@ export const PEER_NAMES = [
   'haproxy',
   'nginx',
   'tapline-overlay',
+  'tapline-sealed',
   'kernel-vxlan',
   'ovs-vxlan',
   'tapline-to-kernel',

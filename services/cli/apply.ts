@@ -7,7 +7,8 @@
 import type { Command } from 'commander'
 import { StackError } from '../../stack/errors.ts'
 import type { ApplyAnswer } from '../api_types.ts'
-import { readConfigText, toConfig } from '../config_file.ts'
+import type { Config } from '../config/model.ts'
+import type { ConfigText } from '../config_file.ts'
 import {
   type DaemonOptions,
   daemonCommand,
@@ -49,14 +50,20 @@ interface CheckOptions extends DaemonOptions {
   readonly live?: boolean
 }
 
+/** What reads files takes as long to load as all else: only commands that read one wait for it. */
+async function readFile(path: string): Promise<{ source: ConfigText; config: Config }> {
+  const { readConfigText, toConfig } = await import('../config_file.ts')
+  const source = readConfigText(path)
+  return { source, config: toConfig(source) }
+}
+
 async function check(path: string | undefined, options: CheckOptions): Promise<void> {
   if (options.live === true && path === undefined) return await checkLive(options)
   if (path === undefined || options.live === true) {
     throw new StackError('bad-argument', 'check takes either a file, or --live')
   }
   const { json } = options
-  const source = readConfigText(path)
-  const config = toConfig(source)
+  const { source, config } = await readFile(path)
   const { networks, sandboxes, services, routes } = config
   const counts = {
     networks: networks.length,
@@ -75,8 +82,8 @@ async function check(path: string | undefined, options: CheckOptions): Promise<v
 }
 
 async function apply(path: string, options: ApplyOptions): Promise<void> {
-  const source = readConfigText(path)
-  const client = await openClient(options, toConfig(source).name)
+  const { source, config } = await readFile(path)
+  const client = await openClient(options, config.name)
   const dryRun = options.dryRun === true
   const report = await client.post<ApplyAnswer>('apply', { ...source, dryRun })
   if (options.json) return printJson(report)

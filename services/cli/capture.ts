@@ -8,9 +8,7 @@ import { once } from 'node:events'
 import { closeSync, openSync, writeSync } from 'node:fs'
 import { type Command, Option } from 'commander'
 import { StackError } from '../../stack/errors.ts'
-import { type CapturedFrame, PcapngReader } from '../../stack/eth/pcapng_reader.ts'
-import { parseFilter } from '../capture/filter.ts'
-import { summarize } from '../capture/summary.ts'
+import type { CapturedFrame } from '../../stack/eth/pcapng_reader.ts'
 import {
   collect,
   type DaemonOptions,
@@ -54,6 +52,7 @@ ${examples(
 
 async function capture(words: readonly string[], options: CaptureOptions): Promise<void> {
   const filter = words.join(' ')
+  const { parseFilter, PcapngReader, summarize } = await loadReaders()
   parseFilter(filter)
   const client = await openClient(options)
   const sink = options.write === undefined ? undefined : openSink(options.write)
@@ -78,7 +77,8 @@ async function capture(words: readonly string[], options: CaptureOptions): Promi
       reader.push(chunk)
       for (let frame = reader.next(); frame !== undefined; frame = reader.next()) {
         frames++
-        if (sink === undefined) await writeOut(`${line(frame)}\n`)
+        const { bytes } = frame
+        if (sink === undefined) await writeOut(line(frame, summarize(bytes, 0, bytes.length)))
         if (frame.comment !== undefined) process.stderr.write(`tapline: ${frame.comment}\n`)
       }
     }
@@ -90,6 +90,16 @@ async function capture(words: readonly string[], options: CaptureOptions): Promi
     sink?.close()
   }
   process.stderr.write(`${frames} frame${frames === 1 ? '' : 's'} captured\n`)
+}
+
+/** What no other command needs. */
+async function loadReaders() {
+  const [{ PcapngReader }, { parseFilter }, { summarize }] = await Promise.all([
+    import('../../stack/eth/pcapng_reader.ts'),
+    import('../capture/filter.ts'),
+    import('../capture/summary.ts'),
+  ])
+  return { PcapngReader, parseFilter, summarize }
 }
 
 interface Sink {
@@ -124,10 +134,9 @@ function openSink(file: string): Sink {
 }
 
 /** `12:34:56.789012 web1/eth0 In  IP 10.1.0.11 > 10.1.0.12: ICMP echo request, ...` */
-function line({ timeUs, direction, bytes, ...frame }: CapturedFrame): string {
+function line({ timeUs, direction, ...frame }: CapturedFrame, text: string): string {
   const where = direction === undefined ? '' : direction === 'in' ? 'In ' : 'Out'
-  const text = summarize(bytes, 0, bytes.length)
-  return `${timeText(timeUs)} ${frame.interface.name} ${where} ${text}`
+  return `${timeText(timeUs)} ${frame.interface.name} ${where} ${text}\n`
 }
 
 /** Local time of day to the microsecond. */

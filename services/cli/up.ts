@@ -13,7 +13,6 @@
  */
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { readConfigText, toConfig } from '../config_file.ts'
 import type { Daemon } from '../daemon.ts'
 import { Events } from '../events.ts'
 import { socketPath } from '../sockets.ts'
@@ -40,6 +39,7 @@ export function addUp(program: Command): void {
 }
 
 async function up(path: string, options: UpOptions): Promise<void> {
+  const { readConfigText, toConfig } = await import('../config_file.ts')
   const config = toConfig(readConfigText(path))
   // Whoever started it may have read all that it wanted to know.
   onBrokenPipe(() => undefined)

@@ -21,6 +21,7 @@ import * as ipv6 from '../../stack/ip/ipv6.ts'
 import type { Output, Packet, Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
 import type { Underlay } from '../../stack/udp/underlay.ts'
+import type { MakeCipher } from '../../stack/vxlan/seal.ts'
 import type {
   Borrowed,
   BorrowRequest,
@@ -214,6 +215,10 @@ export class ImpairedLinks implements Links {
 
   openHost(request: HostRequest): Promise<HostSide> {
     return this.#inner.openHost(request)
+  }
+
+  get makeCipher(): MakeCipher | undefined {
+    return this.#inner.makeCipher
   }
 
   openUnderlay(request: UnderlayRequest): Underlay {

@@ -13,12 +13,12 @@
  */
 import { createHash } from 'node:crypto'
 import { StackError } from '../../stack/errors.ts'
+import { KEY_BYTES } from '../../stack/vxlan/seal.ts'
 import { type KeyRules, parseKeyLines, readKeyFile } from '../key_file.ts'
 import type { Log } from '../log.ts'
 
 /** Keys at a time: rotation needs two. */
 export const KEYS_MAX = 8
-export const KEY_BYTES = 32
 const ID_BYTES = 3
 
 export interface Key {

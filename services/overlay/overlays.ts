@@ -108,7 +108,8 @@ export class Overlays {
       this.#opened = { node, vtep, sealing: undefined }
       return
     }
-    const keys = new NodeSealKeys(address, list, () => Date.now())
+    const { makeCipher } = links
+    const keys = new NodeSealKeys(address, { keys: list, wallMs: Date.now, makeCipher })
     const sealed = new SealedUnderlay({ pool, clock, under: underlay, keys })
     const vtep = new Vtep({ pool, underlay: sealed })
     this.#opened = { node, vtep, sealing: { underlay: sealed, keys } }

@@ -1,5 +1,5 @@
 /**
- * Ciphers of encrypted overlay networks, by node:crypto: AES-256-GCM with keys of HKDF (RFC 5869).
+ * Keys of encrypted overlay networks: AES-256-GCM with keys of HKDF (RFC 5869).
  *
  * ```text
  *   key of the file ── HKDF-SHA-256(salt: epoch, info: label, sender's address) ──> key, 12 octets
@@ -10,7 +10,8 @@
  * because it is made of their address; one sender never uses an epoch twice, because time goes on
  * and this process takes each only once. So no nonce comes twice with a key.
  *
- * Each datagram makes a cipher and two buffers in Node, which the collector takes back at once.
+ * Where packets are in memory that native code reaches, stack/vxlan/gcm.ts encrypts; here is what
+ * does it elsewhere, by node:crypto.
  */
 import {
   createCipheriv,
@@ -26,32 +27,43 @@ import {
   type Cipher,
   type Epoch,
   HEADER_BYTES,
-  NUMBER,
+  KEY_BYTES,
+  type MakeCipher,
+  NONCE_BYTES,
+  putNonce,
   type SealKeys,
   type SealSender,
   TAG_BYTES,
 } from '../../stack/vxlan/seal.ts'
-import { KEY_BYTES, type Key } from './keyring.ts'
+import type { Key } from './keyring.ts'
 
 const ALGORITHM = 'aes-256-gcm'
-const NONCE_BYTES = 12
-const NUMBER_BYTES = 8
+const SALT_BYTES = 8
 const LABEL = 'tapline overlay seal 1'
 const CHANCE_MAX = 0x1_0000
 /** A 48-bit time in halves: 32 bits, and 16 in front of the chance. */
 const TIME_LOW = 0x1_0000
 
+export interface SealKeysOptions {
+  readonly keys: readonly Key[]
+  /** Time since 1970, the same after a restart: `Date.now`. */
+  readonly wallMs: () => number
+  /** Left out: {@link nodeCipher}. */
+  readonly makeCipher?: MakeCipher | undefined
+}
+
 export class NodeSealKeys implements SealKeys {
   readonly #own: Address
   readonly #wallMs: () => number
+  readonly #makeCipher: MakeCipher
   #keys: readonly Key[]
   #lastMs = 0
 
-  /** @param wallMs - time since 1970, the same after a restart: `Date.now`. */
-  constructor(own: Address, keys: readonly Key[], wallMs: () => number) {
+  constructor(own: Address, { keys, wallMs, makeCipher = nodeCipher }: SealKeysOptions) {
     this.#own = own
     this.#keys = keys
     this.#wallMs = wallMs
+    this.#makeCipher = makeCipher
   }
 
   get keys(): readonly Key[] {
@@ -71,33 +83,40 @@ export class NodeSealKeys implements SealKeys {
       hi: Math.floor(this.#lastMs / TIME_LOW),
       lo: (this.#lastMs % TIME_LOW) * CHANCE_MAX + chance,
     }
-    return { keyId: key.id, epoch, cipher: new GcmCipher(key, epoch, this.#own) }
+    return { keyId: key.id, epoch, cipher: this.#cipher(key, epoch, this.#own) }
   }
 
   receiver(keyId: number, epoch: Epoch, address: Address): Cipher | undefined {
     const key = this.#keys.find(({ id }) => id === keyId)
-    return key && new GcmCipher(key, epoch, address)
+    return key && this.#cipher(key, epoch, address)
+  }
+
+  #cipher({ secret }: Key, { hi, lo }: Epoch, sender: Address): Cipher {
+    const salt = Buffer.alloc(SALT_BYTES)
+    salt.writeUInt32BE(hi, 0)
+    salt.writeUInt32BE(lo, 4)
+    const info = Buffer.concat([Buffer.from(LABEL), toBytes(sender)])
+    const bytes = hkdfSync('sha256', secret, salt, info, KEY_BYTES + NONCE_BYTES)
+    return this.#makeCipher(new Uint8Array(bytes, 0, KEY_BYTES), new Uint8Array(bytes, KEY_BYTES))
   }
 }
 
-class GcmCipher implements Cipher {
+/** Ciphers of node:crypto. Each datagram makes an object and two buffers. */
+export const nodeCipher: MakeCipher = (key, iv) => new NodeCipher(key, iv)
+
+class NodeCipher implements Cipher {
   readonly #key: KeyObject
   readonly #iv: Uint8Array
   readonly #nonce = new Uint8Array(NONCE_BYTES)
   readonly #options = { authTagLength: TAG_BYTES }
 
-  constructor({ secret }: Key, { hi, lo }: Epoch, sender: Address) {
-    const salt = Buffer.alloc(NUMBER_BYTES)
-    salt.writeUInt32BE(hi, 0)
-    salt.writeUInt32BE(lo, 4)
-    const info = Buffer.concat([Buffer.from(LABEL), toBytes(sender)])
-    const bytes = hkdfSync('sha256', secret, salt, info, KEY_BYTES + NONCE_BYTES)
-    this.#key = createSecretKey(new Uint8Array(bytes, 0, KEY_BYTES))
-    this.#iv = new Uint8Array(bytes, KEY_BYTES)
+  constructor(key: Uint8Array, iv: Uint8Array) {
+    this.#key = createSecretKey(key)
+    this.#iv = iv
   }
 
   seal(mem: Uint8Array, header: number, at: number, bytes: number): void {
-    this.#setNonce(mem, header)
+    putNonce(this.#nonce, 0, this.#iv, mem, header)
     const cipher = createCipheriv(ALGORITHM, this.#key, this.#nonce, this.#options)
     cipher.setAAD(mem.subarray(header, header + HEADER_BYTES))
     mem.set(cipher.update(mem.subarray(at, at + bytes)), at)
@@ -106,7 +125,7 @@ class GcmCipher implements Cipher {
   }
 
   open(mem: Uint8Array, header: number, at: number, bytes: number, to: number): boolean {
-    this.#setNonce(mem, header)
+    putNonce(this.#nonce, 0, this.#iv, mem, header)
     const decipher = createDecipheriv(ALGORITHM, this.#key, this.#nonce, this.#options)
     decipher.setAAD(mem.subarray(header, header + HEADER_BYTES))
     decipher.setAuthTag(mem.subarray(at + bytes, at + bytes + TAG_BYTES))
@@ -119,12 +138,5 @@ class GcmCipher implements Cipher {
     }
     mem.set(plain, to)
     return true
-  }
-
-  #setNonce(mem: Uint8Array, header: number): void {
-    const nonce = this.#nonce
-    nonce.set(this.#iv)
-    const from = NONCE_BYTES - NUMBER_BYTES
-    for (let i = 0; i < NUMBER_BYTES; i++) nonce[from + i]! ^= mem[header + NUMBER + i]!
   }
 }

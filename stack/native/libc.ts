@@ -15,6 +15,15 @@ import { StackError } from '../errors.ts'
 
 const libc = koffi.load(null)
 
+/** Another function of this program, libc's or of a library in it. @throws Error: there is none. */
+export function native(
+  name: string,
+  result: string,
+  parameters: string[],
+): (...values: readonly number[]) => number {
+  return libc.func(name, result, parameters)
+}
+
 /** Six integer arguments: koffi's fast path. */
 export const syscall6: (
   number: number,

@@ -12,8 +12,12 @@
  * where headers are made. Iovecs and scratch are used up from the front and are all free again
  * when everything was sent; who adds a message asks first whether it fits.
  *
+ * A message is one datagram, or several of one size (the last may be shorter) that the kernel
+ * carries as one for as long as it can: the segments of a super-frame, each of headers and payload,
+ * or datagrams of one piece each that followed each other to the same peer.
+ *
  * The kernel has copied a datagram when the call returns, so its packet is free at once: nothing
- * is lent, and one system call sends up to {@link QUEUE_MESSAGES} datagrams.
+ * is lent, and one system call sends up to {@link QUEUE_MESSAGES} messages.
  */
 
 import type { Family } from '../address.ts'
@@ -27,6 +31,8 @@ const SENDMMSG = 307
 export const QUEUE_MESSAGES = 64
 /** Segments of one message that every kernel takes (UDP_MAX_SEGMENTS). */
 export const SEGMENTS_MAX = 64
+/** Largest payload of one message: IPv4's 65,535 less its header and UDP's. */
+export const MESSAGE_BYTES_MAX = 65_507
 const IOVECS = 4096
 const SCRATCH_BYTES = 512 * 1024
 /** What alignment may cost. */
@@ -50,9 +56,17 @@ export class MessagesOut {
   /** What the caller wants to know of each message when it was sent. */
   readonly #tags: Int32Array
   readonly #peers: Int32Array
+  /** Size of a message's segments; 0: it is one datagram. */
+  readonly #segmentBytes: Int32Array
+  /** Iovecs of a segment. */
+  readonly #pieces: Uint8Array
   readonly #nameBytes: number
   readonly #tosLevel: number
   readonly #tosType: number
+  /** The message that was added last: its queue, or -1 if nothing may follow it. */
+  #openQueue = -1
+  #openTos = 0
+  #openBytes = 0
   #iovecCount = 0
   #firstIovec = 0
   #scratchBytes = 0
@@ -74,6 +88,8 @@ export class MessagesOut {
     this.#counts = new Int32Array(queues)
     this.#tags = new Int32Array(messages)
     this.#peers = new Int32Array(messages)
+    this.#segmentBytes = new Int32Array(messages)
+    this.#pieces = new Uint8Array(messages)
     this.#nameBytes = sockaddrBytes(family)
     this.#tosLevel = family === 4 ? SOL_IP : SOL_IPV6
     this.#tosType = family === 4 ? IP_TOS : IPV6_TCLASS
@@ -118,8 +134,45 @@ export class MessagesOut {
   }
 
   /**
-   * The message is whole: to the socket address at `name`. `segmentBytes` 0: one datagram.
-   * `tag` and `peer` are told when it was sent.
+   * True if a datagram can follow what was added last in one message: the same queue, peer and
+   * TOS, and no larger. Where it is smaller, nothing follows it.
+   */
+  canFollow(queue: number, peer: number, tos: number, bytes: number): boolean {
+    if (queue !== this.#openQueue || tos !== this.#openTos) return false
+    const index = this.#last(queue)
+    const first = this.#segmentBytes[index]! || this.#openBytes
+    return (
+      peer === this.#peers[index]! &&
+      bytes <= first &&
+      this.#words[index * MESSAGE_WORDS + Message.IovCount]! < SEGMENTS_MAX &&
+      this.#openBytes + bytes <= MESSAGE_BYTES_MAX &&
+      this.#iovecCount < IOVECS
+    )
+  }
+
+  /** Append a datagram of one piece. Precondition: it can follow. The tag of the one before. */
+  follow(queue: number, address: number, bytes: number, tag: number): number {
+    const index = this.#last(queue)
+    const at = index * MESSAGE_WORDS
+    const before = this.#tags[index]!
+    this.addPiece(address, bytes)
+    this.#firstIovec = this.#iovecCount
+    this.#words[at + Message.IovCount]!++
+    this.#tags[index] = tag
+    if (this.#segmentBytes[index] === 0) this.#setSegments(index, this.#openBytes, 1)
+    this.#openBytes += bytes
+    if (bytes < this.#segmentBytes[index]!) this.#openQueue = -1
+    return before
+  }
+
+  #last(queue: number): number {
+    return queue * QUEUE_MESSAGES + this.#counts[queue]! - 1
+  }
+
+  /**
+   * The message is whole: to the socket address at `name`. `segmentBytes` 0: one datagram of one
+   * piece, which others may follow; else each segment has two. `tag` and `peer` are told when it
+   * was sent.
    */
   endMessage(
     queue: number,
@@ -136,21 +189,23 @@ export class MessagesOut {
     words[at + Message.NameBytes] = this.#nameBytes
     this.#putAddress(at + Message.Iov, this.#iovecsAddress + this.#firstIovec * 16)
     words[at + Message.IovCount] = this.#iovecCount - this.#firstIovec
-    const control = index * CONTROL_BYTES
-    let length = 0
-    if (segmentBytes > 0) {
-      this.#putControl(control, 2, SOL_UDP, UDP_SEGMENT, segmentBytes)
-      length = CMSG_SPACE
-    }
-    if (tos !== 0) {
-      this.#putControl(control + length, 4, this.#tosLevel, this.#tosType, tos)
-      length += CMSG_SPACE
-    }
-    this.#putAddress(at + Message.Control, length === 0 ? 0 : this.#controlsAddress + control)
-    words[at + Message.ControlBytes] = length
+    words[at + Message.ControlBytes] = 0
+    this.#putAddress(at + Message.Control, 0)
+    if (tos !== 0) this.#addControl(index, 4, this.#tosLevel, this.#tosType, tos)
     this.#tags[index] = tag
     this.#peers[index] = peer
+    this.#segmentBytes[index] = 0
+    if (segmentBytes > 0) this.#setSegments(index, segmentBytes, 2)
+    this.#openQueue = segmentBytes > 0 ? -1 : queue
+    this.#openTos = tos
+    this.#openBytes = this.#iovecs[(this.#firstIovec << 2) + 2]!
     this.#firstIovec = this.#iovecCount
+  }
+
+  #setSegments(index: number, bytes: number, pieces: number): void {
+    this.#segmentBytes[index] = bytes
+    this.#pieces[index] = pieces
+    this.#addControl(index, 2, SOL_UDP, UDP_SEGMENT, bytes)
   }
 
   #putAddress(word: number, address: number): void {
@@ -158,9 +213,13 @@ export class MessagesOut {
     this.#words[word + 1] = Math.floor(address / TWO_32)
   }
 
-  #putControl(at: number, bytes: number, level: number, type: number, value: number): void {
+  #addControl(index: number, bytes: number, level: number, type: number, value: number): void {
     const controls = this.#controls
-    const word = at >> 2
+    const at = index * MESSAGE_WORDS
+    const control = index * CONTROL_BYTES
+    const word = (control + this.#words[at + Message.ControlBytes]!) >> 2
+    this.#putAddress(at + Message.Control, this.#controlsAddress + control)
+    this.#words[at + Message.ControlBytes]! += CMSG_SPACE
     controls[word] = CMSG_HEADER + bytes
     controls[word + 1] = 0
     controls[word + 2] = level
@@ -184,11 +243,9 @@ export class MessagesOut {
     return this.#peers[queue * QUEUE_MESSAGES + index]!
   }
 
-  /** True if a message has many segments, each a piece of headers and one of payload. */
+  /** True if a message has many segments. */
   isJoined(queue: number, index: number): boolean {
-    const message = queue * QUEUE_MESSAGES + index
-    const length = this.#words[message * MESSAGE_WORDS + Message.ControlBytes]!
-    return length > 0 && this.#controls[(message * CONTROL_BYTES) / 4 + 3] === UDP_SEGMENT
+    return this.#segmentBytes[queue * QUEUE_MESSAGES + index]! > 0
   }
 
   /** Send the segments of a joined message one by one; false if one was refused. */
@@ -196,15 +253,14 @@ export class MessagesOut {
     const message = queue * QUEUE_MESSAGES + index
     const words = this.#words
     const at = message * MESSAGE_WORDS
-    const left = words[at + Message.ControlBytes]! - CMSG_SPACE
-    const control = this.#controlsAddress + message * CONTROL_BYTES + CMSG_SPACE
-    this.#putAddress(at + Message.Control, left === 0 ? 0 : control)
-    words[at + Message.ControlBytes] = left
+    const pieces = this.#pieces[message]!
+    // What says that it has segments is the last of its controls.
+    words[at + Message.ControlBytes]! -= CMSG_SPACE
     const first = words[at + Message.Iov]! >>> 0
     const base = words[at + Message.Iov + 1]! * TWO_32 + first
     const count = words[at + Message.IovCount]!
-    words[at + Message.IovCount] = 2
-    for (let i = 0; i < count; i += 2) {
+    words[at + Message.IovCount] = pieces
+    for (let i = 0; i < count; i += pieces) {
       this.#putAddress(at + Message.Iov, base + i * 16)
       const sent = syscall6(SENDMMSG, fd, this.#wordsAddress + at * 4, 1, 0, 0)
       if (sent < 1) return false
@@ -215,6 +271,7 @@ export class MessagesOut {
   /** All were sent: begin again. */
   reset(): void {
     this.#counts.fill(0)
+    this.#openQueue = -1
     this.#iovecCount = 0
     this.#firstIovec = 0
     this.#scratchBytes = 0

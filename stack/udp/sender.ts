@@ -2,8 +2,9 @@
  * The sending half of a socket underlay: frames and super-frames into queues, one a socket, and
  * from there to the kernel.
  *
- * A frame is one datagram. A super-frame is one message of up to 64 segments, which the kernel
- * carries as one for as long as it can (UDP_SEGMENT); only their headers are made here (cut.ts).
+ * A frame is one datagram, a super-frame one message of up to 64 segments, which the kernel carries
+ * as one for as long as it can (UDP_SEGMENT); only their headers are made here (cut.ts). Datagrams
+ * of one size that follow each other to a peer become one message, too.
  * The kernel has copied what it took when its call returns, so packets are free again then.
  *
  * **Where the kernel cannot segment** (EIO: the interface has no checksum offload; EINVAL: it does
@@ -15,7 +16,7 @@ import { DropReason } from '../drop.ts'
 import { completeChecksum } from '../ip/segment.ts'
 import { putSockaddr } from '../native/inet_socket.ts'
 import { close, Errno, errnoName, mapMemory } from '../native/libc.ts'
-import { MessagesOut, SEGMENTS_MAX } from '../native/messages_out.ts'
+import { MESSAGE_BYTES_MAX, MessagesOut, SEGMENTS_MAX } from '../native/messages_out.ts'
 import { openSender, type Place } from '../native/udp_socket.ts'
 import { GsoType, type Packet, type Pool } from '../packet.ts'
 import { Cutter, Refusal } from './cut.ts'
@@ -27,8 +28,6 @@ import type { UnderlayPeer } from './underlay.ts'
 const SENDER_BITS = 3
 /** Sockets that send, each from a port of its own. */
 export const SENDERS: number = 1 << SENDER_BITS
-/** Largest payload of one message: IPv4's 65,535 less its header and UDP's. */
-const MESSAGE_BYTES_MAX = 65_507
 
 /** Segments of a super-frame that leaves as one message, each in an IP packet of `mtuBytes`. */
 export function segmentsOf(mtuBytes: number, address: Address): number {
@@ -62,6 +61,8 @@ export class Sender {
   readonly #namesAddress: number
   readonly #out: MessagesOut
   readonly #cutter: Cutter
+  /** By packet number: the packet before it in its message. */
+  readonly #before: Int32Array
   readonly #outerBytes: number
   /** False: the kernel does not cut what leaves. */
   #segments: boolean
@@ -85,6 +86,7 @@ export class Sender {
     this.#namesAddress = names.address
     this.#out = new MessagesOut(SENDERS, place.address.family)
     this.#cutter = new Cutter(this.#out.scratch)
+    this.#before = new Int32Array(pool.packets.length)
   }
 
   setPeer(number: number, { address, udpPort }: UnderlayPeer): void {
@@ -111,10 +113,17 @@ export class Sender {
       return true
     }
     const out = this.#out
+    const { len, index } = packet
+    const address = pool.address + packet.head
+    pool.counters.transmitted(this.#port, len)
+    if (this.#segments && out.canFollow(queue, peer, tos, len)) {
+      this.#before[index] = out.follow(queue, address, len, index)
+      return true
+    }
     if (!out.fits(queue, 0, 0)) this.flush()
-    pool.counters.transmitted(this.#port, packet.len)
-    out.addPiece(pool.address + packet.head, packet.len)
-    out.endMessage(queue, this.#nameOf(peer), 0, tos, packet.index, peer)
+    out.addPiece(address, len)
+    out.endMessage(queue, this.#nameOf(peer), 0, tos, index, peer)
+    this.#before[index] = NO_PACKET
     return true
   }
 
@@ -153,6 +162,7 @@ export class Sender {
         out.addPiece(payload + i * pieceBytes, cutter.payloadOf(i))
       }
       const tag = end === count ? packet.index : NO_PACKET
+      this.#before[packet.index] = NO_PACKET
       const joined = end - first > 1 ? segmentBytes : 0
       out.endMessage(queue, this.#nameOf(peer), joined, tos, tag, peer)
     }
@@ -180,8 +190,7 @@ export class Sender {
     for (let done = 0; done < count; ) {
       const sent = out.send(queue, fd, done)
       for (let i = 0; i < sent; i++) {
-        const tag = out.tag(queue, done + i)
-        if (tag !== NO_PACKET) this.#pool.free(this.#pool.packets[tag]!)
+        this.#free(out.tag(queue, done + i))
       }
       if (sent > 0) done += sent
       else this.#refused(queue, done++, -sent)
@@ -204,11 +213,16 @@ export class Sender {
       if (joined && code === Errno.Inval && this.mtuBytes[peer] === before) this.#stopSegments(code)
     } else if (joined && code === Errno.Io) this.#stopSegments(code)
     if (joined && !this.#segments && out.sendApart(queue, this.#sockets[queue]!, index)) {
-      if (tag !== NO_PACKET) this.#pool.free(packets[tag]!)
-      return
+      return this.#free(tag)
     }
     counters.bump(this.#port, Count.TxErrors)
-    if (tag !== NO_PACKET) this.#pool.drop(packets[tag]!, reason)
+    for (let i = tag; i !== NO_PACKET; i = this.#before[i]!) this.#pool.drop(packets[i]!, reason)
+  }
+
+  /** All packets of a message, of which `last` is the last. */
+  #free(last: number): void {
+    const { packets } = this.#pool
+    for (let i = last; i !== NO_PACKET; i = this.#before[i]!) this.#pool.free(packets[i]!)
   }
 
   #stopSegments(code: number): void {

@@ -19,14 +19,16 @@ import { put32, u8, u32 } from '../bytes.ts'
 /** Header, in place of VXLAN's. */
 export const HEADER_BYTES = 24
 export const TAG_BYTES = 16
+export const KEY_BYTES = 32
+export const NONCE_BYTES = 12
 /** By how much a sealed datagram is larger than a plain one: less is left for the inner packet. */
 export const SEAL_BYTES = 32
 const SEALED = 0x40
 const KEY_MASK = 0xff_ffff
 const VNI = 4
 const EPOCH = 8
-/** Eight octets; exported for who makes the nonce. */
-export const NUMBER = 16
+const NUMBER = 16
+const NUMBER_BYTES = 8
 /** Above it numbers are no exact integers here; a sender takes a new epoch long before. */
 const NUMBER_HI_MAX = 0x1f_ffff
 const WORD = 0x1_0000_0000
@@ -85,7 +87,21 @@ export function isLater(a: Epoch, b: Epoch): boolean {
   return a.hi !== b.hi ? a.hi > b.hi : a.lo > b.lo
 }
 
-/** One sender's key, at either end. Implementations allocate; see services/overlay. */
+/** The nonce of a datagram, to `at` of `to`: the key's `iv`, its end xor the header's number. */
+export function putNonce(
+  to: Uint8Array,
+  at: number,
+  iv: Uint8Array,
+  mem: Uint8Array,
+  header: number,
+): void {
+  for (let i = 0; i < NONCE_BYTES; i++) {
+    const from = i - NONCE_BYTES + NUMBER_BYTES
+    to[at + i] = from < 0 ? iv[i]! : iv[i]! ^ mem[header + NUMBER + from]!
+  }
+}
+
+/** One sender's key, at either end. */
 export interface Cipher {
   /**
    * Encrypt `bytes` octets at `at` where they are, and put the tag behind them. The header at
@@ -94,10 +110,13 @@ export interface Cipher {
   seal(mem: Uint8Array, header: number, at: number, bytes: number): void
   /**
    * Decrypt `bytes` octets at `at`, the tag behind them, to `to`, which is not behind `at`. False:
-   * the tag is wrong, and nothing is written.
+   * the tag is wrong; nothing is at `to`, and what was at `at` is lost.
    */
   open(mem: Uint8Array, header: number, at: number, bytes: number, to: number): boolean
 }
+
+/** A cipher of an AES-256 key and the octets that its nonces are made of; both are kept. */
+export type MakeCipher = (key: Uint8Array, iv: Uint8Array) => Cipher
 
 /** What this node sends with. */
 export interface SealSender {

@@ -14,8 +14,7 @@
  * super-frame; one that is refused is left out.
  *
  * Sealed datagrams go out one by one and say nothing of the flow inside; their outer source port
- * is one a peer. A cipher allocates (see seal.ts), so this path makes garbage: a few hundred octets
- * and a copy of the frame for each datagram, of which one is in work at a time.
+ * is one a peer.
  */
 import type { Address } from '../address.ts'
 import type { Clock } from '../clock.ts'

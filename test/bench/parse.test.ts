@@ -10,7 +10,7 @@ import { parseDnsperf } from '../../bench/measure/dns.ts'
 import { parsePing } from '../../bench/measure/rtt.ts'
 import { iperfArguments, parseIperf } from '../../bench/measure/tcp.ts'
 import { FAR, flatNames, NEAR, queryFile } from '../../bench/names.ts'
-import { hears, listens, parseCounts } from '../../bench/netns.ts'
+import { hears, listens, parseCounts, parseDatagrams } from '../../bench/netns.ts'
 
 const NET_DEV = `Inter-|   Receive                                                |  Transmit
  face |bytes    packets errs drop fifo frame compressed multicast|bytes packets errs drop fifo colls
@@ -22,7 +22,7 @@ const NET_DEV = `Inter-|   Receive                                              
 describe('interface counters', () => {
   it('reads one interface, also where no space follows the colon', () => {
     expect(parseCounts(NET_DEV, 'eth0')).toEqual({
-      ...{ rxBytes: 1234567890123, rxPackets: 42 },
+      rxBytes: 1234567890123,
       ...{ txBytes: 998, txPackets: 7, txDropped: 3 },
     })
     expect(parseCounts(NET_DEV, 'eth01').txBytes).toBe(7)
@@ -107,6 +107,14 @@ describe('iperf3', () => {
     const eight = iperfArguments('10.0.0.1', times, { streams: 8, bothWays: false })
     expect(eight.join(' ')).toContain('-J -t 5 -O 1 -P 8')
     expect(eight).not.toContain('--bidir')
+  })
+})
+
+describe('datagrams', () => {
+  it('that were read or overran a buffer are counted, whatever the order of columns', () => {
+    const text = 'Ip: A B\nIp: 1 2\nUdp: NoPorts InErrors InDatagrams\nUdp: 7 30 400\n'
+    expect(parseDatagrams(text)).toBe(430)
+    expect(() => parseDatagrams('Ip: A\nIp: 1\n')).toThrow('no counters of UDP')
   })
 })
 

@@ -62,6 +62,8 @@ export interface DeviceSuiteOptions {
 }
 
 const MTU_BYTES = 1500
+/** What a device has to say that nothing was said to is there at once. */
+const NOTHING_MS = 200
 
 /** What the device delivered, copied out of its packets. */
 interface Received {
@@ -91,12 +93,16 @@ class Bench {
   }
 
   /** Poll until `count` frames came, or patience ends. */
-  async poll(count: number, budget = 64): Promise<void> {
-    const deadline = performance.now() + this.#patienceMs
+  poll(count: number): Promise<void> {
+    return this.pollUntil(() => this.received.length >= count)
+  }
+
+  async pollUntil(done: () => boolean, patienceMs: number = this.#patienceMs): Promise<void> {
+    const deadline = performance.now() + patienceMs
     do {
-      while (this.fixture.device.poll(budget) > 0 && this.received.length < count);
-      if (this.received.length >= count) return
-      if (this.#patienceMs > 0) await new Promise((resolve) => setTimeout(resolve, 1))
+      while (this.fixture.device.poll(64) > 0 && !done());
+      if (done()) return
+      if (patienceMs > 0) await new Promise((resolve) => setTimeout(resolve, 1))
     } while (performance.now() < deadline)
   }
 
@@ -245,7 +251,10 @@ function receiving(open: Open, options: DeviceSuiteOptions): void {
 
   it('has nothing to deliver when nothing came', async () => {
     const bench = await open()
-    await bench.poll(1)
+    await bench.pollUntil(
+      () => bench.received.length > 0,
+      Math.min(options.patienceMs ?? 0, NOTHING_MS),
+    )
     expect(bench.received).toEqual([])
   })
 }
@@ -374,7 +383,7 @@ function offloading(open: Open, asked: Offload): void {
         pool.free(packet)
       }
       await bench.fixture.inject(frame, facts)
-      await bench.poll(1)
+      await bench.pollUntil(() => all.length > 0)
       expect(all).toEqual([{ bytes: frame, facts }])
     })
   }

@@ -40,7 +40,8 @@ function make({ six = false, joins = false, pools = 1 }: Kind): MemoryFixture {
     do while (a.underlay.poll(64) + b.underlay.poll(64) > 0);
     while (clock.step(until))
   }
-  return { a, b, net, clock, settle, cleanup: () => {} }
+  const together = (run: () => void): void => run()
+  return { a, b, net, clock, settle, together, cleanup: () => {} }
 }
 
 underlaySuite({ name: 'memory, IPv4', make: () => make({}) })

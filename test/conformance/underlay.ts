@@ -31,6 +31,8 @@ export interface UnderlayFixture {
   readonly b: UnderlayEnd
   /** Let what was sent arrive; `done` tells that no more is waited for. */
   settle(done: () => boolean): void | Promise<void>
+  /** Run what sends as if in one turn of the engine, at whose end it leaves. */
+  together(run: () => void): void
   /** Close what was opened besides the two. Called after they were closed. */
   cleanup(): void | Promise<void>
 }
@@ -77,6 +79,12 @@ class Ends {
   }
 
   send(payload: Uint8Array, peer: number, tos = 0, facts: Partial<Packet> = {}): void {
+    this.queue(payload, peer, tos, facts)
+    this.fixture.a.underlay.flush()
+  }
+
+  /** Leave the flush to whoever sends more. */
+  queue(payload: Uint8Array, peer: number, tos = 0, facts: Partial<Packet> = {}): void {
     const { pool, underlay } = this.fixture.a
     const packet = pool.alloc(PREFIX.length + payload.length)!
     pool.mem.set(PREFIX, packet.head)
@@ -86,7 +94,6 @@ class Ends {
     Object.assign(packet, rest)
     if (csumStart !== 0) packet.csumStart = packet.head + PREFIX.length + csumStart
     underlay.send(packet, peer, PREFIX.length, tos)
-    underlay.flush()
   }
 
   /** Single datagrams: what came joined is taken apart. */
@@ -190,6 +197,33 @@ export function underlaySuite({ name, make }: UnderlaySuiteOptions): void {
       for (let i = 0; i < 50; i++) it.send(Uint8Array.of(i, 1, 2, 3), to)
       const all = await it.datagrams(50)
       expect(all.map((datagram) => datagram[8])).toEqual(Array.from({ length: 50 }, (_, i) => i))
+    })
+
+    it('keeps apart what is sent at once: sizes, TOS, and more than one message takes', async () => {
+      const it = await open()
+      const { a, b } = it.fixture
+      const to = it.addPeer(a, b)
+      const room = a.underlay.pathMtuBytes(to) - 48 - PREFIX.length
+      // One size for long, then shorter, longer, again the same, and as large as there may be.
+      const sizes = [...Array<number>(90).fill(60), 20, 60, 60, 61, 60, 4, 4, 3, 4]
+      sizes.push(...Array<number>(50).fill(room), 1, room)
+      // Zeros where a frame's type is: one flow to all who look for flows.
+      const sent = sizes.map((bytes, i) =>
+        new Uint8Array(bytes).fill(i + 1, Math.min(bytes - 1, 14)),
+      )
+      it.fixture.together(() => {
+        for (const [i, bytes] of sent.entries()) it.queue(bytes, to, i % 40 < 35 ? 0 : ECT0)
+      })
+      a.underlay.flush()
+      const all = await it.datagrams(sent.length)
+      expect(all.map((bytes) => bytes.length - PREFIX.length)).toEqual(sizes)
+      for (const [i, bytes] of all.entries()) {
+        expect(Buffer.compare(bytes.subarray(PREFIX.length), sent[i]!), `datagram ${i}`).toBe(0)
+      }
+      const marked = it.received.filter(({ tos }) => tos === ECT0)
+      const counts = marked.map(({ bytes, segmentBytes }) => Math.ceil(bytes.length / segmentBytes))
+      const wanted = sent.filter((_, i) => i % 40 >= 35).length
+      expect(counts.reduce((sum, count) => sum + count, 0)).toBe(wanted)
     })
 
     it('carries what the path takes, and not an octet more', async () => {

@@ -12,6 +12,8 @@ export class DockerLab {
   readonly machine: HostLab = new HostLab((container) => this.#pid(container))
   #dockerd: ChildProcess | undefined
   #tapline: ChildProcess | undefined
+  /** By container. Asked anew after every command of Docker, which may have changed them. */
+  readonly #pids = new Map<string, string>()
 
   /** The machine, with dockerd and an image. */
   async open(): Promise<void> {
@@ -33,13 +35,18 @@ export class DockerLab {
     return this.machine.spawn(place, ...command)
   }
 
-  docker(...args: string[]): Promise<string> {
-    return this.must('host', 'docker', ...args)
+  async docker(...args: string[]): Promise<string> {
+    try {
+      return await this.must('host', 'docker', ...args)
+    } finally {
+      this.#pids.clear()
+    }
   }
 
-  /** Run a container that sleeps. */
+  /** Run a container that sleeps, and ends at once where Docker stops it. */
   container(name: string, ...args: string[]): Promise<string> {
-    return this.docker('run', '-d', '--name', name, ...args, IMAGE, 'sleep', '100000')
+    const options = ['-d', '--name', name, '--stop-signal', 'KILL', ...args]
+    return this.docker('run', ...options, IMAGE, 'sleep', '100000')
   }
 
   async startDocker(): Promise<void> {
@@ -56,6 +63,7 @@ export class DockerLab {
   /** With SIGTERM, its containers end first. */
   async stopDocker(signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
     await stop(this.#dockerd, signal)
+    this.#pids.clear()
   }
 
   async startTapline(...args: string[]): Promise<void> {
@@ -106,9 +114,13 @@ export class DockerLab {
   }
 
   #pid(container: string): string {
+    const known = this.#pids.get(container)
+    if (known !== undefined) return known
     const [program, ...args] = this.machine.at('host', [
       ...['docker', 'inspect', '-f', '{{.State.Pid}}', container],
     ])
-    return execFileSync(program!, args, { encoding: 'utf8' }).trim()
+    const pid = execFileSync(program!, args, { encoding: 'utf8' }).trim()
+    this.#pids.set(container, pid)
+    return pid
   }
 }

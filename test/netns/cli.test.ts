@@ -3,11 +3,12 @@
  * independent reader of captures see of it.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
+import { Client } from '../../services/client.ts'
 import { netnsExists } from '../../stack/native/netns.ts'
-import { hasTool, Lab, type Result, run } from './lab.ts'
+import { hasTool, Lab, type Result, run, until } from './lab.ts'
 
 const CLI = join(import.meta.dirname, '../../dist/services/cli/main.js')
 const NODE = process.execPath
@@ -23,8 +24,15 @@ sandboxes:
 ${more}`
 }
 
-/** Let a command run in the background; `output` collects what it prints. */
-function start(...command: readonly string[]): { child: ChildProcess; ended: Promise<Result> } {
+interface Started {
+  readonly child: ChildProcess
+  readonly ended: Promise<Result>
+  /** What it has printed so far. */
+  readonly said: () => string
+}
+
+/** Let a command run in the background. */
+function start(...command: readonly string[]): Started {
   const child = spawn(command[0]!, command.slice(1), { stdio: ['ignore', 'pipe', 'pipe'] })
   let [stdout, stderr] = ['', '']
   child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
@@ -36,14 +44,23 @@ function start(...command: readonly string[]): { child: ChildProcess; ended: Pro
   const ended = new Promise<Result>((resolve) => {
     child.on('close', (code) => resolve({ code: code ?? -1, stdout, stderr }))
   })
-  return { child, ended }
+  return { child, ended, said: () => stdout }
 }
 
 const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms))
 
+/** Wait until a command that goes on is connected to the daemon, and the daemon has heard it. */
+async function connects(lab: Lab): Promise<void> {
+  const row = new RegExp(` 03 +\\d+ ${lab.socket}$`, 'm')
+  await until('connected', () => row.test(readFileSync('/proc/net/unix', 'utf8')), 20_000)
+  await pause(100)
+  // It is asked in turn, and was asked by the other one before.
+  await new Client(lab.socket).get('daemon')
+}
+
 /** Wait until a sandbox's namespace is there. */
 async function appears(lab: Lab, sandbox: string): Promise<void> {
-  await expect.poll(() => netnsExists(lab.ns(sandbox)), { interval: 2, timeout: 20_000 }).toBe(true)
+  await expect.poll(() => netnsExists(lab.ns(sandbox)), { interval: 2, timeout: 60_000 }).toBe(true)
 }
 
 describe('the command line', () => {
@@ -113,7 +130,7 @@ describe('the command line', () => {
     const fields = '-T fields -e frame.interface_name -e ip.src -e icmp.type'
     const line = `${NODE} ${CLI} capture -c 4 -w - icmp --socket ${lab.socket}`
     const { ended } = start('sh', '-c', `${line} | tshark -l -r - ${fields}`)
-    await pause(1500)
+    await connects(lab)
     expect(await lab.ping('web', '10.2.0.12')).toBe(3)
     const { stdout } = await ended
     expect(stdout.trimEnd().split('\n')).toEqual([
@@ -126,10 +143,10 @@ describe('the command line', () => {
 
   it('captures until interrupted, and says how many', async () => {
     const args = ['capture', '-i', 'web/eth0', 'icmp', '--socket', lab.socket]
-    const { child, ended } = start(NODE, CLI, ...args)
-    await pause(1500)
+    const { child, ended, said } = start(NODE, CLI, ...args)
+    await connects(lab)
     expect(await lab.ping('web', '10.2.0.12')).toBe(3)
-    await pause(300)
+    await until('six lines', () => said().split('\n').length > 6, 10_000)
     child.kill('SIGINT')
     const { code, stdout, stderr } = await ended
     expect({ code, stderr }).toEqual({ code: 0, stderr: '6 frames captured\n' })
@@ -142,7 +159,7 @@ describe('the command line', () => {
     const file = join(lab.folder, 'bulk.pcapng')
     const args = ['capture', '-w', file, '-s', '96', 'tcp port 5201', '--socket', lab.socket]
     const { child, ended } = start(NODE, CLI, ...args)
-    await pause(1500)
+    await connects(lab)
     const { code } = await lab.exec('web', 'iperf3', '-c', '10.2.0.12', '-t', '1')
     expect(code).toBe(0)
     child.kill('SIGINT')
@@ -155,10 +172,10 @@ describe('the command line', () => {
   })
 
   it('tells followers what it logs', async () => {
-    const { child, ended } = start(NODE, CLI, 'events', '--json', '--socket', lab.socket)
-    await pause(1500)
+    const { child, ended, said } = start(NODE, CLI, 'events', '--json', '--socket', lab.socket)
+    await connects(lab)
     expect((await lab.cli('apply', lab.file)).stdout).toBe('nothing to do\n')
-    await pause(300)
+    await until('an event', () => said().includes('\n'), 10_000)
     child.kill('SIGINT')
     expect(JSON.parse((await ended).stdout)).toMatchObject({ msg: 'applied', steps: 0 })
   })
@@ -183,9 +200,16 @@ describe('the command line', () => {
   })
 })
 
+/** A lab of one test, closed however that ends. */
+function ownLab(): Lab {
+  const lab = new Lab()
+  onTestFinished(() => lab.close())
+  return lab
+}
+
 describe('up', () => {
   it('prints every fault of a file, exits 2, and makes nothing', async () => {
-    const lab = new Lab()
+    const lab = ownLab()
     const file = join(lab.folder, 'bad.yaml')
     writeFileSync(file, shop(lab, 'colour: red\n').replace('10.1.0.11', '10.9.0.11'))
     const { code, stdout, stderr } = await run([NODE, CLI, 'up', file, '--socket', lab.socket])
@@ -193,7 +217,6 @@ describe('up', () => {
     expect(stderr.trimEnd().split('\n')).toHaveLength(2)
     expect(stderr).toMatch(new RegExp(`^${file}:6:\\d+: .*10\\.9\\.0\\.11`, 'm'))
     expect(lab.leftovers()).toEqual([])
-    await lab.close()
   })
 
   it.each([
@@ -202,7 +225,7 @@ describe('up', () => {
     ['in the middle', 'SIGINT', (lab: Lab) => appears(lab, 's20')],
     ['near its end', 'SIGTERM', (lab: Lab) => appears(lab, 's39')],
   ] as const)('removes everything if ended %s', async (_, signal, moment) => {
-    const lab = new Lab()
+    const lab = ownLab()
     const names = Array.from({ length: 40 }, (_, i) => `s${i}`)
     const more = names.map((s) => `  ${s}: { netns: ${lab.ns(s)}, networks: [front] }\n`).join('')
     await lab.up(shop(lab, more), [], false)
@@ -211,11 +234,10 @@ describe('up', () => {
     // Ended by the signal itself if it came before anything was made.
     if (signal === 'SIGINT' || code !== null) expect(code).toBe(0)
     expect(lab.leftovers()).toEqual([])
-    await lab.close()
   })
 
   it('takes over the socket of a daemon that was killed', async () => {
-    const lab = new Lab()
+    const lab = ownLab()
     await lab.up(shop(lab))
     await lab.stop('SIGKILL')
     expect(existsSync(lab.socket)).toBe(true)
@@ -225,13 +247,12 @@ describe('up', () => {
     expect(await lab.ping('web', '10.2.0.12')).toBe(3)
     expect((await lab.stop()).code).toBe(0)
     expect(lab.leftovers()).toEqual([])
-    await lab.close()
   })
 
   it('leaves namespaces of others, and those whose maker lives', async () => {
-    const lab = new Lab()
+    const lab = ownLab()
     await lab.up(shop(lab))
-    const second = new Lab()
+    const second = ownLab()
     await second.up(`name: second
 networks: { back: { ipam: { config: [ { subnet: 10.3.0.0/24 } ] } } }
 sandboxes:
@@ -241,11 +262,10 @@ sandboxes:
     expect(await lab.ping('web', '10.1.0.1')).toBe(3)
     await lab.stop()
     expect(lab.leftovers()).toEqual([])
-    await Promise.all([lab.close(), second.close()])
   })
 
   it('cleans up also if nobody reads what it says', async () => {
-    const lab = new Lab()
+    const lab = ownLab()
     lab.write(shop(lab))
     const line = `${NODE} ${CLI} up ${lab.file} --socket ${lab.socket}`
     const { child, ended } = start('sh', '-c', `exec ${line}`)
@@ -257,7 +277,6 @@ sandboxes:
     child.kill('SIGTERM')
     expect((await ended).code).toBe(0)
     expect(lab.leftovers()).toEqual([])
-    await lab.close()
   })
 })
 
@@ -298,8 +317,8 @@ describe('the demo', () => {
   })
 
   it('can be interrupted, and cleans up', async () => {
-    const { child, ended } = start(NODE, CLI, 'demo', '--mode', 'tap')
-    await pause(3000)
+    const { child, ended, said } = start(NODE, CLI, 'demo', '--mode', 'tap')
+    await until('the demo runs', () => /^ {3}name: demo-/m.test(said()), 20_000)
     child.kill('SIGINT')
     const { code, stdout } = await ended
     expect(code).toBe(0)

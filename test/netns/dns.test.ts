@@ -5,7 +5,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { deleteNetns } from '../../stack/native/netns.ts'
-import { hasTool, Lab } from './lab.ts'
+import { hasTool, Lab, until } from './lab.ts'
 import { OUT4, OWN4 } from './outside.ts'
 
 const tools = hasTool('dig', 'bind9-dnsutils') && hasTool('dnsmasq', 'dnsmasq-base')
@@ -77,7 +77,10 @@ describe.skipIf(!tools)('names in namespaces', () => {
       ...Array.from({ length: 120 }, (_, i) => `--host-record=big.test,198.51.100.${i + 1}`),
     ]
     lab.spawn('out', 'dnsmasq', ...config)
-    await new Promise((resolve) => setTimeout(resolve, 1000))
+    const asked = ['+time=1', '+tries=1', '+short', `@${OUT4}`, 'www.far.test']
+    const answers = async (): Promise<boolean> =>
+      (await lab.exec('out', 'dig', ...asked)).stdout.includes('198.51.100.7')
+    await until('the forwarder answers', answers, 20_000)
   })
 
   afterAll(async () => {

@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { dirname } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { transferNet } from '../../services/config/transfer.ts'
 import { formatAddress } from '../../stack/address.ts'
 import { ask, serve } from './ask.ts'
@@ -272,6 +272,9 @@ describe.runIf(nft)('the host, before and after', () => {
     before = await look(lab)
   })
 
+  // What one test left running would be in the way of all after it.
+  afterEach(() => lab.stop())
+
   afterAll(async () => {
     for (const one of [twin, other, lab]) await one.close()
   })
@@ -344,7 +347,8 @@ describe.runIf(nft)('the host, before and after', () => {
     await expect.poll(state).toBe('lost')
     expect((await lab.cli('apply', lab.file)).code).toBe(0)
     expect(await state()).toBe('up')
-    expect(await ask(lab, 'lan', HOST4, 8080)).toBe(`from ${LAN4}`)
+    const answer = () => ask(lab, 'lan', HOST4, 8080)
+    await expect.poll(answer, { timeout: 10_000 }).toBe(`from ${LAN4}`)
     expect(await ask(lab, 'host', '::1', 8090)).toContain('from fd')
     server.kill('SIGKILL')
     expect((await lab.stop()).code).toBe(0)

@@ -1,7 +1,11 @@
-/** UDP sockets pass the underlay suite over a veth pair: both engines, both families. */
+/**
+ * UDP sockets pass the underlay suite over veth: both engines, both families, no offloads. A pair
+ * is made once, and with it the kernels' neighbors, whose first question an IPv6 kernel asks again
+ * after a second; sockets, engines and pools are each test's own.
+ */
+import { afterAll, expect, test } from 'vitest'
 import { parseAddress } from '../../stack/address.ts'
 import { SystemClock } from '../../stack/clock.ts'
-import type { Engine } from '../../stack/engine.ts'
 import { inNetns } from '../../stack/native/netns.ts'
 import { PollEngine } from '../../stack/native/poll_engine.ts'
 import { mapSlab } from '../../stack/native/slab.ts'
@@ -9,13 +13,15 @@ import { UringEngine } from '../../stack/native/uring_engine.ts'
 import { Pool, poolBytes } from '../../stack/packet.ts'
 import { SocketUnderlay } from '../../stack/udp/socket_underlay.ts'
 import { type UnderlayEnd, type UnderlayFixture, underlaySuite } from '../conformance/underlay.ts'
-import { makeWire } from './wire.ts'
+import { hasTool } from './lab.ts'
+import { ip, makeWire, type Wire } from './wire.ts'
 
-type OpenEngine = (pool: Pool) => Engine
+type OwnEngine = UringEngine | PollEngine
+type OpenEngine = (pool: Pool) => OwnEngine
 
 const PATIENCE_MS = 3000
 interface OpenEnd extends UnderlayEnd {
-  readonly engine: Engine
+  readonly engine: OwnEngine
   readonly clock: SystemClock
 }
 
@@ -29,8 +35,25 @@ function openEnd(netns: string, address: string, openEngine: OpenEngine): OpenEn
   return { pool, underlay, engine, clock }
 }
 
-function make(family: 4 | 6, openEngine: OpenEngine): UnderlayFixture {
+/** By whether they offload. */
+const wires = new Map<boolean, Wire>()
+afterAll(() => {
+  for (const wire of wires.values()) wire.remove()
+})
+
+function wireOf(offload: boolean): Wire {
+  const known = wires.get(offload)
+  if (known !== undefined) return known
   const wire = makeWire()
+  wires.set(offload, wire)
+  // Without checksums the kernel cuts no message either.
+  const off = ['ethtool', '-K', 'w0', 'tx', 'off']
+  if (!offload) for (const name of wire.names) ip('netns', 'exec', name, ...off)
+  return wire
+}
+
+function make(family: 4 | 6, openEngine: OpenEngine, offload = true): UnderlayFixture {
+  const wire = wireOf(offload)
   const prefix = family === 4 ? '10.200.0.' : 'fd00:200::'
   const a = openEnd(wire.names[0], `${prefix}1`, openEngine)
   const b = openEnd(wire.names[1], `${prefix}2`, openEngine)
@@ -46,10 +69,14 @@ function make(family: 4 | 6, openEngine: OpenEngine): UnderlayFixture {
         await new Promise((resolve) => setTimeout(resolve, 1))
       } while (performance.now() < until)
     },
+    together(run) {
+      a.engine.turning = true
+      run()
+      a.engine.turning = false
+    },
     cleanup() {
       a.engine.close()
       b.engine.close()
-      wire.remove()
     },
   }
 }
@@ -64,3 +91,33 @@ for (const [name, openEngine] of engines) {
     underlaySuite({ name: `udp, IPv${family} (${name})`, make: () => make(family, openEngine) })
   }
 }
+
+if (hasTool('ethtool', 'ethtool')) {
+  const name = 'udp, IPv4 (poll), an interface without offloads'
+  underlaySuite({ name, make: () => make(4, (pool) => new PollEngine(pool), false) })
+}
+
+test('datagrams of one size that are sent at once arrive as one', async () => {
+  const { a, b, settle, together, cleanup } = make(4, (pool) => new UringEngine(pool))
+  const messages: number[] = []
+  b.underlay.onDatagram = (packet, _peer, segmentBytes) => {
+    messages.push(Math.ceil(packet.len / segmentBytes))
+    b.pool.free(packet)
+  }
+  const { address, udpPort } = b.underlay
+  const to = a.underlay.addPeer({ address, udpPort })
+  together(() => {
+    for (let i = 0; i < 100; i++) {
+      const packet = a.pool.alloc(100)!
+      packet.len = i < 99 ? 100 : 50
+      a.underlay.send(packet, to, 8, 0)
+    }
+  })
+  a.underlay.flush()
+  const arrived = (): number => messages.reduce((sum, count) => sum + count, 0)
+  await settle(() => arrived() >= 100)
+  expect(messages).toEqual([64, 36])
+  for (const { underlay } of [a, b]) underlay.close()
+  await cleanup()
+  expect(a.pool.leaks()).toEqual([])
+})

@@ -48,6 +48,11 @@ describe('node', () => {
     })
   })
 
+  it('keeps endpoints of the dead for a minute where the file does not say', () => {
+    const text = 'name: t\nnode: { name: a, underlay: { address: 10.200.0.1 }, gossip: {} }'
+    expect(parseConfig(text, 'f.yaml').config?.node?.gossip?.endpointTimeoutMs).toBe(60_000)
+  })
+
   it.each([
     ['{ underlay: { address: 10.0.0.1 } }', '"name" is missing'],
     ['{ name: a }', '"underlay" is missing'],

@@ -54,7 +54,7 @@ class World {
   open(i: number, keys: readonly Key[], joins = false, epochDatagrams?: number): Node {
     const pool = new Pool({ smallCount: 256, largeCount: 8, checked: true })
     const under = this.net.open({ pool, address: vtepOf(i), udpPort: 4789, joins })
-    const own = new NodeSealKeys(vtepOf(i), keys, () => this.wallMs++)
+    const own = new NodeSealKeys(vtepOf(i), { keys, wallMs: () => this.wallMs++ })
     const limit = epochDatagrams === undefined ? {} : { epochDatagrams }
     const sealed = new SealedUnderlay({ pool, clock: this.clock, under, keys: own, ...limit })
     const vtep = new Vtep({ pool, underlay: sealed })
