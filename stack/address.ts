@@ -78,8 +78,9 @@ export function toBytes(address: Address): Uint8Array {
 
 /** Dotted decimal, or RFC 5952 text. */
 export function formatAddress(address: Address): string {
-  const bytes = [...toBytes(address)]
-  return address.family === 4 ? bytes.join('.') : new ipaddr.IPv6(bytes).toRFC5952String()
+  if (address.family === 6) return new ipaddr.IPv6([...toBytes(address)]).toRFC5952String()
+  const word = address.words[3]!
+  return `${word >>> 24}.${(word >>> 16) & 0xff}.${(word >>> 8) & 0xff}.${word & 0xff}`
 }
 
 export function formatPrefix(prefix: Prefix): string {
@@ -104,7 +105,9 @@ export function familyBits(family: Family): number {
 }
 
 export function sameAddress(a: Address, b: Address): boolean {
-  return a.family === b.family && a.words.every((word, i) => word === b.words[i])
+  if (a.family !== b.family) return false
+  for (let i = 3; i >= 0; i--) if (a.words[i] !== b.words[i]) return false
+  return true
 }
 
 /** The first address of a prefix: host bits cleared. */

@@ -47,6 +47,19 @@ export function gossipPanels(spreads: readonly Spread[]): CurvePanel[] {
   ]
 }
 
+/** What the table by nodes shows. */
+const BY_NODES: readonly string[] = [
+  'One network that all nodes are in. They start one after another, a tenth of them a second but',
+  'at least 20, and each joins by way of one that is there. An announcement: from the call on one',
+  'node until the last node has it, median and worst of ten. Theory: rounds of 200 ms in which',
+  'each tells three others, log4 n + (ln n) / 3. Death: until the first takes a killed node for',
+  'dead, and until the last does, means of twelve, and the worst. Theory for the first: half a',
+  'period of 1 s, of the one in which it died; e/(e-1) whole ones (SWIM), since a probe fails when',
+  "its period is over; and memberlist's least suspicion, 4 log10 n of them.",
+  'Idle, of each node a second, tables in parentheses. A write: what tables of each node send',
+  'for one announcement, comparisons after it included.\n',
+]
+
 export function formatGossip({ spreads, stressed, seed, commit, chart }: GossipReport): string {
   const seconds = (ms: number | undefined): string =>
     ms === undefined ? 'not' : `${(ms / 1000).toFixed(1)} s`
@@ -76,14 +89,7 @@ export function formatGossip({ spreads, stressed, seed, commit, chart }: GossipR
     'Messages take 0.5 to 1.5 ms. Times are virtual: they do not depend on the machine.\n',
     `![Curves by number of nodes](${chart})\n`,
     '## By nodes\n',
-    'One network that all nodes are in. An announcement: from the call on one node until the last',
-    'node has it, median and worst of ten. Theory: rounds of 200 ms in which each tells three',
-    'others, log4 n + (ln n) / 3. Death: until the first takes a killed node for dead, and until',
-    'the last does, means of twelve, and the worst. Theory for the first: half a period of 1 s, of',
-    'the one in which it died; e/(e-1) whole ones (SWIM), since a probe fails when its period is',
-    "over; and memberlist's least suspicion, 4 log10 n of them.",
-    'Idle, of each node a second, tables in parentheses. A write: what tables of each node send',
-    'for one announcement, comparisons after it included.\n',
+    ...BY_NODES,
     table(
       [
         'nodes',

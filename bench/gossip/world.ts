@@ -91,6 +91,10 @@ export class Meter implements Cluster {
     return this.#inner.members()
   }
 
+  member(name: string): Member | undefined {
+    return this.#inner.member(name)
+  }
+
   subscribe(listener: ClusterListener): () => void {
     return this.#inner.subscribe(listener)
   }

@@ -25,7 +25,7 @@ import type { Clock } from '../../stack/clock.ts'
 import type { Random } from '../../stack/random.ts'
 import type { Cluster, Member } from './cluster.ts'
 import type { Replica } from './replica.ts'
-import type { Progress, RecordRange } from './table_record.ts'
+import type { RecordRange } from './table_record.ts'
 import {
   type Digest,
   encodeDigest,
@@ -182,9 +182,10 @@ export class AntiEntropy {
   }
 
   #choose(vni: number): Member | undefined {
-    const { random, peers } = this.#standing
+    const { random, peers, isPeer } = this.#standing
     const list = peers(vni)
     for (const [i, name] of this.#newcomers.entries()) {
+      if (!isPeer(vni, name)) continue
       const newcomer = list.find((member) => member.name === name)
       if (newcomer === undefined) continue
       this.#newcomers.splice(i, 1)
@@ -194,7 +195,7 @@ export class AntiEntropy {
   }
 
   #hash(replica: Replica): TableHash {
-    return { vni: replica.vni, ...hashProgress(replica.progress(this.#standing.isAlive)) }
+    return { vni: replica.vni, ...replica.hash(this.#standing.isAlive) }
   }
 
   #sendDigest(member: Member, replica: Replica, kind: 'digest' | 'answer'): void {
@@ -252,29 +253,4 @@ function halves(range: RecordRange): RecordRange[] {
     { ...range, from: at, to, records: records.slice(middle) },
     { ...range, from, to: at, records: records.slice(0, middle) },
   ]
-}
-
-/** The same for the same progress of the same owners, in whatever order; two words. */
-export function hashProgress(progress: readonly Progress[]): { hi: number; lo: number } {
-  let hi = 0
-  let lo = 0
-  for (const item of progress) {
-    hi ^= mix(item, 0x811c_9dc5)
-    lo ^= mix(item, 0x9e37_79b9)
-  }
-  return { hi: hi >>> 0, lo: lo >>> 0 }
-}
-
-/** FNV-1a over the name, then a multiplication and a shift for each half of the numbers. */
-function mix({ owner, boot, floor }: Progress, seed: number): number {
-  let hash = seed
-  for (let i = 0; i < owner.length; i++) {
-    hash = Math.imul(hash ^ owner.charCodeAt(i), 0x0100_0193)
-  }
-  for (const value of [boot, floor]) {
-    hash = Math.imul(hash ^ (value % 0x1_0000_0000), 0x85eb_ca6b)
-    hash = Math.imul(hash ^ (hash >>> 15) ^ Math.floor(value / 0x1_0000_0000), 0xc2b2_ae35)
-    hash ^= hash >>> 13
-  }
-  return hash
 }

@@ -25,6 +25,8 @@ export class BroadcastQueue {
   readonly #subjects = new Map<string, Entry>()
   readonly #onQueued: () => void
   #size = 0
+  /** None that is here is shorter. */
+  #shortest = Number.POSITIVE_INFINITY
   /** Let go because the queue was full. */
   overflows = 0
 
@@ -42,6 +44,8 @@ export class BroadcastQueue {
     if (this.#size === BROADCASTS_MAX) this.#letGo()
     const entry: Entry = { ...broadcast, sent: 0 }
     this.#tiers[0]!.push(entry)
+    if (this.#size === 0) this.#shortest = Number.POSITIVE_INFINITY
+    this.#shortest = Math.min(this.#shortest, entry.message.length)
     if (entry.subject !== '') this.#subjects.set(entry.subject, entry)
     this.#size++
     this.#onQueued()
@@ -53,12 +57,13 @@ export class BroadcastQueue {
    */
   take(overhead: number, bytes: number, limit: number): Uint8Array[] {
     const messages: Uint8Array[] = []
+    if (this.#size === 0) return messages
     const taken: Entry[] = []
-    let left = bytes
+    let left = bytes - overhead
     for (const tier of this.#tiers) {
-      for (let i = tier.length - 1; i >= 0 && left > overhead; i--) {
+      for (let i = tier.length - 1; i >= 0 && left >= this.#shortest; i--) {
         const entry = tier[i]!
-        if (entry.message.length + overhead > left) continue
+        if (entry.message.length > left) continue
         left -= entry.message.length + overhead
         messages.push(entry.message)
         taken.push(entry)

@@ -31,6 +31,8 @@ export interface Cluster {
   readonly messageBytesMax: number
   /** All that are known, this one too, also for some time those that left or failed. */
   members(): readonly Member[]
+  /** The one of this name among them. */
+  member(name: string): Member | undefined
   subscribe(listener: ClusterListener): () => void
   /** Best effort, one datagram. Precondition: at most `messageBytesMax`. */
   send(member: Member, message: Uint8Array): void

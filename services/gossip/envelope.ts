@@ -79,10 +79,11 @@ export function sealDatagram(message: Uint8Array, sealing: Sealing, crc: boolean
   const { keyring, label } = sealing
   let inner = deflate(message)
   if (crc) {
-    const header = new Uint8Array(CRC_BYTES)
-    header[0] = MessageType.HasCrc
-    put32(header, 1, crc32(inner))
-    inner = join([header, inner])
+    const whole = new Uint8Array(CRC_BYTES + inner.length)
+    whole[0] = MessageType.HasCrc
+    put32(whole, 1, crc32(inner))
+    whole.set(inner, CRC_BYTES)
+    inner = whole
   }
   if (keyring !== undefined) inner = encrypt(keyring.primary, inner, label)
   return withLabel(inner, label)

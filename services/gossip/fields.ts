@@ -3,7 +3,8 @@
  * message as bad, one that is missing has Go's zero value: senders leave out what is empty, and
  * newer ones add fields that older ones do not know.
  */
-import { type Address, fromBytes } from '../../stack/address.ts'
+import type { Address } from '../../stack/address.ts'
+import { addressOf } from './addresses.ts'
 import { textOf, type Value, type ValueMap } from './msgpack.ts'
 
 const U32_MAX = 0xffff_ffff
@@ -52,7 +53,7 @@ export class Fields {
     if (raw.length === 0) return undefined
     if (raw.length !== 4 && raw.length !== 16) return this.#refuse(undefined)
     const mapped = raw.length === 16 && raw[10] === 0xff && raw[11] === 0xff
-    return fromBytes(mapped && raw.subarray(0, 10).every((b) => b === 0) ? raw.subarray(12) : raw)
+    return addressOf(mapped && raw.subarray(0, 10).every((b) => b === 0) ? raw.subarray(12) : raw)
   }
 
   any(key: string): Value | undefined {

@@ -42,9 +42,9 @@ export class MemoryNetwork {
   readonly clock: Clock
   readonly random: Random
   faults: Faults
-  readonly #hosts = new Map<string, MemoryTransport>()
+  readonly #hosts = new Map<HostKey, MemoryTransport>()
   /** Group of a host; hosts reach each other within one. Those without one are in group 0. */
-  readonly #groups = new Map<string, number>()
+  readonly #groups = new Map<HostKey, number>()
 
   constructor({ clock, random, faults }: MemoryNetworkOptions) {
     this.clock = clock
@@ -55,7 +55,9 @@ export class MemoryNetwork {
   /** @throws StackError `exists` if the address and port are taken. */
   open(address: Address, port: number): MemoryTransport {
     const key = keyOf(address, port)
-    if (this.#hosts.has(key)) throw new StackError('exists', `${key} is in use`)
+    if (this.#hosts.has(key)) {
+      throw new StackError('exists', `${formatAddress(address)} port ${port} is in use`)
+    }
     const transport = new MemoryTransport(this, address, port)
     this.#hosts.set(key, transport)
     return transport
@@ -65,7 +67,7 @@ export class MemoryNetwork {
   partition(groups: readonly (readonly MemoryTransport[])[]): void {
     this.#groups.clear()
     for (const [i, group] of groups.entries()) {
-      for (const { address, port } of group) this.#groups.set(keyOf(address, port), i)
+      for (const { key } of group) this.#groups.set(key, i)
     }
   }
 
@@ -76,13 +78,14 @@ export class MemoryNetwork {
   /** Who is there and can be reached from `from`. */
   find(from: MemoryTransport, address: Address, port: number): MemoryTransport | undefined {
     const to = keyOf(address, port)
-    const group = this.#groups.get(keyOf(from.address, from.port)) ?? 0
+    if (this.#groups.size === 0) return this.#hosts.get(to)
+    const group = this.#groups.get(from.key) ?? 0
     return group === (this.#groups.get(to) ?? 0) ? this.#hosts.get(to) : undefined
   }
 
   /** The host is dead at once: nobody is told. */
-  remove({ address, port }: Transport): void {
-    this.#hosts.delete(keyOf(address, port))
+  remove({ key }: MemoryTransport): void {
+    this.#hosts.delete(key)
   }
 
   delayMs(): number {
@@ -91,13 +94,18 @@ export class MemoryNetwork {
   }
 }
 
-function keyOf(address: Address, port: number): string {
+/** Address and port; of an IPv4 address as one number, since each datagram asks for it. */
+type HostKey = number | string
+
+function keyOf(address: Address, port: number): HostKey {
+  if (address.family === 4) return (address.words[3]! >>> 0) * 0x1_0000 + port
   return `${formatAddress(address)} ${port}`
 }
 
 export class MemoryTransport implements Transport {
   readonly address: Address
   readonly port: number
+  readonly key: HostKey
   readonly counters: TransportCounters = {
     datagramsOut: 0,
     datagramBytesOut: 0,
@@ -115,6 +123,7 @@ export class MemoryTransport implements Transport {
     this.#network = network
     this.address = address
     this.port = port
+    this.key = keyOf(address, port)
   }
 
   get closed(): boolean {

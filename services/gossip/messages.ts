@@ -12,7 +12,8 @@
  */
 import { type Address, toBytes } from '../../stack/address.ts'
 import { Fields } from './fields.ts'
-import { type Encodable, encode, Reader, type Value } from './msgpack.ts'
+import { Reader, type Value } from './msgpack.ts'
+import { type Encodable, encode, encodeAfter } from './msgpack_writer.ts'
 
 export const MessageType = {
   Ping: 0,
@@ -42,6 +43,8 @@ export const NAME_BYTES_MAX = 128
 /** Lowest, highest and spoken version of the protocol, then of the delegate's (serf's). */
 export const VERSIONS_COUNT = 6
 const U16_MAX = 0xffff
+/** Longest part that is copied octet by octet; above it the cost of a call is paid back. */
+const LOOP_BYTES = 64
 
 export interface Ping {
   readonly type: 'ping'
@@ -92,6 +95,7 @@ export interface Alive {
   readonly node: string
   readonly address: Address
   readonly port: number
+  /** It and the versions may lie within a datagram or stream: who keeps them copies them. */
   readonly meta: Uint8Array
   /** Six numbers; empty: not told. */
   readonly versions: Uint8Array
@@ -111,11 +115,7 @@ export interface NodeState extends Omit<Alive, 'type'> {
 
 /** A message of the type, from its fields. */
 export function pack(type: number, fields: Encodable): Uint8Array {
-  const body = encode(fields)
-  const message = new Uint8Array(1 + body.length)
-  message[0] = type
-  message.set(body, 1)
-  return message
+  return encodeAfter(type, fields)
 }
 
 export function encodeMessage(message: Message): Uint8Array {
@@ -221,8 +221,7 @@ function decodeAlive(fields: Fields, nameKey: string): Omit<Alive, 'type'> | und
     node: name(fields, nameKey),
     address,
     port: fields.uint('Port', U16_MAX),
-    // The rest of a datagram or stream is not to be held by what is kept of it.
-    meta: meta.slice(),
+    meta,
     versions,
   }
 }
@@ -231,10 +230,11 @@ function decodeAlive(fields: Fields, nameKey: string): Omit<Alive, 'type'> | und
 function decodeVersions(fields: Fields): Uint8Array | undefined {
   const value = fields.any('Vsn')
   if (value === undefined || value === null) return new Uint8Array(0)
-  const list = value instanceof Uint8Array ? [...value] : value
-  if (!Array.isArray(list)) return undefined
-  const fit = list.length === 0 || list.length === VERSIONS_COUNT
-  return fit && list.every(isOctet) ? Uint8Array.from(list) : undefined
+  const isRaw = value instanceof Uint8Array
+  if (!isRaw && !Array.isArray(value)) return undefined
+  if (value.length !== 0 && value.length !== VERSIONS_COUNT) return undefined
+  if (isRaw) return value
+  return value.every(isOctet) ? Uint8Array.from(value) : undefined
 }
 
 function isOctet(value: Value): value is number {
@@ -282,7 +282,8 @@ export function join(parts: readonly Uint8Array[]): Uint8Array {
   const mem = new Uint8Array(bytes)
   let at = 0
   for (const part of parts) {
-    mem.set(part, at)
+    if (part.length > LOOP_BYTES) mem.set(part, at)
+    else for (let i = 0; i < part.length; i++) mem[at + i] = part[i]!
     at += part.length
   }
   return mem

@@ -15,127 +15,26 @@
  * Not a package: those emit `str 8` and `bin 8`, which go-msgpack's old mode does not, and none of
  * them stops in the middle of a stream.
  */
+import { textAt } from './texts.ts'
+
 export type Value = null | boolean | number | Uint8Array | readonly Value[] | ValueMap
 export type ValueMap = ReadonlyMap<string, Value>
-
-export type Encodable =
-  | null
-  | boolean
-  | number
-  | string
-  | Uint8Array
-  | readonly Encodable[]
-  | { readonly [key: string]: Encodable }
 
 /** Values in one top-level value, that of serf's 512 remembered events among them. */
 const VALUES_MAX = 65_536
 const DEPTH_MAX = 8
 
-const NIL = 0xc0
-const FALSE = 0xc2
-const TRUE = 0xc3
-
-const utf8 = new TextDecoder('utf-8', { fatal: true })
-const toUtf8 = new TextEncoder()
+export const NIL = 0xc0
+export const FALSE = 0xc2
+export const TRUE = 0xc3
+/** With the number of octets in its last bits, */
+export const FIX_RAW = 0xa0
+/** which are so many at most. */
+export const SHORT_BYTES_MAX = 31
 
 /** The text, or undefined where the octets are not UTF-8. */
 export function textOf(raw: Uint8Array): string | undefined {
-  try {
-    return utf8.decode(raw)
-  } catch {
-    return undefined
-  }
-}
-
-/** @throws RangeError for what the format or JavaScript cannot hold: a programmer's error. */
-export function encode(value: Encodable): Uint8Array {
-  const writer = new Writer()
-  writer.value(value)
-  return writer.bytes()
-}
-
-class Writer {
-  #mem = new Uint8Array(256)
-  #at = 0
-
-  bytes(): Uint8Array {
-    return this.#mem.slice(0, this.#at)
-  }
-
-  value(value: Encodable): void {
-    if (value === null) return this.#uint(NIL, 1)
-    if (typeof value === 'boolean') return this.#uint(value ? TRUE : FALSE, 1)
-    if (typeof value === 'number') return this.#integer(value)
-    if (typeof value === 'string') return this.#raw(toUtf8.encode(value))
-    if (value instanceof Uint8Array) return this.#raw(value)
-    if (isList(value)) {
-      this.#head(value.length, 0x90, 0xdc)
-      for (const item of value) this.value(item)
-      return
-    }
-    const entries = Object.entries(value)
-    this.#head(entries.length, 0x80, 0xde)
-    for (const [key, item] of entries) {
-      this.value(key)
-      this.value(item)
-    }
-  }
-
-  #integer(value: number): void {
-    if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is not an integer`)
-    if (value >= 0) {
-      if (value < 0x80) return this.#uint(value, 1)
-      if (value < 0x100) return this.#tagged(0xcc, value, 1)
-      if (value < 0x1_0000) return this.#tagged(0xcd, value, 2)
-      if (value < 0x1_0000_0000) return this.#tagged(0xce, value, 4)
-      return this.#tagged(0xcf, value, 8)
-    }
-    if (value >= -32) return this.#uint(value + 0x100, 1)
-    if (value >= -0x80) return this.#tagged(0xd0, value + 0x100, 1)
-    if (value >= -0x8000) return this.#tagged(0xd1, value + 0x1_0000, 2)
-    if (value >= -0x8000_0000) return this.#tagged(0xd2, value + 0x1_0000_0000, 4)
-    throw new RangeError(`${value} is below 32 bits`)
-  }
-
-  #raw(raw: Uint8Array): void {
-    if (raw.length < 32) this.#uint(0xa0 | raw.length, 1)
-    else if (raw.length < 0x1_0000) this.#tagged(0xda, raw.length, 2)
-    else this.#tagged(0xdb, raw.length, 4)
-    this.#reserve(raw.length)
-    this.#mem.set(raw, this.#at)
-    this.#at += raw.length
-  }
-
-  #head(count: number, fix: number, tag16: number): void {
-    if (count < 16) this.#uint(fix | count, 1)
-    else if (count < 0x1_0000) this.#tagged(tag16, count, 2)
-    else throw new RangeError(`${count} items`)
-  }
-
-  #tagged(tag: number, value: number, bytes: number): void {
-    this.#uint(tag, 1)
-    this.#uint(value, bytes)
-  }
-
-  #uint(value: number, bytes: number): void {
-    this.#reserve(bytes)
-    for (let i = bytes - 1; i >= 0; i--) {
-      this.#mem[this.#at + i] = value % 0x100
-      value = Math.floor(value / 0x100)
-    }
-    this.#at += bytes
-  }
-
-  #reserve(bytes: number): void {
-    if (this.#at + bytes <= this.#mem.length) return
-    const mem = new Uint8Array(2 * (this.#at + bytes))
-    mem.set(this.#mem)
-    this.#mem = mem
-  }
-}
-
-function isList(value: Encodable): value is readonly Encodable[] {
-  return Array.isArray(value)
+  return textAt(raw, 0, raw.length)
 }
 
 /** What {@link Reader} answers inside; `undefined` is taken by a failure. */
@@ -281,14 +180,27 @@ export class Reader {
     if (!this.#opens(count, 2, depth)) return undefined
     const map = new Map<string, Value>()
     for (let i = 0; i < count!; i++) {
-      const raw = this.#value(depth + 1)
-      if (!(raw instanceof Uint8Array)) return undefined
-      const key = textOf(raw)
+      const key = this.#key(depth + 1)
+      if (key === undefined) return undefined
       const value = this.#value(depth + 1)
-      if (key === undefined || value === undefined) return undefined
+      if (value === undefined) return undefined
       map.set(key, value)
     }
     return map
+  }
+
+  /** Undefined also for what is no text. A short one is read where it is. */
+  #key(depth: number): string | undefined {
+    const tag = this.at < this.#mem.length ? this.#mem[this.at]! : 0
+    if (tag < FIX_RAW || tag > FIX_RAW + SHORT_BYTES_MAX) {
+      const raw = this.#value(depth)
+      return raw instanceof Uint8Array ? textOf(raw) : undefined
+    }
+    this.at++
+    const bytes = tag & SHORT_BYTES_MAX
+    if (++this.#values > VALUES_MAX || !this.#has(bytes)) return undefined
+    this.at += bytes
+    return textAt(this.#mem, this.at - bytes, this.at)
   }
 
   /** May a list of so many items of at least so many octets begin here? */

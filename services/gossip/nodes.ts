@@ -47,6 +47,8 @@ export class Nodes {
   keepDeadMs: number
   readonly #options: NodesOptions
   readonly #nodes = new Map<string, NodeEntry>()
+  /** Those that are not alive: the few that time may take away. */
+  readonly #away = new Map<string, NodeEntry>()
   /** Alive, this one too. */
   #alive: readonly Member[] | undefined
 
@@ -86,9 +88,11 @@ export class Nodes {
   hear(name: string, nowMs: number): boolean {
     if (this.#nodes.has(name)) return true
     if (this.#nodes.size >= OWNERS_MAX) return false
-    const gone = this.#options.cluster.members().find((member) => member.name === name)
+    const gone = this.#options.cluster.member(name)
     if (gone !== undefined && !isUp(gone)) return false
-    this.#nodes.set(name, { member: undefined, state: 'unheard', sinceMs: nowMs })
+    const node: NodeEntry = { member: undefined, state: 'unheard', sinceMs: nowMs }
+    this.#nodes.set(name, node)
+    this.#away.set(name, node)
     return true
   }
 
@@ -102,11 +106,13 @@ export class Nodes {
       if (node === undefined || node.state !== 'alive') return
       node.state = 'dead'
       node.sinceMs = nowMs
+      this.#away.set(name, node)
       return
     }
     if (node === undefined) this.#nodes.set(name, { member, state: 'alive', sinceMs: nowMs })
     else node.member = member
     if (node !== undefined) node.state = 'alive'
+    this.#away.delete(name)
     this.#replaceDead(member)
     this.#options.onCounts(name)
   }
@@ -114,13 +120,13 @@ export class Nodes {
   /** Forget those that were away for too long. */
   sweep(nowMs: number): void {
     const { keepDeadMs } = this
-    for (const [name, { state, sinceMs }] of this.#nodes) {
-      if (state !== 'alive' && nowMs - sinceMs >= keepDeadMs) this.#remove(name)
+    for (const [name, { sinceMs }] of this.#away) {
+      if (nowMs - sinceMs >= keepDeadMs) this.#remove(name)
     }
   }
 
   #replaceDead({ name, address, port }: Member): void {
-    for (const [other, { member, state }] of this.#nodes) {
+    for (const [other, { member, state }] of this.#away) {
       if (state !== 'dead' || member === undefined || other === name) continue
       if (member.port === port && sameAddress(member.address, address)) this.#remove(other)
     }
@@ -128,6 +134,7 @@ export class Nodes {
 
   #remove(name: string): void {
     if (!this.#nodes.delete(name)) return
+    this.#away.delete(name)
     this.#alive = undefined
     this.#options.onCounts(name)
     this.#options.onGone(name)

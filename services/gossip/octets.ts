@@ -14,9 +14,11 @@
  * A reader never reads past the end and never throws: it fails, once and for good, and returns
  * zeros from then on. Whoever reads asks `failed` before it believes anything.
  */
-import { type Address, fromBytes, putAddress } from '../../stack/address.ts'
+import { type Address, putAddress } from '../../stack/address.ts'
 import { put16, put32, u16, u32 } from '../../stack/bytes.ts'
 import { StackError } from '../../stack/errors.ts'
+import { addressOf } from './addresses.ts'
+import { latinAt, textAt } from './texts.ts'
 
 /** Octets of a text: a name of the DNS has at most 253. */
 export const TEXT_BYTES_MAX = 255
@@ -26,13 +28,12 @@ const TWO_32 = 0x1_0000_0000
 
 const NO_BYTES = new Uint8Array(0)
 const NO_ADDRESS: Address = { family: 4, words: new Int32Array(4) }
-const decoder = new TextDecoder('utf-8', { fatal: true })
 
 /** Octets as characters from U+0000 to U+00FF. */
 export type Octets = string & { readonly brand: 'Octets' }
 
 export function packOctets(bytes: Uint8Array): Octets {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1') as Octets
+  return latinAt(bytes, 0, bytes.length) as Octets
 }
 
 export function unpackOctets(octets: Octets): Uint8Array {
@@ -106,22 +107,20 @@ export class OctetReader {
       this.fail()
       return packOctets(NO_BYTES)
     }
-    return packOctets(this.#mem.subarray(this.#at - bytes, this.#at))
+    return latinAt(this.#mem, this.#at - bytes, this.#at) as Octets
   }
 
   text(): string {
-    const bytes = this.bytes(TEXT_BYTES_MAX)
-    try {
-      return decoder.decode(bytes)
-    } catch {
-      this.fail()
-      return ''
-    }
+    const bytes = this.number()
+    const isThere = bytes <= TEXT_BYTES_MAX && this.#take(bytes)
+    const text = isThere ? textAt(this.#mem, this.#at - bytes, this.#at) : undefined
+    if (text === undefined) this.fail()
+    return text ?? ''
   }
 
   address(): Address {
     const bytes = this.bytes(16)
-    if (bytes.length === 4 || bytes.length === 16) return fromBytes(bytes)
+    if (bytes.length === 4 || bytes.length === 16) return addressOf(bytes)
     this.fail()
     return NO_ADDRESS
   }
@@ -139,8 +138,13 @@ export class OctetReader {
 const FIRST_BYTES = 512
 
 export class OctetWriter {
-  #mem = new Uint8Array(FIRST_BYTES)
+  #mem: Uint8Array
   #length = 0
+
+  /** @param bytes Room at first. */
+  constructor(bytes: number = FIRST_BYTES) {
+    this.#mem = new Uint8Array(bytes)
+  }
 
   get length(): number {
     return this.#length
@@ -195,11 +199,29 @@ export class OctetWriter {
 
   /** @throws StackError `bad-argument` if it is longer than a text may be. */
   text(text: string): void {
+    if (this.#ascii(text)) return
     const bytes = Buffer.from(text)
     if (bytes.length > TEXT_BYTES_MAX) {
       throw new StackError('bad-argument', `"${text}" is longer than ${TEXT_BYTES_MAX} octets`)
     }
     this.bytes(bytes)
+  }
+
+  /** Short and ASCII, as mostly: written where it goes at once. False: it is not, and was not. */
+  #ascii(text: string): boolean {
+    const { length } = text
+    if (length >= 0x80) return false
+    const at = this.#room(1 + length)
+    for (let i = 0; i < length; i++) {
+      const code = text.charCodeAt(i)
+      if (code >= 0x80) {
+        this.cut(at)
+        return false
+      }
+      this.#mem[at + 1 + i] = code
+    }
+    this.#mem[at] = length
+    return true
   }
 
   address(address: Address): void {

@@ -17,6 +17,7 @@
  * the owner instead. So the time that tombstones stay decides how much is sent, and never what is
  * right.
  */
+import { HASH_SEEDS, hashWord } from './progress_hash.ts'
 import type { RecordRange, TableRecord } from './table_record.ts'
 
 /** Gaps in what is known of one owner. The oldest part ahead is forgotten, and sent again. */
@@ -40,6 +41,11 @@ export class OwnerTable {
   readonly records: Map<number, TableRecord> = new Map()
   floor: number
   reapedTo: number
+  /** Words of its progress (progress_hash.ts), once {@link rehash} was called. */
+  hi = 0
+  lo = 0
+  /** The floor that they are of. */
+  #hashed = -1
   readonly #ahead: Part[] = []
 
   /** @param floor Nothing that was written before it counts. */
@@ -55,11 +61,26 @@ export class OwnerTable {
     return this.#ahead.length > 0
   }
 
+  /** Bring the words up to date: mostly they are. */
+  rehash(): void {
+    if (this.#hashed === this.floor) return
+    this.#hashed = this.floor
+    this.hi = hashWord(this, HASH_SEEDS.hi)
+    this.lo = hashWord(this, HASH_SEEDS.lo)
+  }
+
   /** True: a record of this number can change nothing any more. */
   isOld({ key, seq }: TableRecord): boolean {
     if (seq <= this.floor) return true
     const known = this.records.get(key)
     return known !== undefined && known.seq >= seq
+  }
+
+  /** True: nothing in the range can be news. Mostly it is so: each write is told many times. */
+  knows({ boot, to, records }: RecordRange): boolean {
+    if (boot !== this.boot || to > this.floor || this.hasGap) return false
+    for (const { seq } of records) if (seq > this.floor) return false
+    return true
   }
 
   /** After the records of a range were put: what it does not list is dead. */

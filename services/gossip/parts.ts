@@ -28,7 +28,7 @@ export class Parts {
 
   /** A node came or went, or a record of the cluster's table is another one. */
   changed(): void {
-    this.#peers.clear()
+    if (this.#peers.size > 0) this.#peers.clear()
   }
 
   /** Other members that are alive and take part. */

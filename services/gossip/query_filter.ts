@@ -6,7 +6,8 @@
  * reference back, and at most two unbounded repetitions. A query with another is not answered.
  */
 import { Fields } from './fields.ts'
-import { encode, Reader, textOf } from './msgpack.ts'
+import { Reader, textOf } from './msgpack.ts'
+import { encode } from './msgpack_writer.ts'
 import type { Tags } from './tags.ts'
 
 const FilterType = { Node: 0, Tag: 1 } as const

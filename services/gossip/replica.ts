@@ -20,6 +20,7 @@
  */
 import { StackError } from '../../stack/errors.ts'
 import { OwnerTable, type RecordChange } from './owner_table.ts'
+import type { ProgressHash } from './progress_hash.ts'
 import type { Progress, RecordRange, TableRecord } from './table_record.ts'
 
 /** As many stations as a tunnel may know. */
@@ -185,6 +186,19 @@ export class Replica {
     for (const record of table.records.values()) {
       if (record.value !== undefined) this.#change(record, undefined, table.boot)
     }
+  }
+
+  /** Of that progress: the same for copies that know the same. */
+  hash(counts: (owner: string) => boolean): ProgressHash {
+    let hi = 0
+    let lo = 0
+    for (const table of this.#owners.values()) {
+      if (table.floor === 0 || !counts(table.owner)) continue
+      table.rehash()
+      hi ^= table.hi
+      lo ^= table.lo
+    }
+    return { hi: hi >>> 0, lo: lo >>> 0 }
   }
 
   /** How far each owner is known that `counts`. */

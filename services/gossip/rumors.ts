@@ -80,7 +80,8 @@ export class Rumors {
           break
         }
       }
-      queue.splice(0, at)
+      if (at === queue.length) queue.length = 0
+      else queue.splice(0, at)
     }
     for (const rumor of told) this.#keep(rumor, limit)
     return full

@@ -130,6 +130,10 @@ export class Serf implements Cluster {
     return this.#roster.members()
   }
 
+  member(name: string): Member | undefined {
+    return this.#roster.get(name)
+  }
+
   subscribe(listener: ClusterListener): () => void {
     this.#listeners.add(listener)
     return () => {

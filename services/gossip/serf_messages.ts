@@ -238,7 +238,7 @@ function nameOf(fields: Fields): string {
 export function encodeState(state: SerfState): Uint8Array {
   return pack(SerfType.PushPull, {
     LTime: state.time,
-    StatusLTimes: Object.fromEntries(state.statusTimes),
+    StatusLTimes: state.statusTimes,
     LeftMembers: state.left,
     EventLTime: state.eventTime,
     Events: state.events.map(({ time, events }) => ({

@@ -30,6 +30,13 @@ import { type Alive, encodeMessage, type NodeState, type Verdict, WireState } fr
 import { isAt, isGone, type NodeRecord, NodeTable } from './node_table.ts'
 import { Suspicion } from './suspicion.ts'
 
+const WIRE_STATES = {
+  alive: WireState.Alive,
+  suspect: WireState.Suspect,
+  dead: WireState.Dead,
+  left: WireState.Left,
+} as const
+
 /** Incarnations are 32 bits; one near their end is nonsense, and would leave no room to refute. */
 const INCARNATION_MAX = 0xffff_0000
 
@@ -71,11 +78,14 @@ export class Swim {
   readonly self: NodeRecord
   readonly #clock: Clock
   readonly #events: NodeEvents
+  /** This node's. */
+  readonly #versions: Uint8Array
   #leaving = false
 
   constructor({ clock, random, events, self, onQueued }: SwimOptions) {
     this.#clock = clock
     this.#events = events
+    this.#versions = self.versions
     this.table = new NodeTable(random)
     this.queue = new BroadcastQueue(onQueued)
     this.self = this.#record({ ...self, type: 'alive', incarnation: 1 })
@@ -127,18 +137,18 @@ export class Swim {
   /** It is alive, and that is news. */
   #revive(node: NodeRecord, alive: Alive): void {
     const wasGone = isGone(node)
-    const changed = wasGone || !sameBytes(node.meta, alive.meta)
+    const sameMeta = sameBytes(node.meta, alive.meta)
     node.suspicion?.cancel()
     node.suspicion = undefined
     node.incarnation = alive.incarnation
     node.address = alive.address
     node.port = alive.port
-    node.meta = alive.meta
-    if (alive.versions.length > 0) node.versions = alive.versions
+    if (!sameMeta) node.meta = alive.meta.slice()
+    if (alive.versions.length > 0) node.versions = this.#keepVersions(alive.versions)
     if (node.state !== 'alive') this.#setState(node, 'alive')
     this.#broadcast(alive)
     if (wasGone) this.#events.onJoin(node)
-    else if (changed) this.#events.onUpdate(node)
+    else if (!sameMeta) this.#events.onUpdate(node)
   }
 
   /** Others have us in an incarnation that an earlier run of this node made. */
@@ -208,16 +218,14 @@ export class Swim {
 
   /** What this node believes, for another one to {@link Swim.merge}. */
   states(): NodeState[] {
-    const wire = { alive: WireState.Alive, suspect: WireState.Suspect } as const
-    const gone = { dead: WireState.Dead, left: WireState.Left } as const
-    return [...this.table.values()].map((node) => ({
+    return Array.from(this.table.values(), (node) => ({
       node: node.name,
       address: node.address,
       port: node.port,
       meta: node.meta,
       versions: node.versions,
       incarnation: node.incarnation,
-      state: { ...wire, ...gone }[node.state],
+      state: WIRE_STATES[node.state],
     }))
   }
 
@@ -254,13 +262,18 @@ export class Swim {
       name: alive.node,
       address: alive.address,
       port: alive.port,
-      meta: alive.meta,
-      versions: alive.versions,
+      meta: alive.meta.slice(),
+      versions: this.#keepVersions(alive.versions),
       incarnation: alive.incarnation,
       state: 'dead',
       stateChangedMs: this.#clock.nowMs,
       suspicion: undefined,
     }
+  }
+
+  /** A copy, or those of this node where they are the same, as mostly. */
+  #keepVersions(versions: Uint8Array): Uint8Array {
+    return sameBytes(versions, this.#versions) ? this.#versions : versions.slice()
   }
 
   #aliveOf({ name, address, port, meta, versions, incarnation }: NodeRecord): Alive {
@@ -286,5 +299,7 @@ function areVersions(versions: Uint8Array): boolean {
 }
 
 function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  return a.length === b.length && a.every((octet, i) => octet === b[i])
+  if (a.length !== b.length) return false
+  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false
+  return true
 }

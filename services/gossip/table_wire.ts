@@ -154,15 +154,20 @@ function readRecord(reader: OctetReader, owner: string, from: number): TableReco
   return { owner, key, seq, since, held, value }
 }
 
+/** Room at first for a message of ranges: more than a datagram. */
+const FIRST_BYTES_MAX = 4096
+
 /** Writes one message of ranges, up to a size. */
 export class RangeMessage {
-  readonly #writer = new OctetWriter()
+  readonly #writer: OctetWriter
   readonly #bytesMax: number
   readonly #empty: number
   #owner = ''
   #boot = -1
 
   constructor(kind: 'gossip' | 'update', at: { heading: Heading; vni: number; bytesMax: number }) {
+    // What does not fit is written as well, and taken back.
+    this.#writer = new OctetWriter(Math.min(2 * at.bytesMax, FIRST_BYTES_MAX))
     putHeading(this.#writer, kind, at.heading)
     this.#writer.number(at.vni)
     this.#bytesMax = at.bytesMax

@@ -301,6 +301,7 @@ export class Tables {
     if (kind === 'update') replica.isSynced = true
     for (const range of ranges) {
       if (range.owner === this.#self) this.#checkBoot(vni, range.boot, range.to)
+      else if (replica.table(range.owner)?.knows(range) === true) continue
       else if (this.#nodes.hear(range.owner, nowMs)) this.#apply(replica, range, kind)
     }
   }

@@ -5,7 +5,9 @@
 import { StackError } from '../../stack/errors.ts'
 import type { Member } from './cluster.ts'
 import { META_BYTES_MAX } from './messages.ts'
-import { encode, Reader, textOf } from './msgpack.ts'
+import { Reader, textOf } from './msgpack.ts'
+import { encodeAfter } from './msgpack_writer.ts'
+import { latinAt } from './texts.ts'
 
 const TAGS_MAGIC = 0xff
 const OWN_TAG = 'tapline'
@@ -13,15 +15,27 @@ const OWN_TAG = 'tapline'
 export type Tags = Readonly<Record<string, string>>
 
 export function encodeTags(tags: Tags): Uint8Array {
-  const map = encode(tags)
-  const mem = new Uint8Array(1 + map.length)
-  mem[0] = TAGS_MAGIC
-  mem.set(map, 1)
-  return mem
+  return encodeAfter(TAGS_MAGIC, tags)
 }
 
-/** Tags of meta data; before there were tags, all of it was the role. */
+/** Tags by the meta data that they are of: most members of a cluster have the same. */
+const known = new Map<string, Tags>()
+/** Those that are remembered; when full, all are forgotten. */
+const KNOWN_MAX = 256
+
+/** Tags of meta data. Members with the same share them. */
 export function decodeTags(meta: Uint8Array): Tags {
+  const key = latinAt(meta, 0, meta.length)
+  const shared = known.get(key)
+  if (shared !== undefined) return shared
+  const tags = decode(meta)
+  if (known.size >= KNOWN_MAX) known.clear()
+  known.set(key, tags)
+  return tags
+}
+
+/** Before there were tags, all of it was the role. */
+function decode(meta: Uint8Array): Tags {
   const tags: Record<string, string> = Object.create(null)
   if (meta.length === 0) return tags
   if (meta[0] !== TAGS_MAGIC) {

@@ -3,7 +3,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { compress, decompress } from '../../../services/gossip/lzw.ts'
 import { decodeMessage, encodeMessage, type Message } from '../../../services/gossip/messages.ts'
-import { type Encodable, encode, Reader, type Value } from '../../../services/gossip/msgpack.ts'
+import { Reader, type Value } from '../../../services/gossip/msgpack.ts'
+import { type Encodable, encode } from '../../../services/gossip/msgpack_writer.ts'
 import {
   decodeSerf,
   decodeState,

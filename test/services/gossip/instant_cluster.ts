@@ -98,6 +98,10 @@ export class InstantCluster implements Cluster {
     return [...this.#members.values()]
   }
 
+  member(name: string): Member | undefined {
+    return this.#members.get(name)
+  }
+
   subscribe(listener: ClusterListener): () => void {
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
