@@ -96,7 +96,9 @@ describe('refusing', () => {
   it('names the error of the daemon', async () => {
     await expect(lab.client.get('inspect', { name: 'nobody' })).rejects.toMatchObject({
       code: 'not-found',
-      message: 'no network, sandbox, service or device "nobody"',
+      message: expect.stringMatching(
+        /^no network, sandbox, service or device "nobody"; there are: /,
+      ),
     })
   })
 

@@ -352,7 +352,9 @@ describe('views', () => {
     expect(() => controller.inspect('nosuch')).toThrow(
       'no network, sandbox, service or device "nosuch"',
     )
-    expect(() => controller.fdb('nosuch')).toThrow('no network "nosuch"')
+    expect(() => controller.fdb('nosuch')).toThrow(
+      'no network with a bridge "nosuch"; there are: front, back',
+    )
     await rig.finish()
   })
 })

@@ -332,7 +332,8 @@ describe('the DHCP server', () => {
     )
     expect(ask(Type.Discover, {})).toBeUndefined()
     expect(rig.controller.inspect('lan').networks[0]!.dhcp).toBeNull()
-    expect(() => rig.controller.leases('lan')).toThrow('no network "lan" with a DHCP server')
+    const none = 'no network with a DHCP server "lan"; there are none'
+    expect(() => rig.controller.leases('lan')).toThrow(none)
     await rig.finish()
   })
 })
