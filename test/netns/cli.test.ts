@@ -119,6 +119,7 @@ describe('the command line', () => {
     'ends well when it is interrupted: %s %s',
     async (...args) => {
       const { child, ended } = start(NODE, CLI, ...args.filter(Boolean), '--socket', lab.socket)
+      await connects(lab)
       await until('it heeds SIGINT', () => heedsInterrupt(child.pid!), 60_000)
       child.kill('SIGINT')
       expect((await ended).code).toBe(0)

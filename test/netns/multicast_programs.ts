@@ -5,6 +5,8 @@
 
 export const GROUPS = ['239.1.2.3', 'ff05::1:3'] as const
 const PORT = 5007
+/** So much more than headers that octets tell how many there were. */
+export const PAYLOAD_BYTES = 1200
 /** Datagrams to a group at a time. */
 export const COUNT = 200
 /** Our questions are asked at once, and believed in after ten seconds. */
@@ -39,7 +41,7 @@ export const SENDER: string = `
     const socket = group.includes(':') ? six : four
     let left = ${COUNT}
     const next = () => {
-      for (let i = 0; i < 10 && left > 0; i++, left--) socket.send('x'.repeat(100), ${PORT}, group)
+      for (let i = 0; i < 10 && left > 0; i++, left--) socket.send('x'.repeat(${PAYLOAD_BYTES}), ${PORT}, group)
       if (left > 0) setTimeout(next, 2)
       else setTimeout(() => tell('sent'), 200)
     }
