@@ -33,6 +33,7 @@ export const RECEIVER: string = `
 
 /** Sends that many datagrams to the group of each line, a few at a time. */
 export const SENDER: string = `
+  const payload = 'x'.repeat(${PAYLOAD_BYTES})
   const four = dgram.createSocket('udp4')
   const six = dgram.createSocket('udp6')
   four.bind(0, () => four.setMulticastTTL(4))
@@ -41,7 +42,7 @@ export const SENDER: string = `
     const socket = group.includes(':') ? six : four
     let left = ${COUNT}
     const next = () => {
-      for (let i = 0; i < 10 && left > 0; i++, left--) socket.send('x'.repeat(${PAYLOAD_BYTES}), ${PORT}, group)
+      for (let i = 0; i < 10 && left > 0; i++, left--) socket.send(payload, ${PORT}, group)
       if (left > 0) setTimeout(next, 2)
       else setTimeout(() => tell('sent'), 200)
     }
