@@ -27,6 +27,22 @@ const SOURCE = (to: string, bytes: number) => `const s = require('net').connect(
     if (i === 100) { clearInterval(timer); s.end() } }, 50);
   s.on('data', d => process.stdout.write(d)); s.on('error', e => console.log(e.code))`
 
+/**
+ * Docker 20.10 may count an endpoint too many where many go at once, and counts anew when it starts.
+ * Preconditions: tapline has no endpoint of the network; `web` and `app` run.
+ */
+async function removeEmpty(lab: DockerLab, name: string): Promise<void> {
+  const inspect = ['network', 'inspect', '-f', '{{len .Containers}}', name]
+  expect((await lab.docker(...inspect)).trim()).toBe('0')
+  const { code, stderr } = await lab.exec('host', 'docker', 'network', 'rm', name)
+  if (code === 0) return
+  expect(stderr).toContain('has active endpoints')
+  await lab.stopDocker()
+  await lab.startDocker()
+  await lab.docker('start', 'web', 'app')
+  await lab.docker('network', 'rm', name)
+}
+
 describe.runIf(tools)('docker', () => {
   const lab = new DockerLab()
   const network = (name: string, ...args: string[]) =>
@@ -177,7 +193,7 @@ describe.runIf(tools)('docker', () => {
       await lab.docker('rm', '-f', ...names)
       expect(lab.state().endpoints).toHaveLength(2)
       expect(await lab.links()).toEqual([])
-      await lab.docker('network', 'rm', 'crowd')
+      await removeEmpty(lab, 'crowd')
       expect(lab.state().networks).toHaveLength(2)
       expect(lab.state().pools).toHaveLength(3)
     },
