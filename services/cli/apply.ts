@@ -7,8 +7,6 @@
 import type { Command } from 'commander'
 import { StackError } from '../../stack/errors.ts'
 import type { ApplyAnswer } from '../api_types.ts'
-import type { Config } from '../config/model.ts'
-import type { ConfigText } from '../config_file.ts'
 import {
   type DaemonOptions,
   daemonCommand,
@@ -18,6 +16,7 @@ import {
 } from './command.ts'
 import { print, printJson } from './output.ts'
 import { checkLive } from './overlay.ts'
+import { readConfig } from './read_config.ts'
 import { counted, table } from './table.ts'
 
 interface ApplyOptions extends DaemonOptions {
@@ -50,20 +49,13 @@ interface CheckOptions extends DaemonOptions {
   readonly live?: boolean
 }
 
-/** What reads files takes as long to load as all else: only commands that read one wait for it. */
-async function readFile(path: string): Promise<{ source: ConfigText; config: Config }> {
-  const { readConfigText, toConfig } = await import('../config_file.ts')
-  const source = readConfigText(path)
-  return { source, config: toConfig(source) }
-}
-
 async function check(path: string | undefined, options: CheckOptions): Promise<void> {
   if (options.live === true && path === undefined) return await checkLive(options)
   if (path === undefined || options.live === true) {
     throw new StackError('bad-argument', 'check takes either a file, or --live')
   }
   const { json } = options
-  const { source, config } = await readFile(path)
+  const { source, config } = await readConfig(path)
   const { networks, sandboxes, services, routes } = config
   const counts = {
     networks: networks.length,
@@ -91,7 +83,7 @@ const SINGULAR = {
 } as const
 
 async function apply(path: string, options: ApplyOptions): Promise<void> {
-  const { source, config } = await readFile(path)
+  const { source, config } = await readConfig(path)
   const client = await openClient(options, config.name)
   const dryRun = options.dryRun === true
   const report = await client.post<ApplyAnswer>('apply', { ...source, dryRun })

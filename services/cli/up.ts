@@ -18,6 +18,7 @@ import { Events } from '../events.ts'
 import { socketPath } from '../sockets.ts'
 import { examples } from './command.ts'
 import { onBrokenPipe } from './output.ts'
+import { readConfig } from './read_config.ts'
 import { announceReady } from './ready.ts'
 import { addRunningOptions, catchSignals, limitsOf, type RunningOptions, slots } from './running.ts'
 import { counted } from './table.ts'
@@ -40,8 +41,7 @@ export function addUp(program: Command): void {
 }
 
 async function up(path: string, options: UpOptions): Promise<void> {
-  const { readConfigText, toConfig } = await import('../config_file.ts')
-  const config = toConfig(readConfigText(path))
+  const { config } = await readConfig(path)
   // Whoever started it may have read all that it wanted to know.
   onBrokenPipe(() => undefined)
   const signals = catchSignals()

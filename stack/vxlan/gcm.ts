@@ -113,10 +113,10 @@ class Context {
     must(this.#functions.control(this.#context, operation, TAG_BYTES, this.#base + at))
   }
 
-  /** False: the tag is wrong. */
-  end(at: number): boolean {
+  /** 1, or not: the tag is wrong. */
+  end(at: number): number {
     const { final } = this.#functions
-    return final(this.#context, this.#base + at, this.#address + LENGTH) === 1
+    return final(this.#context, this.#base + at, this.#address + LENGTH)
   }
 }
 
@@ -142,7 +142,7 @@ class GcmCipher implements Cipher {
     const context = this.#sealing
     context.begin(this, mem, header)
     context.run(at, bytes)
-    if (!context.end(at + bytes)) must(0)
+    must(context.end(at + bytes))
     context.tag(GET_TAG, at + bytes)
   }
 
@@ -151,7 +151,7 @@ class GcmCipher implements Cipher {
     context.begin(this, mem, header)
     context.tag(SET_TAG, at + bytes)
     context.run(at, bytes)
-    if (!context.end(at + bytes)) return false
+    if (context.end(at + bytes) !== 1) return false
     mem.copyWithin(to, at, at + bytes)
     return true
   }
