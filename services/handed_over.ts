@@ -52,6 +52,8 @@ export interface HandedOverOptions {
 export class HandedOver implements HandedOverLinks {
   readonly #options: HandedOverOptions
   readonly #devices = new Set<VnetDevice>()
+  /** What another process has left was taken up or removed: whatever is opened now is new. */
+  #settled = false
   #leave = false
 
   constructor(options: HandedOverOptions) {
@@ -61,7 +63,7 @@ export class HandedOver implements HandedOverLinks {
   /** Make one, or take up the one that is there. @throws StackError, and leaves nothing new. */
   async open(request: LinkRequest): Promise<VnetDevice> {
     const name = request.handOver!
-    const found = find(name, request.netns)
+    const found = this.#settled ? undefined : find(name, request.netns)
     const tap = found === undefined ? this.#make(request, name) : await this.#reopen(request, found)
     this.#devices.add(tap)
     tap.start()
@@ -78,6 +80,7 @@ export class HandedOver implements HandedOverLinks {
   }
 
   removeUnclaimed(isOurs: (name: string) => boolean): string[] {
+    this.#settled = true
     const all = withNetlink((netlink) => netlink.links())
     const left = all.filter(({ name, alias }) => alias === `${ALIAS}${name}` && isOurs(name))
     return left.flatMap(({ name }) => {

@@ -156,7 +156,10 @@ export interface HandedOverLinks {
   isThere(name: string, netns: string): boolean
   /** From now on, leave them where they are when they are detached. */
   leave(): void
-  /** Remove those that were never moved away, nor are in use: their names. */
+  /**
+   * Remove those that were never moved away, nor are in use: their names. Nothing is taken up
+   * after that; who opens one gets a new one.
+   */
   removeUnclaimed(isOurs: (name: string) => boolean): string[]
 }
 

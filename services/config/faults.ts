@@ -29,17 +29,21 @@ export interface Fault {
 /** Keys and indexes from the root of the document to a value. */
 export type Path = readonly (string | number)[]
 
-/** Collects faults of one document. */
+/** A text as the library has read it. */
+export interface Source {
+  readonly document: Document
+  readonly lines: LineCounter
+}
+
+/** Collects faults of one document; of values that nobody has written, all are at its begin. */
 export class Faults {
   readonly list: Fault[] = []
   readonly #file: string
-  readonly #document: Document
-  readonly #lines: LineCounter
+  readonly #source: Source | undefined
 
-  constructor(o: { file: string; document: Document; lines: LineCounter }) {
-    this.#file = o.file
-    this.#document = o.document
-    this.#lines = o.lines
+  constructor(file: string, source?: Source) {
+    this.#file = file
+    this.#source = source
   }
 
   /** Something is wrong with the value at `path`; if it is missing, with what should hold it. */
@@ -53,7 +57,7 @@ export class Faults {
   }
 
   atOffset(offset: number, message: string): void {
-    const { line, col } = this.#lines.linePos(offset)
+    const { line, col } = this.#source?.lines.linePos(offset) ?? { line: 1, col: 1 }
     this.list.push({
       file: this.#file,
       line: Math.max(1, line),
@@ -75,7 +79,7 @@ export class Faults {
   }
 
   #find(path: Path, key: boolean): number {
-    let node = this.#resolve(this.#document.contents)
+    let node = this.#resolve(this.#source?.document.contents)
     let offset = node?.range?.[0] ?? 0
     for (const [depth, step] of path.entries()) {
       const last = depth === path.length - 1
@@ -95,7 +99,7 @@ export class Faults {
   }
 
   #resolve(node: Node | null | undefined): Node | undefined {
-    return (isAlias(node) ? node.resolve(this.#document) : node) ?? undefined
+    return (isAlias(node) ? node.resolve(this.#source!.document) : node) ?? undefined
   }
 
   /** The pair with this key, own before merged. */

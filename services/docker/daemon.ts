@@ -22,7 +22,7 @@ import { packageVersion } from '../version.ts'
 import { Desired, type DesiredOptions, isLinkName, linkName } from './desired.ts'
 import { DockerDriver } from './driver.ts'
 import { acceptForwarded, refuseForwarded } from './forwarding.ts'
-import { RecordFile } from './record.ts'
+import { RecordFile } from './record_file.ts'
 import { PluginServer } from './server.ts'
 
 export interface DockerDaemonOptions extends DesiredOptions {
@@ -139,7 +139,7 @@ export class DockerDaemon implements Served {
     const { runtime } = this.#options
     await attemptAll([
       () => this.#plugin.close(),
-      () => this.driver.idle(),
+      () => this.driver.close(),
       () => this.#refuse(),
       () => runtime.links.handedOver?.leave(),
       () => this.controller.close(),

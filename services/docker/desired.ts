@@ -15,7 +15,7 @@
  */
 import { StackError } from '../../stack/errors.ts'
 import type { Config, NetworkConfig, SandboxConfig } from '../config/model.ts'
-import { parseConfig } from '../config/parse.ts'
+import { parseValues } from '../config/parse.ts'
 import { netnsFault } from '../config/schema.ts'
 import { type PortConfig, parsePort } from '../ports.ts'
 import { type DockerRecord, type EndpointRecord, joined, type NetworkRecord } from './record.ts'
@@ -128,9 +128,7 @@ export class Desired {
 
   #parse(networks: object, sandboxes: object): Config {
     const file = { name: this.#name, ...this.#uplink, networks, sandboxes }
-    const { config, faults } = parseConfig(JSON.stringify(file), this.#name)
-    if (config !== undefined) return config
-    throw new StackError('bad-config', faults.map(({ message }) => message).join('; '))
+    return parseValues(file, this.#name)
   }
 }
 

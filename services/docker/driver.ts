@@ -32,9 +32,9 @@ import {
   joined,
   type NetworkRecord,
   NOTHING,
-  type RecordFile,
   withEntry,
 } from './record.ts'
+import type { RecordFile } from './record_file.ts'
 import { endpointRecord, gatewayFor, networkRecord } from './translate.ts'
 
 /** Calls that may wait for the one that runs. */
@@ -104,6 +104,12 @@ export class DockerDriver {
   async idle(): Promise<void> {
     await this.#last
     await this.#options.file.flushed().catch(() => undefined)
+  }
+
+  /** After the calls that were made. What is there stays as it is. */
+  async close(): Promise<void> {
+    await this.idle()
+    await this.#options.file.close()
   }
 
   createNetwork(request: messages.CreateNetwork): Promise<object> {

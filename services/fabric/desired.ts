@@ -2,9 +2,6 @@
  * What a fabric should be, as a configuration file would say it: options of the library become
  * entries of the file format, so that one parser checks both and one page describes both.
  */
-import { StackError } from '../../stack/errors.ts'
-import type { Config } from '../config/model.ts'
-import { parseConfig } from '../config/parse.ts'
 
 export interface SubnetOptions {
   readonly subnet: string
@@ -164,13 +161,6 @@ export function endpointEntry(options: EndpointOptions): Entry {
 
 export function routeEntry(to: string, { via }: RouteOptions): Entry {
   return via === undefined ? { to, blackhole: true } : { to, via }
-}
-
-/** @throws StackError `bad-config` with every fault. */
-export function toConfig(desired: Desired): Config {
-  const { config, faults } = parseConfig(JSON.stringify(desired), desired.name)
-  if (config !== undefined) return config
-  throw new StackError('bad-config', faults.map(({ message }) => message).join('; '))
 }
 
 function isList(

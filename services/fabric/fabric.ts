@@ -16,6 +16,7 @@
 import { parsePrefix } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import { parseMac } from '../../stack/eth/mac.ts'
+import { parseValues } from '../config/parse.ts'
 import { Controller } from '../controller.ts'
 import type { Log } from '../log.ts'
 import type { EndpointDetail } from '../views.ts'
@@ -29,7 +30,6 @@ import {
   routeEntry,
   type SandboxOptions,
   sandboxEntry,
-  toConfig,
 } from './desired.ts'
 import { sleep } from './driver.ts'
 import type { Host } from './host.ts'
@@ -233,7 +233,7 @@ export class Fabric implements AsyncDisposable {
     const result = this.#last.then(async () => {
       if (this.#closed !== undefined) throw new StackError('daemon', 'the fabric is closed')
       const desired = next(this.#desired)
-      await this.controller.apply(toConfig(desired))
+      await this.controller.apply(parseValues(desired, desired.name))
       this.#desired = desired
     })
     this.#last = result.catch(() => {})

@@ -222,7 +222,7 @@ describe.runIf(tools)('docker', () => {
   it('leaves nothing behind', async () => {
     await lab.docker('rm', '-f', 'web', 'app')
     await lab.docker('network', 'rm', 'front', 'back')
-    expect(lab.state()).toEqual({ version: 1, networks: [], endpoints: [], pools: [] })
+    expect(lab.state()).toEqual({ version: 2, networks: [], endpoints: [], pools: [] })
     expect(await lab.links()).toEqual([])
     expect(await lab.stopTapline()).toBe(0)
     expect(await lab.must('host', 'nft', 'list', 'ruleset')).not.toContain('tapline')

@@ -19,6 +19,9 @@ const RPC_PORT = 7373
 const KEY = Uint8Array.from({ length: 32 }, (_, i) => 7 * i)
 const NEXT_KEY = Uint8Array.from({ length: 32 }, (_, i) => 11 * i)
 
+/** A rumor may miss a node of a few; the exchange of states every 30 s tells it, then. */
+const ALL_KNOW_MS = 45_000
+
 /** Addresses of this process: several suites may run at once. */
 let serial = 0
 const nextAddress = (): string => {
@@ -141,7 +144,7 @@ describe.runIf(hasTool('serf', 'serf')).each([
 
   it('has the same members on both sides, with their tags', async () => {
     const alive = (one: Ours): boolean => names.every((name) => one.state(name) === 'alive')
-    await until('all see all', () => ours.every(alive), 15_000)
+    await until('all see all', () => ours.every(alive), ALL_KNOW_MS)
     for (const { serf } of ours) {
       const tags = Object.fromEntries(serf.members().map((m) => [m.name, m.tags['role']]))
       expect(tags).toEqual({ n1: 'ours', n2: 'ours', n3: 'ours', s1: 'agent' })
@@ -229,14 +232,12 @@ describe.runIf(hasTool('serf', 'serf')).each([
     )
     agents.push(other)
     await leaving.join(agent)
-    await until(
-      'both are there',
-      () =>
-        ours.every((one) => {
-          return one.state('n4') === 'alive' && one.state('s2') === 'alive'
-        }),
-      20_000,
-    )
+    const bothAre = (one: Ours): boolean =>
+      one.state('n4') === 'alive' && one.state('s2') === 'alive'
+    await until('both are there', () => ours.every(bothAre), ALL_KNOW_MS).catch((error) => {
+      const states = ours.map((one) => `n4 ${one.state('n4')}, s2 ${one.state('s2')}`)
+      throw new Error(`${error.message}: ${states.join('; ')}\n${other.log}`)
+    })
     const start = performance.now()
     await leaving.serf.leave()
     await leaving.close()

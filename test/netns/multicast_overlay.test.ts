@@ -122,9 +122,12 @@ it('a group goes to nodes with members, once, and to no others', { timeout: 240_
     await say(src, group)
     // A busy machine delivers late; what is not delivered by then was not sent.
     for (const number of members) {
-      const all = async (): Promise<boolean> =>
-        (await heard(number, group)) - before[number - 1]![0]! >= COUNT
-      await until(`node ${number} hears ${group}`, all, LATE_MS)
+      const came = async (): Promise<number> =>
+        (await heard(number, group)) - before[number - 1]![0]!
+      const all = async (): Promise<boolean> => (await came()) >= COUNT
+      await until(`node ${number} hears ${group}`, all, LATE_MS).catch(async (error) => {
+        throw new Error(`${error.message}: ${await came()} of ${COUNT}`)
+      })
     }
     await wait(SPARE_MS)
     const after = await look(group)

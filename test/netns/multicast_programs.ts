@@ -7,8 +7,10 @@ export const GROUPS = ['239.1.2.3', 'ff05::1:3'] as const
 const PORT = 5007
 /** So much more than headers that octets tell how many there were. */
 export const PAYLOAD_BYTES = 1200
-/** Datagrams to a group at a time. */
-export const COUNT = 200
+/** Datagrams to a group at a time: so many that a socket holds all of them. */
+export const COUNT = 100
+/** Of a socket's buffer; the kernel doubles it for its own account of each datagram. */
+const BUFFER_BYTES = 212_992
 /** Our questions are asked at once, and believed in after ten seconds. */
 export const SETTLED_MS = 11_000
 /** Frames that a host gets anyway while groups are sent: questions, neighbor discovery. */
@@ -19,6 +21,9 @@ export const RECEIVER: string = `
   const four = dgram.createSocket({ type: 'udp4', reuseAddr: true })
   const six = dgram.createSocket({ type: 'udp6', reuseAddr: true, ipv6Only: true })
   const counts = { four: 0, six: 0 }
+  for (const socket of [four, six]) {
+    socket.on('listening', () => socket.setRecvBufferSize(${BUFFER_BYTES}))
+  }
   four.on('message', () => counts.four++).bind(${PORT}, '0.0.0.0')
   six.on('message', () => counts.six++).bind(${PORT}, '::', () => tell('listens'))
   told((line) => {

@@ -97,7 +97,7 @@ describe('the plugin', () => {
     await lab.call('NetworkDriver.DeleteNetwork', { NetworkID: id(1) })
     await lab.call('IpamDriver.ReleaseAddress', { PoolID, Address: '10.5.0.1' })
     await lab.call('IpamDriver.ReleasePool', { PoolID })
-    expect(lab.state()).toEqual({ version: 1, networks: [], endpoints: [], pools: [] })
+    expect(lab.state()).toEqual({ version: 2, networks: [], endpoints: [], pools: [] })
     expect(lab.daemon.controller.ls().networks).toEqual([])
   })
 
@@ -242,7 +242,7 @@ describe('the plugin', () => {
     const other = new PluginLab()
     writeFileSync(`${other.folder}/state.json`, '{"version":7}')
     await expect(other.daemon.start()).rejects.toThrow(
-      /state.json is not a state file of version 1/,
+      /state.json is not a state file of version 2/,
     )
     expect(other.state()).toEqual({ version: 7 })
     expect(await other.close()).toEqual([])

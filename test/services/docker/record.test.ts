@@ -1,9 +1,18 @@
 /** The file of what Docker asked for: who is killed, or loses power, finds a whole record. */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { type DockerRecord, NOTHING, RecordFile } from '../../../services/docker/record.ts'
+import { type DockerRecord, NOTHING } from '../../../services/docker/record.ts'
+import { RecordFile } from '../../../services/docker/record_file.ts'
 
 let folder: string
 let path: string
@@ -30,38 +39,48 @@ describe('a record', () => {
 
   test('is found by the next process as soon as it was saved', async () => {
     const file = new RecordFile(path)
-    const saved = file.save(withPool('a'))
-    expect(poolsOf(await saved.then(() => new RecordFile(path).load()))).toEqual(['a'])
-    await file.flushed()
-    expect(existsSync(`${path}.new`)).toBe(false)
-    expect(poolsOf(new RecordFile(path).load())).toEqual(['a'])
+    for (const id of ['a', 'b']) {
+      await file.save(withPool(id))
+      expect(poolsOf(new RecordFile(path).load())).toEqual([id])
+    }
+    await file.close()
+    expect(poolsOf(new RecordFile(path).load())).toEqual(['b'])
+    expect(readdirSync(dirname(path))).toEqual(['state.json'])
   })
 
-  test('of many calls is the last one', async () => {
+  test('of many calls is the last one, in a file of a bounded length', async () => {
     const file = new RecordFile(path)
-    for (let i = 0; i < 50; i++) await file.save(withPool(`p${i}`))
-    expect(poolsOf(new RecordFile(path).load())).toEqual(['p49'])
+    const many = withPool('x'.repeat(20_000))
+    for (let i = 0; i < 200; i++) {
+      await file.save({ ...many, pools: new Map([...many.pools, ...withPool(`p${i}`).pools]) })
+      expect(statSync(path).size).toBeLessThan(1 << 20)
+    }
     await file.flushed()
-    expect(poolsOf(new RecordFile(path).load())).toEqual(['p49'])
+    expect(poolsOf(new RecordFile(path).load()).at(-1)).toBe('p199')
+    await file.close()
   })
 
   test('that was being written when the process was killed is not taken', async () => {
     const file = new RecordFile(path)
     await file.save(withPool('a'))
-    await file.flushed()
+    await file.close()
     const whole = readFileSync(path, 'utf8')
-    for (const bytes of [0, 1, whole.length >> 1, whole.length - 3]) {
-      writeFileSync(`${path}.new`, whole.replace('"a"', '"b"').slice(0, bytes))
+    const next = whole.replace('"a"', '"b"')
+    for (const bytes of [0, 1, whole.length >> 1, whole.length - 3, whole.length - 1]) {
+      writeFileSync(path, `${whole}${next.slice(0, bytes)}`)
       expect(poolsOf(new RecordFile(path).load())).toEqual(['a'])
+      // The next process does not write behind it.
+      const after = new RecordFile(path)
+      await after.save(withPool('c'))
+      await after.close()
+      expect(poolsOf(new RecordFile(path).load())).toEqual(['c'])
     }
-    writeFileSync(`${path}.new`, whole.replace('"a"', '"b"'))
-    expect(poolsOf(new RecordFile(path).load())).toEqual(['b'])
   })
 
   test('that cannot be written is an error, and the one before stays', async () => {
     const file = new RecordFile(path)
     await file.save(withPool('a'))
-    await file.flushed()
+    await file.close()
     mkdirSync(`${path}.new`)
     await expect(file.save(withPool('b'))).rejects.toThrow('EISDIR')
     expect(poolsOf(new RecordFile(path).load())).toEqual(['a'])
@@ -70,6 +89,6 @@ describe('a record', () => {
   test('of another format is refused', () => {
     mkdirSync(join(folder, 'deep'))
     writeFileSync(path, '{"version":7}')
-    expect(() => new RecordFile(path).load()).toThrow('is not a state file of version 1')
+    expect(() => new RecordFile(path).load()).toThrow('is not a state file of version 2')
   })
 })

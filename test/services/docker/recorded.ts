@@ -8,11 +8,7 @@ export interface Recorded {
   readonly pools: object[]
 }
 
-/** What is in the file at `path`, or in the one that takes its place once it is on the disk. */
+/** What the last line of the file at `path` says. */
 export function recorded(path: string): Recorded {
-  try {
-    return JSON.parse(readFileSync(`${path}.new`, 'utf8'))
-  } catch {
-    return JSON.parse(readFileSync(path, 'utf8'))
-  }
+  return JSON.parse(readFileSync(path, 'utf8').trimEnd().split('\n').at(-1)!)
 }

@@ -1,0 +1,184 @@
+/**
+ * The record in a file: a line for each time that it changed, of which the last whole one counts.
+ *
+ * Docker tells each thing once and takes it for granted ever after, over restarts of either side.
+ * So the line is written before a call is answered, and goes to the disk soon after:
+ *
+ * ```text
+ *   save ──> one more line ──> answer      who is killed loses nothing that was answered
+ *                └── fsync                 a loss of power finds this line or one before it
+ * ```
+ * What must outlast a loss of power, a network, is answered after {@link RecordFile.flushed}; an
+ * endpoint ends with its container in any case, and `docker run` waits for several of these calls.
+ * A process begins with a file of one line, and begins anew when it has grown.
+ */
+import {
+  closeSync,
+  constants,
+  existsSync,
+  fsync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  rename,
+  writeFileSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
+import { promisify } from 'node:util'
+import { z } from 'zod'
+import { StackError } from '../../stack/errors.ts'
+import {
+  type DockerRecord,
+  type EndpointRecord,
+  type NetworkRecord,
+  NOTHING,
+  type PoolRecord,
+  type SubnetRecord,
+} from './record.ts'
+
+const sync = promisify(fsync)
+const move = promisify(rename)
+
+/** Of the file's format. A file of another one is refused, not guessed at. */
+const VERSION = 2
+const { O_APPEND, O_CREAT, O_TRUNC, O_WRONLY } = constants
+const NEW_FILE = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND
+
+/** A file that would be longer begins anew. */
+const FILE_BYTES_MAX = 1 << 20
+/** Until a line that nobody waits for goes to the disk. */
+const FLUSH_MS = 1000
+
+const subnetRecord: z.ZodType<SubnetRecord> = z.strictObject({
+  subnet: z.string(),
+  gateway: z.string(),
+  auxiliary: z.record(z.string(), z.string()),
+})
+const networkRecord: z.ZodType<NetworkRecord> = z.strictObject({
+  id: z.string(),
+  internal: z.boolean(),
+  subnets: z.array(subnetRecord),
+  options: z.record(z.string(), z.string()),
+  prefix: z.string(),
+})
+const endpointRecord: z.ZodType<EndpointRecord> = z.strictObject({
+  id: z.string(),
+  network: z.string(),
+  address4: z.string().optional(),
+  address6: z.string().optional(),
+  mac: z.string(),
+  options: z.record(z.string(), z.string()),
+  sandboxKey: z.string().optional(),
+  ports: z.array(z.string()),
+})
+const poolRecord: z.ZodType<PoolRecord> = z.strictObject({
+  id: z.string(),
+  subnet: z.string(),
+  range: z.string().optional(),
+  addresses: z.array(z.string()),
+})
+const file = z.strictObject({
+  version: z.literal(VERSION),
+  networks: z.array(networkRecord),
+  endpoints: z.array(endpointRecord),
+  pools: z.array(poolRecord),
+})
+
+/** Belongs to one process at a time. */
+export class RecordFile {
+  readonly path: string
+  /** Of the file that lines are added to. Undefined: none was begun. */
+  #fd: number | undefined
+  #bytes = 0
+  #timer: NodeJS.Timeout | undefined
+  #flushing: Promise<void> = Promise.resolve()
+
+  constructor(path: string) {
+    this.path = path
+  }
+
+  /** Nothing, if there is no file yet. @throws StackError `bad-config` if it is not one of ours. */
+  load(): DockerRecord {
+    if (!existsSync(this.path)) return NOTHING
+    try {
+      return lastOf(readFileSync(this.path, 'utf8'))
+    } catch (error) {
+      const message = `${this.path} is not a state file of version ${VERSION}`
+      const hint = 'move it away to begin anew, and remove the networks that Docker has of it'
+      throw new StackError('bad-config', `${message}; ${hint}`, { cause: error })
+    }
+  }
+
+  /**
+   * Put a record in place of the one before. It outlasts this process from then on. One at a time.
+   * @throws if it cannot; the record is then as it was.
+   */
+  async save(record: DockerRecord): Promise<void> {
+    const line = lineOf(record)
+    if (this.#fd === undefined || this.#bytes + line.length > FILE_BYTES_MAX) {
+      await this.#begin(line)
+      return
+    }
+    try {
+      writeFileSync(this.#fd, line)
+    } catch (error) {
+      ftruncateSync(this.#fd, this.#bytes)
+      throw error
+    }
+    this.#bytes += line.length
+    this.#timer ??= setTimeout(() => void this.flushed().catch(() => undefined), FLUSH_MS).unref()
+  }
+
+  /** Wait until what was saved is on the disk. @throws if that failed: the disk is full, or ill. */
+  flushed(): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    const fd = this.#fd
+    if (fd === undefined) return this.#flushing
+    this.#flushing = this.#flushing.catch(() => undefined).then(() => sync(fd))
+    return this.#flushing
+  }
+
+  /** No more lines. Idempotent. */
+  async close(): Promise<void> {
+    await this.flushed().catch(() => undefined)
+    if (this.#fd !== undefined) closeSync(this.#fd)
+    this.#fd = undefined
+  }
+
+  /** A file with this line alone takes the place of the one before, whole and on the disk. */
+  async #begin(line: Buffer): Promise<void> {
+    mkdirSync(dirname(this.path), { recursive: true, mode: 0o700 })
+    const beside = `${this.path}.new`
+    const fd = openSync(beside, NEW_FILE, 0o600)
+    try {
+      writeFileSync(fd, line)
+      await sync(fd)
+      await move(beside, this.path)
+    } catch (error) {
+      closeSync(fd)
+      throw error
+    }
+    await this.close()
+    this.#fd = fd
+    this.#bytes = line.length
+  }
+}
+
+function lineOf({ networks, endpoints, pools }: DockerRecord): Buffer {
+  const all = { networks, endpoints, pools }
+  const lists = Object.entries(all).map(([name, map]) => [name, [...map.values()]])
+  return Buffer.from(`${JSON.stringify({ version: VERSION, ...Object.fromEntries(lists) })}\n`)
+}
+
+/** Who was killed while writing has left a part of a line, of which nobody was told. */
+function lastOf(text: string): DockerRecord {
+  const lines = text.split('\n').slice(0, -1)
+  const { networks, endpoints, pools } = file.parse(JSON.parse(lines.at(-1) ?? ''))
+  return { networks: byId(networks), endpoints: byId(endpoints), pools: byId(pools) }
+}
+
+function byId<T extends { readonly id: string }>(list: readonly T[]): ReadonlyMap<string, T> {
+  return new Map(list.map((one) => [one.id, one]))
+}
