@@ -28,8 +28,8 @@ const SOURCE = (to: string, bytes: number) => `const s = require('net').connect(
   s.on('data', d => process.stdout.write(d)); s.on('error', e => console.log(e.code))`
 
 /**
- * Docker 20.10 may count an endpoint too many where many go at once; it counts anew when it
- * starts.
+ * Docker 20.10 may count an endpoint too many where many come or go at once, of its own bridge
+ * networks too; it counts anew when it starts.
  * Preconditions: tapline has no endpoint of the network; `web` and `app` run.
  */
 async function removeEmpty(lab: DockerLab, name: string): Promise<void> {
