@@ -14,8 +14,9 @@
  *     +-------------------- a pause in traffic -------------+
  * ```
  * What moved more frames is kept; a trial that did not is the last for {@link RETRY_MS}. Nothing
- * runs by a timer: {@link Placement.look} is called by the loop that moves frames, so a node
- * without traffic does not look. Processes that the daemon starts inherit where it is.
+ * runs by a timer: {@link Placement.look} is called by the loop that moves frames, and looks only
+ * while there are many: to read the kernel's books takes as long as dozens of frames. Processes
+ * that the daemon starts inherit where it is.
  */
 import {
   allowedProcessors,
@@ -37,9 +38,11 @@ export interface Processors {
 }
 
 const LOOK_EVERY_MS = 200
+/** Frames a millisecond from which on there is much traffic. */
+const MUCH = 1
 const TRIAL_MS = 400
 const RETRY_MS = 10_000
-/** Longer than this without a look: there was no traffic. */
+/** Longer than this without a look: there was little traffic. */
 const PAUSE_MS = 1000
 /** Shares of the time from which on we wait too much, and another idles enough. */
 const WAITED_MIN = 0.1
@@ -65,6 +68,8 @@ interface Trial {
 export class Placement {
   readonly #processors: Processors
   #last: Books | undefined
+  /** When it was asked whether there is much traffic, and frames moved until then. */
+  #asked = { nowMs: Number.NEGATIVE_INFINITY, moved: Number.NEGATIVE_INFINITY }
   #home: number | undefined
   #trial: Trial | undefined
   /** Of all processors at the last look, if we waited too much then: a long file to read. */
@@ -82,18 +87,28 @@ export class Placement {
 
   /** To be called often while there is traffic: the monotonic time, and frames moved so far. */
   look(nowMs: number, moved: number): void {
+    const spanMs = nowMs - this.#asked.nowMs
+    if (spanMs < LOOK_EVERY_MS) return
+    const little = moved - this.#asked.moved < spanMs * MUCH
+    this.#asked = { nowMs, moved }
     const last = this.#last
-    if (last !== undefined && nowMs - last.nowMs < LOOK_EVERY_MS) return
+    if (last !== undefined && nowMs - last.nowMs > PAUSE_MS) this.#leave()
+    if (little) return
     const { waitedMs } = this.#processors.times()
     const books = { nowMs, moved, waitedMs }
+    const before = this.#last
     this.#last = books
-    if (last === undefined) return
-    if (nowMs - last.nowMs > PAUSE_MS) {
-      this.#trial = undefined
-      this.#idle = undefined
-      this.#go(undefined)
-    } else if (this.#trial !== undefined) this.#judge(this.#trial, books)
-    else if (nowMs >= this.#restUntilMs) this.#consider(last, books)
+    if (before === undefined) return
+    if (this.#trial !== undefined) this.#judge(this.#trial, books)
+    else if (nowMs >= this.#restUntilMs) this.#consider(before, books)
+  }
+
+  /** What was found out is no longer true. */
+  #leave(): void {
+    this.#last = undefined
+    this.#trial = undefined
+    this.#idle = undefined
+    this.#go(undefined)
   }
 
   #consider(last: Books, books: Books): void {

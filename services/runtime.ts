@@ -83,16 +83,24 @@ export class Runtime {
 
   readonly #turn = (): void => {
     if (!this.#open || this.#scheduled) return
+    if (this.#breathe()) {
+      this.#scheduled = true
+      setImmediate(this.#again)
+    }
+    // Behind the frames: none waits for it.
     this.#placement?.look(this.clock.nowMs, this.#moved)
+  }
+
+  /** Move frames until there are none: true if it ended before. */
+  #breathe(): boolean {
     for (let i = 0; i < BREATHS_MAX; i++) {
       this.clock.tick()
       const moved = this.engine.poll(BREATH_BUDGET)
-      if (moved === 0) return
+      if (moved === 0) return false
       this.#moved += moved
-      if (!this.#open) return
+      if (!this.#open) return false
     }
-    this.#scheduled = true
-    setImmediate(this.#again)
+    return true
   }
 
   readonly #again = (): void => {

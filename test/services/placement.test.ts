@@ -17,6 +17,8 @@ class Machine {
   #nowMs = 0
   #moved = 0
   #waitedMs = 0
+  /** How often the kernel's books were read. */
+  reads = 0
   readonly #idleMs = new Map([
     [0, 0],
     [1, 0],
@@ -25,7 +27,10 @@ class Machine {
   constructor(allowed: readonly number[] = [0, 1]) {
     this.placement = new Placement({
       allowed,
-      times: () => ({ ranMs: 0, waitedMs: this.#waitedMs }),
+      times: () => {
+        this.reads++
+        return { ranMs: 0, waitedMs: this.#waitedMs }
+      },
       idle: () => new Map(this.#idleMs),
       confine: (processors) => this.confined.push([...processors]) > 0,
     })
@@ -79,6 +84,16 @@ describe('a thread that waits while another processor idles', () => {
     expect(machine.placement.home).toBeUndefined()
     machine.pass(400, { rate: 10, waited: 0 })
     expect(machine.confined).toEqual([[1], [0, 1]])
+  })
+
+  test('is not looked after while there is little traffic, and left to the scheduler', () => {
+    const machine = new Machine()
+    machine.pass(2 * STEP_MS)
+    expect(machine.placement.home).toBe(1)
+    const { reads } = machine
+    machine.pass(2000, { rate: 0.5 })
+    expect(machine.reads).toBe(reads)
+    expect(machine.placement.home).toBeUndefined()
   })
 
   test('is left to the scheduler after a pause', () => {
