@@ -3,6 +3,7 @@
  * to every system in turn, so that systems that are compared are measured within seconds of each
  * other. A run that fails is told and counted, and the rest goes on.
  */
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { Bed, missingTools } from './bed.ts'
 import { measureConnections } from './measure/connect.ts'
@@ -148,7 +149,10 @@ function wanted({ questions, systems }: Options): Set<PeerName> {
   return new Set(PEER_NAMES.filter((name) => asked.has(name) && systems.includes(name)))
 }
 
-/** All at once; what one that fails has made stays, idle, until the end. */
+/**
+ * A few at a time: what a system waits for while it starts is a processor. What one that fails has
+ * made stays, idle, until the end.
+ */
 async function openBeds(
   options: Options,
   { skipped, results }: { skipped: string[]; results: Results },
@@ -170,7 +174,11 @@ async function openBeds(
       tell(results.failures, `${name} did not come up: ${messageOf(error)}`)
     }
   }
-  await Promise.all([...wanted(options)].map(open))
+  const left = [...wanted(options)]
+  const openNext = async (): Promise<void> => {
+    for (let name = left.shift(); name !== undefined; name = left.shift()) await open(name)
+  }
+  await Promise.all(Array.from({ length: availableParallelism() }, openNext))
   return beds
 }
 

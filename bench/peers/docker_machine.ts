@@ -93,10 +93,15 @@ export class DockerMachine {
       ['dockerd', ...folders, this.#daemonFile(), ...sockets, ...how, `--containerd=${CONTAINERD}`],
       /API listen on/,
     )
-    this.#forget = atExit(() => runSync(this.command(['sh', '-c', REMOVE_ALL])))
     const root = this.#imageFolder()
     await this.run(['sh', '-ec', `tar -C ${root} -c . | docker import - ${IMAGE}`])
-    if (!tapline) return
+    if (tapline) await this.#startTapline(engine, systemCpus)
+    // Undone before any of these ends: dockerd asks tapline about each container.
+    this.#forget = atExit(() => runSync(this.command(['sh', '-c', REMOVE_ALL])))
+  }
+
+  async #startTapline(engine: string, systemCpus: string): Promise<void> {
+    const at = (name: string): string => join(this.#folder, name)
     const argv = ['docker', '--state', at('state.json'), '--engine', engine]
     const command = [process.execPath, CLI, ...argv, '--log-level', 'warn']
     const daemon = await this.#background(onCpus(systemCpus, command), /^ready .*\n/m)
