@@ -1,13 +1,13 @@
 /** Building the packet of a trace: an echo request, a UDP datagram or a TCP SYN, in one frame. */
-import { type Address, putAddress } from '../stack/address.ts'
+import type { Address } from '../stack/address.ts'
 import { put16, putBytes } from '../stack/bytes.ts'
-import { finish, pseudo4, pseudo6 } from '../stack/checksum.ts'
+import { finish } from '../stack/checksum.ts'
 import { StackError } from '../stack/errors.ts'
 import * as eth from '../stack/eth/frame.ts'
 import { type Mac, putMac } from '../stack/eth/mac.ts'
+import { ipHeaderBytes, pseudo, putIpHeader } from '../stack/ip/header.ts'
 import * as icmp from '../stack/ip/icmp.ts'
 import * as ipv4 from '../stack/ip/ipv4.ts'
-import * as ipv6 from '../stack/ip/ipv6.ts'
 import * as tcp from '../stack/ip/tcp.ts'
 import { LARGE_FRAME_BYTES, type Packet, type Pool } from '../stack/packet.ts'
 import * as udp from '../stack/udp/header.ts'
@@ -38,14 +38,14 @@ const HEADER_BYTES = {
 
 /** From the IP header to the end. */
 export function packetBytes({ proto, size, source }: PacketFields): number {
-  const header = source.family === 6 ? ipv6.HEADER_BYTES : ipv4.HEADER_BYTES
+  const header = ipHeaderBytes(source)
   return header + HEADER_BYTES[proto] + size
 }
 
 /** Undefined if the pool is exhausted. @throws StackError `bad-argument` if it fits no frame. */
 export function buildPacket(pool: Pool, fields: PacketFields): Packet | undefined {
   const six = fields.source.family === 6
-  const header = six ? ipv6.HEADER_BYTES : ipv4.HEADER_BYTES
+  const header = ipHeaderBytes(fields.source)
   const bytes = packetBytes(fields) - header
   const packet = allocate(pool, eth.HEADER_BYTES + packetBytes(fields))
   if (packet === undefined) return undefined
@@ -57,26 +57,13 @@ export function buildPacket(pool: Pool, fields: PacketFields): Packet | undefine
   putMac(mem, packet.head + eth.SRC, fields.sourceMac)
   eth.putType(mem, packet.head, six ? eth.EtherType.Ipv6 : eth.EtherType.Ipv4)
   const protocol = protocolOf(fields)
-  putAddress(mem, ip + (six ? ipv6.SRC : ipv4.SRC), fields.source)
-  putAddress(mem, ip + (six ? ipv6.DST : ipv4.DST), fields.target)
-  if (six) ipv6.putHeader(mem, ip, { payloadBytes: bytes, next: protocol, hopLimit: fields.ttl })
-  else {
-    const fragment = fields.df ? ipv4.DONT_FRAGMENT : 0
-    ipv4.putHeader(mem, ip, {
-      totalBytes: header + bytes,
-      id: 1,
-      fragment,
-      ttl: fields.ttl,
-      protocol,
-    })
-  }
-  const pseudo = six
-    ? pseudo6(mem, ip + ipv6.SRC, protocol, bytes)
-    : pseudo4(mem, ip + ipv4.SRC, protocol, bytes)
+  const way = { from: fields.source, to: fields.target, ttl: fields.ttl, dontFragment: fields.df }
+  putIpHeader(mem, ip, { ...way, protocol, bytes, id: 1 })
   putTransport(mem, at, fields)
   // ICMP for IPv4 has no pseudo-header.
   const checksum = checksumOf(fields)
-  put16(mem, at + checksum, protocol === ipv4.Protocol.Icmp ? 0 : pseudo)
+  const seed = protocol === ipv4.Protocol.Icmp ? 0 : pseudo(mem, ip, protocol, bytes)
+  put16(mem, at + checksum, seed)
   finish(mem, at, checksum, at + bytes)
   return packet
 }

@@ -14,11 +14,12 @@
  */
 import { type Address, loadWords, putAddress } from '../../stack/address.ts'
 import { put16, put32, u8, u16 } from '../../stack/bytes.ts'
-import { pseudo4, pseudo6, sum } from '../../stack/checksum.ts'
+import { sum } from '../../stack/checksum.ts'
 import type { Clock } from '../../stack/clock.ts'
 import { DropReason } from '../../stack/drop.ts'
 import * as eth from '../../stack/eth/frame.ts'
 import { DEFAULT_TTL } from '../../stack/ip/egress.ts'
+import { pseudo } from '../../stack/ip/header.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
 import * as ipv6 from '../../stack/ip/ipv6.ts'
 import type { Router } from '../../stack/ip/router.ts'
@@ -171,10 +172,7 @@ export class Gateway {
     udp.putHeader(mem, at, { srcPort: wire.PORT, dstPort: o.srcPort, bytes })
     if (four) putIpv4(mem, ip, packet.len, this.#nextId())
     else ipv6.putHeader(mem, ip, { payloadBytes: bytes, next: UDP, hopLimit: DEFAULT_TTL })
-    const seed = four
-      ? pseudo4(mem, ip + ipv4.SRC, UDP, bytes)
-      : pseudo6(mem, ip + ipv6.SRC, UDP, bytes)
-    const checksum = ~sum(mem, at, bytes, seed) & 0xffff
+    const checksum = ~sum(mem, at, bytes, pseudo(mem, ip, UDP, bytes)) & 0xffff
     put16(mem, at + udp.CHECKSUM, checksum === 0 ? 0xffff : checksum)
     router.originate(packet, from)
   }

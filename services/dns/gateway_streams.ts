@@ -5,13 +5,14 @@
  * Whoever is answered over UDP is answered here, from its own device only; others get the reset
  * that a closed port gives. Connections are few, by station and in all.
  */
-import { type Address, formatWords, loadWords, putAddress } from '../../stack/address.ts'
+import { type Address, formatWords, loadWords } from '../../stack/address.ts'
 import { put16, put32, u8, u16, u32 } from '../../stack/bytes.ts'
-import { pseudo4, pseudo6, sum } from '../../stack/checksum.ts'
+import { sum } from '../../stack/checksum.ts'
 import type { Clock } from '../../stack/clock.ts'
 import { DropReason } from '../../stack/drop.ts'
 import * as eth from '../../stack/eth/frame.ts'
 import { DEFAULT_TTL } from '../../stack/ip/egress.ts'
+import { ipHeaderBytes, pseudo, putIpHeader } from '../../stack/ip/header.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
 import * as ipv6 from '../../stack/ip/ipv6.ts'
 import type { TcpService } from '../../stack/ip/local.ts'
@@ -155,9 +156,8 @@ export class GatewayStreams implements TcpService {
   #send({ station, from, gateway, peerPort }: Omit<Connection, 'stream'>, s: Segment): void {
     const { pool, router, stations } = this.#options
     if (!stations.has(station) || !router.interfaces().includes(from)) return
-    const four = station.address.family === 4
     const optionBytes = (s.flags & tcp.Flag.Syn) !== 0 ? tcp.OPTION_MSS_BYTES : 0
-    const ipBytes = four ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES
+    const ipBytes = ipHeaderBytes(gateway)
     const bytes = tcp.HEADER_BYTES + optionBytes + s.data.length
     const packet = pool.alloc(ipBytes + bytes)
     if (packet === undefined) return pool.counters.dropped(station.port, DropReason.PoolEmpty)
@@ -165,12 +165,9 @@ export class GatewayStreams implements TcpService {
     const ip = packet.head
     const at = ip + ipBytes
     packet.len = ipBytes + bytes
-    putAddress(mem, ip + (four ? ipv4.SRC : ipv6.SRC), gateway)
-    putAddress(mem, ip + (four ? ipv4.DST : ipv6.DST), station.address)
-    const [ttl, protocol] = [DEFAULT_TTL, ipv4.Protocol.Tcp]
-    const fragment = ipv4.DONT_FRAGMENT
-    if (four) ipv4.putHeader(mem, ip, { totalBytes: packet.len, id: 0, fragment, ttl, protocol })
-    else ipv6.putHeader(mem, ip, { payloadBytes: bytes, next: protocol, hopLimit: ttl })
+    const protocol = ipv4.Protocol.Tcp
+    const way = { from: gateway, to: station.address, ttl: DEFAULT_TTL, dontFragment: true }
+    putIpHeader(mem, ip, { ...way, protocol, bytes })
     put16(mem, at, wire.PORT)
     put16(mem, at + 2, peerPort)
     put32(mem, at + tcp.SEQ, s.seq)
@@ -181,10 +178,10 @@ export class GatewayStreams implements TcpService {
     put32(mem, at + tcp.CHECKSUM, 0)
     if (optionBytes > 0) {
       put16(mem, at + tcp.HEADER_BYTES, (tcp.OPTION_MSS << 8) | tcp.OPTION_MSS_BYTES)
-      put16(mem, at + tcp.HEADER_BYTES + 2, from.mtuBytes - headerBytes(gateway))
+      put16(mem, at + tcp.HEADER_BYTES + 2, from.mtuBytes - ipBytes - tcp.HEADER_BYTES)
     }
     mem.set(s.data, at + tcp.HEADER_BYTES + optionBytes)
-    const seed = (four ? pseudo4 : pseudo6)(mem, ip + (four ? ipv4.SRC : ipv6.SRC), protocol, bytes)
+    const seed = pseudo(mem, ip, protocol, bytes)
     put16(mem, at + tcp.CHECKSUM, ~sum(mem, at, bytes, seed))
     router.originate(packet, from)
   }
@@ -200,8 +197,8 @@ function segmentOf(mem: Uint8Array, at: number, end: number): Segment {
   }
 }
 
-function headerBytes({ family }: Address): number {
-  return (family === 4 ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES) + tcp.HEADER_BYTES
+function headerBytes(address: Address): number {
+  return ipHeaderBytes(address) + tcp.HEADER_BYTES
 }
 
 /** What the peer takes, by its SYN. */

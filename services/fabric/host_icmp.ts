@@ -1,11 +1,12 @@
 /** What an in-memory host answers: echoes, and errors about datagrams that it cannot take. */
 import { put16, put32, u8 } from '../../stack/bytes.ts'
 import { StackError } from '../../stack/errors.ts'
+import { ipHeaderBytes } from '../../stack/ip/header.ts'
 import * as icmp from '../../stack/ip/icmp.ts'
 import { Protocol } from '../../stack/ip/ipv4.ts'
 import * as ipv6 from '../../stack/ip/ipv6.ts'
 import type { IpHost, Plan } from './ip_host.ts'
-import { compose, type Heading, ipHeaderBytes, isUnicast, sealIcmp } from './wire.ts'
+import { compose, type Heading, isUnicast, sealIcmp } from './wire.ts'
 
 const TTL = 64
 /** Largest error, IP header included (RFC 1812 §4.3.2.3, RFC 4443 §2.4 c). */

@@ -8,10 +8,11 @@ import { type Address, formatAddress, sameAddress } from '../../stack/address.ts
 import { put16, u8, u16 } from '../../stack/bytes.ts'
 import type { Cancel } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
+import { ipHeaderBytes } from '../../stack/ip/header.ts'
 import * as icmp from '../../stack/ip/icmp.ts'
 import { Protocol } from '../../stack/ip/ipv4.ts'
 import type { IpHost } from './ip_host.ts'
-import { compose, type Heading, ipHeaderBytes, type Problem, sealIcmp } from './wire.ts'
+import { compose, type Heading, type Problem, sealIcmp } from './wire.ts'
 
 export interface PingOptions {
   /** Octets of payload. Default 56. */

@@ -2,11 +2,12 @@
 import type { Address } from '../../stack/address.ts'
 import { put16, put32, u16, u32 } from '../../stack/bytes.ts'
 import { sum } from '../../stack/checksum.ts'
+import { ipHeaderBytes, pseudo } from '../../stack/ip/header.ts'
 import { Protocol } from '../../stack/ip/ipv4.ts'
 import * as tcp from '../../stack/ip/tcp.ts'
 import { GsoType, type Packet } from '../../stack/packet.ts'
 import type { IpHost, Plan } from './ip_host.ts'
-import { compose, type Heading, ipHeaderBytes, pseudo } from './wire.ts'
+import { compose, type Heading } from './wire.ts'
 
 const TTL = 64
 

@@ -4,16 +4,18 @@
  * Where the device takes partial checksums and super-frames, they are used as a kernel would, so
  * that a fabric in memory exercises the node as TAPs do.
  */
+
 import { type Address, formatAddress } from '../../stack/address.ts'
 import { put16, u16 } from '../../stack/bytes.ts'
 import { sum } from '../../stack/checksum.ts'
 import { StackError } from '../../stack/errors.ts'
+import { ipHeaderBytes, pseudo } from '../../stack/ip/header.ts'
 import { Protocol } from '../../stack/ip/ipv4.ts'
 import { GsoType, type Packet } from '../../stack/packet.ts'
 import * as udp from '../../stack/udp/header.ts'
 import type { IpHost, Plan } from './ip_host.ts'
 import { bytesOf, type Endpoint, type SendOptions, UdpSocket } from './udp.ts'
-import { compose, type Heading, ipHeaderBytes, type Problem, pseudo } from './wire.ts'
+import { compose, type Heading, type Problem } from './wire.ts'
 
 const EPHEMERAL_FIRST = 49_152
 const PAYLOAD_MAX_BYTES = 65_507

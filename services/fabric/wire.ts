@@ -5,62 +5,28 @@
  * witness of what the node does, so it shares no code path with the router beyond the headers,
  * fragments and reassembly.
  */
-import { type Address, fromBytes, putAddress } from '../../stack/address.ts'
+import { type Address, fromBytes } from '../../stack/address.ts'
 import { put16, u8, u16, u32 } from '../../stack/bytes.ts'
-import { pseudo4, pseudo6, sum } from '../../stack/checksum.ts'
+import { sum } from '../../stack/checksum.ts'
 import * as extension from '../../stack/ip/extension.ts'
 import * as fragment from '../../stack/ip/fragment_header.ts'
+import { type Header, ipHeaderBytes, pseudo, putIpHeader } from '../../stack/ip/header.ts'
 import * as icmp from '../../stack/ip/icmp.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
 import * as ipv6 from '../../stack/ip/ipv6.ts'
 import type { Packet, Pool } from '../../stack/packet.ts'
 
-export interface Datagram {
-  readonly from: Address
-  readonly to: Address
-  readonly protocol: number
-  readonly ttl: number
-  readonly dontFragment: boolean
-  readonly id: number
-  /** Transport header and payload. */
-  readonly bytes: number
-}
-
-/** Octets of the IP header in front of a datagram's transport header. */
-export function ipHeaderBytes({ family }: Address): number {
-  return family === 4 ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES
-}
-
 /**
  * A packet with the IP header written, `head` at it, and the transport part still to be filled;
  * undefined if the pool is exhausted.
  */
-export function compose(pool: Pool, datagram: Datagram): Packet | undefined {
-  const { from, to, protocol, ttl, bytes, id } = datagram
-  const headerBytes = ipHeaderBytes(to)
-  const packet = pool.alloc(headerBytes + bytes)
+export function compose(pool: Pool, header: Header): Packet | undefined {
+  const bytes = ipHeaderBytes(header.to) + header.bytes
+  const packet = pool.alloc(bytes)
   if (packet === undefined) return undefined
-  const { mem } = pool
-  const { head } = packet
-  packet.len = headerBytes + bytes
-  if (to.family === 4) {
-    putAddress(mem, head + ipv4.SRC, from)
-    putAddress(mem, head + ipv4.DST, to)
-    const flags = datagram.dontFragment ? ipv4.DONT_FRAGMENT : 0
-    ipv4.putHeader(mem, head, { totalBytes: packet.len, id, fragment: flags, ttl, protocol })
-  } else {
-    ipv6.putHeader(mem, head, { payloadBytes: bytes, next: protocol, hopLimit: ttl })
-    putAddress(mem, head + ipv6.SRC, from)
-    putAddress(mem, head + ipv6.DST, to)
-  }
+  packet.len = bytes
+  putIpHeader(pool.mem, packet.head, header)
   return packet
-}
-
-/** Sum of the pseudo-header of the IP packet at `ip`, for `bytes` octets of `protocol`. */
-export function pseudo(mem: Uint8Array, ip: number, protocol: number, bytes: number): number {
-  return u8(mem, ip) >>> 4 === 4
-    ? pseudo4(mem, ip + ipv4.SRC, protocol, bytes)
-    : pseudo6(mem, ip + ipv6.SRC, protocol, bytes)
 }
 
 /** Fill in the checksum of the ICMP message of `bytes` octets at `at`. */

@@ -26,7 +26,8 @@ import { DEFAULT_TIMEOUTS, idleMs, type Timeouts, tcpTimeoutsMs } from './conntr
 import * as ipv4 from './ipv4.ts'
 import { strideOf } from './stride.ts'
 import * as tcp from './tcp.ts'
-import { findTransport, PROTOCOL } from './tuple.ts'
+import { locate, offsetOf, Part, partOf } from './transport.ts'
+import { PROTOCOL } from './tuple.ts'
 import { TupleIndex } from './tuple_index.ts'
 
 export const Direction = { Original: 0, Reply: 1 } as const
@@ -188,16 +189,20 @@ export class Conntrack {
     if (!isOver(this.#tcp.state(flow >>> 1))) return false
     const { mem } = this.#pool
     const end = packet.head + packet.len
-    const at = ip + findTransport(mem, ip, end)
-    return at > ip && tcp.isHeader(mem, at, end - at) && tcp.isOpening(mem, at)
+    const located = locate(mem, ip, end)
+    const at = ip + offsetOf(located)
+    return (
+      partOf(located) === Part.Whole && tcp.isHeader(mem, at, end - at) && tcp.isOpening(mem, at)
+    )
   }
 
   #updateTcp(flow: number, ip: number, end: number): boolean {
     const { mem } = this.#pool
     const entry = flow >>> 1
     const before = this.#tcp.state(entry)
-    const offset = findTransport(mem, ip, end)
-    const step = this.#tcp.step(flow, mem, ip + Math.abs(offset), end, offset > 0)
+    const located = locate(mem, ip, end)
+    const whole = partOf(located) === Part.Whole
+    const step = this.#tcp.step(flow, mem, ip + offsetOf(located), end, whole)
     if (step <= Step.Ignored) return step === Step.Ignored
     const state = this.#tcp.state(entry)
     let status = step === Step.Anew ? Status.Live : this.#status[entry]!

@@ -21,6 +21,7 @@ import type { NatMarks } from './nat_marks.ts'
 import { isFour } from './nat_rules.ts'
 import type { RouterInterface } from './router_interface.ts'
 import * as translate from './translate.ts'
+import { hasTransport, locate, offsetOf, protocolOf } from './transport.ts'
 import { DST, invert, PORTS, SRC, TUPLE_WORDS } from './tuple.ts'
 
 export interface NatRelatedOptions {
@@ -59,7 +60,7 @@ export class NatRelated {
     loadWords(mem, ip + (four ? ipv4.DST : ipv6.DST), four ? 4 : 6, to, DST)
     let toSender = true
     for (let i = 0; i < 4; i++) toSender &&= to[DST + i] === quoted[SRC + i]
-    const at = ip + (translate.transport(mem, ip, packet.head + packet.len) >>> 8)
+    const at = ip + offsetOf(locate(mem, ip, packet.head + packet.len))
     // A redirect is about neighbors, whose addresses are not the ones behind a translation.
     if (!toSender || (four && u8(mem, at) === icmp.Type4.Redirect)) {
       const text = 'an error about a connection, not to who sent what it quotes'
@@ -132,10 +133,10 @@ export class NatRelated {
 
 /** True for a checked packet of a connection that is an ICMP error about it. */
 function isError(mem: Uint8Array, ip: number, end: number): boolean {
-  const step = translate.transport(mem, ip, end)
-  if (step < 0) return false
-  const protocol = step & 0xff
-  const type = u8(mem, ip + (step >>> 8))
+  const located = locate(mem, ip, end)
+  if (!hasTransport(located)) return false
+  const protocol = protocolOf(located)
+  const type = u8(mem, ip + offsetOf(located))
   if (protocol === ipv4.Protocol.Icmp) return icmp.isError4(type)
   return protocol === ipv4.Protocol.Icmp6 && icmp.isError6(type)
 }

@@ -17,7 +17,7 @@
  */
 import { type Address, putAddress } from '../address.ts'
 import { put16, put32, u8, u16, u32 } from '../bytes.ts'
-import { pseudo4, pseudo6, sum } from '../checksum.ts'
+import { sum } from '../checksum.ts'
 import type { Cancel, Clock } from '../clock.ts'
 import * as eth from '../eth/frame.ts'
 import { type Packet, type Pool, pull } from '../packet.ts'
@@ -25,6 +25,7 @@ import type { Random } from '../random.ts'
 import { Table } from '../table.ts'
 import { consume } from './consume.ts'
 import { DEFAULT_TTL, type Egress } from './egress.ts'
+import { ipHeaderBytes, pseudo, putIpHeader } from './header.ts'
 import * as icmp from './icmp.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
@@ -215,22 +216,20 @@ export class Prober {
     return -1
   }
 
-  /** Destination address and tuple are there; write all else. */
+  /** The tuple is there. */
   #write(packet: Packet, { probe, sequence }: Waiting, source: Address): void {
     const { pool, egress } = this.#options
     const { mem } = pool
     const { kind, target, data } = probe
     const { head } = packet
     const four = target.family === 4
-    const at = head + (four ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES)
+    const at = head + ipHeaderBytes(target)
     packet.len = headerBytes(probe) + (data?.length ?? 0)
     const bytes = head + packet.len - at
     const protocol = protocolOf(kind, target)
-    putAddress(mem, head + (four ? ipv4.SRC : ipv6.SRC), source)
-    if (four) {
-      const [totalBytes, id] = [packet.len, egress.identify()]
-      ipv4.putHeader(mem, head, { totalBytes, id, fragment: 0, ttl: DEFAULT_TTL, protocol })
-    } else ipv6.putHeader(mem, head, { payloadBytes: bytes, next: protocol, hopLimit: DEFAULT_TTL })
+    const id = four ? egress.identify() : 0
+    const way = { from: source, to: target, ttl: DEFAULT_TTL, id }
+    putIpHeader(mem, head, { ...way, protocol, bytes })
     mem.fill(0, at, at + bytes)
     const ports = this.#tuple[PORTS]!
     if (kind === 'icmp') putEcho(mem, at, four, ports >>> 16)
@@ -241,8 +240,7 @@ export class Prober {
       if (data !== undefined) mem.set(data, at + UDP_HEADER_BYTES)
     }
     let seed = 0
-    if (!four) seed = pseudo6(mem, head + ipv6.SRC, protocol, bytes)
-    else if (kind !== 'icmp') seed = pseudo4(mem, head + ipv4.SRC, protocol, bytes)
+    if (!four || kind !== 'icmp') seed = pseudo(mem, head, protocol, bytes)
     const checksum = ~sum(mem, at, bytes, seed) & 0xffff
     put16(mem, at + checksumOf(kind), checksum === 0 && kind === 'udp' ? 0xffff : checksum)
   }
@@ -264,8 +262,7 @@ function protocolOf(kind: Probe['kind'], { family }: Address): number {
 
 /** Of IP and of the transport. */
 function headerBytes({ kind, target }: Probe): number {
-  const ip = target.family === 4 ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES
-  return ip + (kind === 'tcp' ? tcp.HEADER_BYTES : UDP_HEADER_BYTES)
+  return ipHeaderBytes(target) + (kind === 'tcp' ? tcp.HEADER_BYTES : UDP_HEADER_BYTES)
 }
 
 function checksumOf(kind: Probe['kind']): number {

@@ -3,9 +3,10 @@
  * §3.5.2, group 1: CLOSED); and in the name of one end of a connection (expiry_resets.ts).
  */
 import { copy, put16, put32, u8, u16, u32 } from '../bytes.ts'
-import { pseudo4, pseudo6, sum } from '../checksum.ts'
+import { sum } from '../checksum.ts'
 import type { Packet, Pool } from '../packet.ts'
 import { DEFAULT_TTL } from './egress.ts'
+import { pseudo } from './header.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
 import { isFour } from './nat_rules.ts'
@@ -48,7 +49,7 @@ export function reset(pool: Pool, packet: Packet, at: number, id: number): Packe
   }
   if (six) putHeader6(mem, head, packet.head)
   else putHeader4(mem, head, packet.head, id)
-  putChecksum(mem, head, to, six)
+  putChecksum(mem, head, to)
   return answer
 }
 
@@ -78,16 +79,14 @@ export function resetOf(pool: Pool, tuple: Int32Array, sequence: number): Packet
     const [totalBytes, fragment] = [packet.len, ipv4.DONT_FRAGMENT]
     ipv4.putHeader(mem, head, { totalBytes, id: 0, fragment, ttl: DEFAULT_TTL, protocol })
   }
-  putChecksum(mem, head, at, six)
+  putChecksum(mem, head, at)
   return packet
 }
 
 /** Of a segment without options and data, its TCP header at `at`, the IP header at `head`. */
-function putChecksum(mem: Uint8Array, head: number, at: number, six: boolean): void {
-  const pseudo = six
-    ? pseudo6(mem, head + ipv6.SRC, ipv4.Protocol.Tcp, tcp.HEADER_BYTES)
-    : pseudo4(mem, head + ipv4.SRC, ipv4.Protocol.Tcp, tcp.HEADER_BYTES)
-  put16(mem, at + tcp.CHECKSUM, ~sum(mem, at, tcp.HEADER_BYTES, pseudo))
+function putChecksum(mem: Uint8Array, head: number, at: number): void {
+  const seed = pseudo(mem, head, ipv4.Protocol.Tcp, tcp.HEADER_BYTES)
+  put16(mem, at + tcp.CHECKSUM, ~sum(mem, at, tcp.HEADER_BYTES, seed))
 }
 
 function putHeader4(mem: Uint8Array, head: number, about: number, id: number): void {

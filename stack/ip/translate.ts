@@ -22,11 +22,10 @@
 import { i32, put16, put32, u8, u16 } from '../bytes.ts'
 import { difference, fold, sum } from '../checksum.ts'
 import type { Packet } from '../packet.ts'
-import * as extension from './extension.ts'
-import * as fragment from './fragment_header.ts'
 import * as icmp from './icmp.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
+import { hasTransport, locate, offsetOf, protocolOf } from './transport.ts'
 import { DST, PORTS, Sctp } from './tuple.ts'
 
 const DCCP = 33
@@ -80,22 +79,6 @@ export function putErrorSource(
   if (outer) putSource(mem, packet, ip, other)
 }
 
-/**
- * `offset * 256 + protocol` of the transport header of the packet at `ip`, the offset counted from
- * `ip`; -1 in a later fragment, or if the headers are cut short.
- */
-export function transport(mem: Uint8Array, ip: number, end: number): number {
-  if (u8(mem, ip) >>> 4 === 4) {
-    if (ipv4.fragmentOffset(mem, ip) !== 0) return -1
-    return ipv4.headerBytes(mem, ip) * 256 + ipv4.protocol(mem, ip)
-  }
-  const step = extension.walk(mem, ip, end)
-  if (step < 0 || (step & 0xff) !== ipv6.Next.Fragment) return step
-  const at = ip + (step >>> 8)
-  if (at + fragment.HEADER_BYTES > end || fragment.offsetBytes(mem, at) !== 0) return -1
-  return step - ipv6.Next.Fragment + fragment.HEADER_BYTES * 256 + u8(mem, at)
-}
-
 /** `partial`: where a partial checksum lies, or 0. `from`: 0 or {@link DST} of `words`. */
 function put(
   mem: Uint8Array,
@@ -108,10 +91,10 @@ function put(
 ): boolean {
   const four = u8(mem, ip) >>> 4 === 4
   const address = putAddress(mem, ip, four, destination, words, from)
-  const step = transport(mem, ip, end)
-  if (step < 0) return address !== 0
-  const protocol = step & 0xff
-  const at = ip + (step >>> 8)
+  const located = locate(mem, ip, end)
+  if (!hasTransport(located)) return address !== 0
+  const protocol = protocolOf(located)
+  const at = ip + offsetOf(located)
   const field = portField(mem, at, end, protocol, destination)
   let port = 0
   if (field !== 0) {
@@ -208,12 +191,11 @@ function putQuote(
   destination: boolean,
 ): void {
   const end = packet.head + packet.len
-  const step = transport(mem, ip, end)
-  const message = ip + (step >>> 8)
+  const message = ip + offsetOf(locate(mem, ip, end))
   const quote = message + icmp.HEADER_BYTES
-  const inner = transport(mem, quote, end)
+  const inner = locate(mem, quote, end)
   const headers = u8(mem, quote) >>> 4 === 4 ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES
-  const changed = inner < 0 ? headers : (inner >>> 8) + TRANSPORT_BYTES
+  const changed = hasTransport(inner) ? offsetOf(inner) + TRANSPORT_BYTES : headers
   const bytes = Math.min(changed, end - quote)
   const before = sum(mem, quote, bytes)
   put(mem, quote, end, 0, destination, other, destination ? DST : 0)

@@ -12,11 +12,10 @@
  */
 import { loadWords } from '../address.ts'
 import { u8, u16 } from '../bytes.ts'
-import * as extension from './extension.ts'
-import * as fragment from './fragment_header.ts'
 import * as icmp from './icmp.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
+import { locate, offsetOf, Part, partOf, protocolOf } from './transport.ts'
 
 export const TUPLE_WORDS = 10
 export const SRC = 0
@@ -56,55 +55,21 @@ export function readTuple(
   nested = false,
 ): number {
   const four = u8(mem, ip) >>> 4 === 4
-  let protocol: number
-  let offset: number
-  if (four) {
-    loadWords(mem, ip + ipv4.SRC, 4, words, SRC)
-    loadWords(mem, ip + ipv4.DST, 4, words, DST)
-    protocol = ipv4.protocol(mem, ip)
-    offset = ipv4.headerBytes(mem, ip)
-    if (ipv4.fragmentOffset(mem, ip) !== 0) return fragmentOf(words, protocol, offset)
-  } else {
-    loadWords(mem, ip + ipv6.SRC, 6, words, SRC)
-    loadWords(mem, ip + ipv6.DST, 6, words, DST)
-    const step = extension.walk(mem, ip, end)
-    if (step < 0) return TupleKind.Malformed
-    protocol = step & 0xff
-    offset = step >>> 8
-    if (protocol === ipv6.Next.Fragment) {
-      if (ip + offset + fragment.HEADER_BYTES > end) return TupleKind.Malformed
-      protocol = u8(mem, ip + offset)
-      const later = fragment.offsetBytes(mem, ip + offset) !== 0
-      offset += fragment.HEADER_BYTES
-      if (later) return fragmentOf(words, protocol, offset)
-    }
+  loadWords(mem, ip + (four ? ipv4.SRC : ipv6.SRC), four ? 4 : 6, words, SRC)
+  loadWords(mem, ip + (four ? ipv4.DST : ipv6.DST), four ? 4 : 6, words, DST)
+  const located = locate(mem, ip, end)
+  if (located < 0) return TupleKind.Malformed
+  const offset = offsetOf(located)
+  words[PROTOCOL] = protocolOf(located)
+  if (partOf(located) === Part.Later) {
+    words[PORTS] = 0
+    return (offset << KIND_BITS) | TupleKind.Fragment
   }
-  words[PROTOCOL] = protocol
-  return transport(mem, ip, end, words, nested ? -offset : offset)
-}
-
-/**
- * Where the transport header of the IP packet at `ip` is, from there; negative if the packet is a
- * fragment. Precondition: {@link readTuple} says that it is of a flow.
- */
-export function findTransport(mem: Uint8Array, ip: number, end: number): number {
-  if (u8(mem, ip) >>> 4 === 4) {
-    const offset = ipv4.headerBytes(mem, ip)
-    return ipv4.isFragment(mem, ip) ? -offset : offset
-  }
-  const step = extension.walk(mem, ip, end)
-  const offset = step >>> 8
-  return (step & 0xff) === ipv6.Next.Fragment ? -(offset + fragment.HEADER_BYTES) : offset
-}
-
-function fragmentOf(words: Int32Array, protocol: number, offset: number): number {
-  words[PORTS] = 0
-  words[PROTOCOL] = protocol
-  return (offset << KIND_BITS) | TupleKind.Fragment
+  return readPorts(mem, ip, end, words, nested ? -offset : offset)
 }
 
 /** `signed`: the offset of the transport header, negative in a quotation. */
-function transport(
+function readPorts(
   mem: Uint8Array,
   ip: number,
   end: number,

@@ -3,10 +3,11 @@
  * checksum (RFC 768, RFC 8200 §8.1). Octets from `head` on are whole packets, as on a wire without
  * Ethernet.
  */
-import { type Address, loadWords, putAddress } from '../address.ts'
-import { put16, put32, u16 } from '../bytes.ts'
-import { finish, pseudo4, pseudo6, sum } from '../checksum.ts'
+import { type Address, loadWords } from '../address.ts'
+import { put16, u16 } from '../bytes.ts'
+import { finish, sum } from '../checksum.ts'
 import { DropReason } from '../drop.ts'
+import { ipHeaderBytes, pseudo, putIpHeader } from '../ip/header.ts'
 import * as ipv4 from '../ip/ipv4.ts'
 import * as ipv6 from '../ip/ipv6.ts'
 import { type Packet, pull, push } from '../packet.ts'
@@ -21,7 +22,7 @@ export interface OuterEnd {
 
 /** Octets of the outer headers between ends of this family. */
 export function outerBytes(address: Address): number {
-  return (address.family === 4 ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES) + udp.HEADER_BYTES
+  return ipHeaderBytes(address) + udp.HEADER_BYTES
 }
 
 /** Put headers in front of a datagram. Preconditions: one family; that much headroom is left. */
@@ -35,22 +36,12 @@ export function putOuter(
   const bytes = packet.len + udp.HEADER_BYTES
   push(packet, outerBytes(to.address))
   const at = packet.head
-  const four = to.address.family === 4
-  const l4 = at + (four ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES)
+  const l4 = at + ipHeaderBytes(to.address)
   udp.putHeader(mem, l4, { srcPort: from.udpPort, dstPort: to.udpPort, bytes })
-  putAddress(mem, at + (four ? ipv4.SRC : ipv6.SRC), from.address)
-  putAddress(mem, at + (four ? ipv4.DST : ipv6.DST), to.address)
   const protocol = ipv4.Protocol.Udp
-  if (four) {
-    const fragment = ipv4.DONT_FRAGMENT
-    const totalBytes = packet.len
-    ipv4.putHeader(mem, at, { totalBytes, id: 0, fragment, ttl: TTL, protocol, tos })
-    put16(mem, l4 + udp.CHECKSUM, pseudo4(mem, at + ipv4.SRC, protocol, bytes))
-  } else {
-    ipv6.putHeader(mem, at, { payloadBytes: bytes, next: protocol, hopLimit: TTL })
-    put32(mem, at, 0x6000_0000 | (tos << 20))
-    put16(mem, l4 + udp.CHECKSUM, pseudo6(mem, at + ipv6.SRC, protocol, bytes))
-  }
+  const way = { from: from.address, to: to.address, ttl: TTL, dontFragment: true }
+  putIpHeader(mem, at, { ...way, protocol, bytes, tos })
+  put16(mem, l4 + udp.CHECKSUM, pseudo(mem, at, protocol, bytes))
   finish(mem, l4, udp.CHECKSUM, l4 + bytes)
 }
 
@@ -73,10 +64,7 @@ export function outerRefusal(mem: Uint8Array, { head, len }: Packet, family: 4 |
   if (!udp.isHeader(mem, l4, bytes) || u16(mem, l4 + udp.LENGTH) !== bytes) {
     return DropReason.TransportMalformed
   }
-  const seed =
-    family === 4
-      ? pseudo4(mem, head + ipv4.SRC, ipv4.Protocol.Udp, bytes)
-      : pseudo6(mem, head + ipv6.SRC, ipv4.Protocol.Udp, bytes)
+  const seed = pseudo(mem, head, ipv4.Protocol.Udp, bytes)
   return sum(mem, l4, bytes, seed) === 0xffff ? -1 : DropReason.TransportMalformed
 }
 
