@@ -30,8 +30,10 @@ import {
   type DockerRecord,
   type EndpointRecord,
   joined,
+  left,
   type NetworkRecord,
   NOTHING,
+  withEndpoint,
   withEntry,
 } from './record.ts'
 import type { RecordFile } from './record_file.ts'
@@ -315,14 +317,6 @@ function isSameNode(one: DockerRecord, other: DockerRecord): boolean {
   const there = joined(one)
   const before = joined(other)
   return there.length === before.length && there.every((endpoint, i) => endpoint === before[i])
-}
-
-function left({ sandboxKey: _, ...rest }: EndpointRecord): EndpointRecord {
-  return { ...rest, ports: [] }
-}
-
-function withEndpoint(record: DockerRecord, one: EndpointRecord): DockerRecord {
-  return { ...record, endpoints: withEntry(record.endpoints, one.id, one) }
 }
 
 /** The same record, if these are its ports already. */

@@ -72,3 +72,12 @@ export function withEntry<T>(
   else copy.set(id, value)
   return copy
 }
+
+/** The endpoint after its container: nowhere, and without ports. */
+export function left({ sandboxKey: _, ...rest }: EndpointRecord): EndpointRecord {
+  return { ...rest, ports: [] }
+}
+
+export function withEndpoint(record: DockerRecord, one: EndpointRecord): DockerRecord {
+  return { ...record, endpoints: withEntry(record.endpoints, one.id, one) }
+}

@@ -21,12 +21,11 @@ import type { Cancel, Clock } from '../clock.ts'
 import { DropReason } from '../drop.ts'
 import { StackError } from '../errors.ts'
 import type { Packet, Pool } from '../packet.ts'
-import { isOver, Step, TcpState, TcpTracker } from './conntrack_tcp.ts'
+import { isOpening, isOver, Step, TcpState, TcpTracker } from './conntrack_tcp.ts'
 import { DEFAULT_TIMEOUTS, idleMs, type Timeouts, tcpTimeoutsMs } from './conntrack_timeouts.ts'
 import * as ipv4 from './ipv4.ts'
 import { strideOf } from './stride.ts'
-import * as tcp from './tcp.ts'
-import { locate, offsetOf, Part, partOf } from './transport.ts'
+import { isWhole, locate, offsetOf } from './transport.ts'
 import { PROTOCOL } from './tuple.ts'
 import { TupleIndex } from './tuple_index.ts'
 
@@ -186,14 +185,8 @@ export class Conntrack {
    * over: a SYN in time_wait or closed (RFC 9293 §3.6.1).
    */
   isSucceeded(flow: number, packet: Packet, ip: number): boolean {
-    if (!isOver(this.#tcp.state(flow >>> 1))) return false
-    const { mem } = this.#pool
-    const end = packet.head + packet.len
-    const located = locate(mem, ip, end)
-    const at = ip + offsetOf(located)
-    return (
-      partOf(located) === Part.Whole && tcp.isHeader(mem, at, end - at) && tcp.isOpening(mem, at)
-    )
+    const { head, len } = packet
+    return isOver(this.#tcp.state(flow >>> 1)) && isOpening(this.#pool.mem, ip, head + len)
   }
 
   #updateTcp(flow: number, ip: number, end: number): boolean {
@@ -201,8 +194,7 @@ export class Conntrack {
     const entry = flow >>> 1
     const before = this.#tcp.state(entry)
     const located = locate(mem, ip, end)
-    const whole = partOf(located) === Part.Whole
-    const step = this.#tcp.step(flow, mem, ip + offsetOf(located), end, whole)
+    const step = this.#tcp.step(flow, mem, ip + offsetOf(located), end, isWhole(located))
     if (step <= Step.Ignored) return step === Step.Ignored
     const state = this.#tcp.state(entry)
     let status = step === Step.Anew ? Status.Live : this.#status[entry]!

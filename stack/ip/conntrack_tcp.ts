@@ -12,6 +12,7 @@
 import { u32 } from '../bytes.ts'
 import { Reset, Windows } from './conntrack_windows.ts'
 import * as tcp from './tcp.ts'
+import { isWhole, locate, offsetOf } from './transport.ts'
 
 export const TcpState = {
   None: 0,
@@ -90,6 +91,13 @@ function row(flags: number): number {
 export function nextState(state: number, flags: number, reply: boolean): number {
   const at = row(flags)
   return at < 0 ? INVALID : (reply ? REPLY : ORIGINAL)[at]![state]!
+}
+
+/** True if the packet at `ip` is whole, and a SYN that begins a connection. */
+export function isOpening(mem: Uint8Array, ip: number, end: number): boolean {
+  const located = locate(mem, ip, end)
+  const at = ip + offsetOf(located)
+  return isWhole(located) && tcp.isHeader(mem, at, end - at) && tcp.isOpening(mem, at)
 }
 
 /** True if nothing is to come but what was sent twice. */

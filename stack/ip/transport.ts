@@ -60,6 +60,11 @@ export function protocolOf(located: number): number {
   return located & PROTOCOL_MASK
 }
 
+/** True of a packet that is no fragment. */
+export function isWhole(located: number): boolean {
+  return located >= 0 && partOf(located) === Part.Whole
+}
+
 /** False in a later fragment, and where the headers are cut short. */
 export function hasTransport(located: number): boolean {
   return located >= 0 && partOf(located) !== Part.Later
