@@ -52,7 +52,7 @@ export interface HandedOverOptions {
 export class HandedOver implements HandedOverLinks {
   readonly #options: HandedOverOptions
   readonly #devices = new Set<VnetDevice>()
-  /** What another process has left was taken up or removed: whatever is opened now is new. */
+  /** What another process has left in sandboxes was taken up: none is looked for there again. */
   #settled = false
   #leave = false
 
@@ -64,7 +64,9 @@ export class HandedOver implements HandedOverLinks {
   async open(request: LinkRequest): Promise<VnetDevice> {
     const name = request.handOver!
     const found = this.#settled ? undefined : find(name, request.netns)
-    const tap = found === undefined ? this.#make(request, name) : await this.#reopen(request, found)
+    const tap = await patiently(() =>
+      found === undefined ? this.#make(request, name) : this.#reopen(request, found),
+    )
     this.#devices.add(tap)
     tap.start()
     return tap
@@ -136,18 +138,9 @@ export class HandedOver implements HandedOverLinks {
     }
   }
 
-  async #reopen(request: LinkRequest, { netns, interfaceName }: Found): Promise<VnetDevice> {
+  #reopen(request: LinkRequest, { netns, interfaceName }: Found): VnetDevice {
     const open = (): VnetDevice => this.#tap(request, interfaceName)
-    const end = performance.now() + REOPEN_MS
-    for (;;) {
-      try {
-        return netns === undefined ? open() : inNetns(netns, open)
-      } catch (error) {
-        const busy = error instanceof StackError && error.code === 'exists'
-        if (!busy || performance.now() > end) throw error
-      }
-      await setTimeout(REOPEN_STEP_MS)
-    }
+    return netns === undefined ? open() : inNetns(netns, open)
   }
 
   #tap(request: LinkRequest, interfaceName: string): VnetDevice {
@@ -160,6 +153,20 @@ export class HandedOver implements HandedOverLinks {
       mtuBytes: request.mtuBytes,
       offload: request.offload && offload,
     })
+  }
+}
+
+/** Open a TAP, and wait while another process still has it. */
+async function patiently(open: () => VnetDevice): Promise<VnetDevice> {
+  const end = performance.now() + REOPEN_MS
+  for (;;) {
+    try {
+      return open()
+    } catch (error) {
+      const busy = error instanceof StackError && error.code === 'exists'
+      if (!busy || performance.now() > end) throw error
+    }
+    await setTimeout(REOPEN_STEP_MS)
   }
 }
 

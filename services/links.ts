@@ -157,8 +157,8 @@ export interface HandedOverLinks {
   /** From now on, leave them where they are when they are detached. */
   leave(): void
   /**
-   * Remove those that were never moved away, nor are in use: their names. Nothing is taken up
-   * after that; who opens one gets a new one.
+   * Remove those that were never moved away, nor are in use: their names. None is looked for
+   * in a sandbox after that.
    */
   removeUnclaimed(isOurs: (name: string) => boolean): string[]
 }

@@ -67,7 +67,9 @@ interface Trial {
 
 export class Placement {
   readonly #processors: Processors
+  /** At the last look, if there was much traffic until now. */
   #last: Books | undefined
+  #busyMs = Number.NEGATIVE_INFINITY
   /** When it was asked whether there is much traffic, and frames moved until then. */
   #asked = { nowMs: Number.NEGATIVE_INFINITY, moved: Number.NEGATIVE_INFINITY }
   #home: number | undefined
@@ -91,21 +93,23 @@ export class Placement {
     if (spanMs < LOOK_EVERY_MS) return
     const little = moved - this.#asked.moved < spanMs * MUCH
     this.#asked = { nowMs, moved }
-    const last = this.#last
-    if (last !== undefined && nowMs - last.nowMs > PAUSE_MS) this.#leave()
-    if (little) return
+    if (nowMs - this.#busyMs > PAUSE_MS) this.#leave()
+    if (little) {
+      this.#last = undefined
+      this.#idle = undefined
+      return
+    }
+    this.#busyMs = nowMs
     const { waitedMs } = this.#processors.times()
     const books = { nowMs, moved, waitedMs }
     const before = this.#last
     this.#last = books
-    if (before === undefined) return
     if (this.#trial !== undefined) this.#judge(this.#trial, books)
-    else if (nowMs >= this.#restUntilMs) this.#consider(before, books)
+    else if (before !== undefined && nowMs >= this.#restUntilMs) this.#consider(before, books)
   }
 
   /** What was found out is no longer true. */
   #leave(): void {
-    this.#last = undefined
     this.#trial = undefined
     this.#idle = undefined
     this.#go(undefined)

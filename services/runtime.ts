@@ -87,7 +87,7 @@ export class Runtime {
       this.#scheduled = true
       setImmediate(this.#again)
     }
-    // Behind the frames: none waits for it.
+    // Behind the frames that were there.
     this.#placement?.look(this.clock.nowMs, this.#moved)
   }
 

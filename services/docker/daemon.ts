@@ -139,11 +139,12 @@ export class DockerDaemon implements Served {
     const { runtime } = this.#options
     await attemptAll([
       () => this.#plugin.close(),
-      () => this.driver.close(),
+      () => this.driver.idle(),
       () => this.#refuse(),
       () => runtime.links.handedOver?.leave(),
       () => this.controller.close(),
       () => this.#api.close(),
+      () => this.driver.close(),
       () => runtime.close(),
     ])
   }

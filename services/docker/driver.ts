@@ -271,6 +271,8 @@ export class DockerDriver {
         await file.save(record)
         if (record.networks !== networks) await file.flushed()
       } catch (error) {
+        // Its line may be there already.
+        await this.#options.file.save(before).catch(() => undefined)
         if (!same) await this.#apply(before)
         throw error
       }

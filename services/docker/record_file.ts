@@ -16,12 +16,14 @@ import {
   closeSync,
   constants,
   existsSync,
+  fstatSync,
   fsync,
-  ftruncateSync,
   mkdirSync,
   openSync,
   readFileSync,
   rename,
+  rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
@@ -45,8 +47,9 @@ const VERSION = 2
 const { O_APPEND, O_CREAT, O_TRUNC, O_WRONLY } = constants
 const NEW_FILE = O_WRONLY | O_CREAT | O_TRUNC | O_APPEND
 
-/** A file that would be longer begins anew. */
+/** A file that would be longer begins anew, unless it would have fewer lines than this. */
 const FILE_BYTES_MAX = 1 << 20
+const LINES_MIN = 16
 /** Until a line that nobody waits for goes to the disk. */
 const FLUSH_MS = 1000
 
@@ -90,6 +93,7 @@ export class RecordFile {
   readonly path: string
   /** Of the file that lines are added to. Undefined: none was begun. */
   #fd: number | undefined
+  #inode = 0
   #bytes = 0
   #timer: NodeJS.Timeout | undefined
   #flushing: Promise<void> = Promise.resolve()
@@ -116,14 +120,12 @@ export class RecordFile {
    */
   async save(record: DockerRecord): Promise<void> {
     const line = lineOf(record)
-    if (this.#fd === undefined || this.#bytes + line.length > FILE_BYTES_MAX) {
-      await this.#begin(line)
-      return
-    }
+    if (!this.#takes(line)) return await this.#begin(line)
     try {
-      writeFileSync(this.#fd, line)
+      writeFileSync(this.#fd!, line)
     } catch (error) {
-      ftruncateSync(this.#fd, this.#bytes)
+      // What was written of it is no whole line, and stays the last: the next one begins anew.
+      await this.close()
       throw error
     }
     this.#bytes += line.length
@@ -140,16 +142,25 @@ export class RecordFile {
     return this.#flushing
   }
 
-  /** No more lines. Idempotent. */
+  /** Hold nothing open; a later save begins anew. Idempotent. */
   async close(): Promise<void> {
     await this.flushed().catch(() => undefined)
     if (this.#fd !== undefined) closeSync(this.#fd)
     this.#fd = undefined
   }
 
+  /** False if the file would be too long, or somebody else has moved or changed it. */
+  #takes({ length }: Buffer): boolean {
+    const there = statSync(this.path, { throwIfNoEntry: false })
+    if (this.#fd === undefined || there?.ino !== this.#inode) return false
+    const mostBytes = Math.max(FILE_BYTES_MAX, LINES_MIN * length)
+    return there.size === this.#bytes && this.#bytes + length <= mostBytes
+  }
+
   /** A file with this line alone takes the place of the one before, whole and on the disk. */
   async #begin(line: Buffer): Promise<void> {
-    mkdirSync(dirname(this.path), { recursive: true, mode: 0o700 })
+    const folder = dirname(this.path)
+    mkdirSync(folder, { recursive: true, mode: 0o700 })
     const beside = `${this.path}.new`
     const fd = openSync(beside, NEW_FILE, 0o600)
     try {
@@ -158,11 +169,28 @@ export class RecordFile {
       await move(beside, this.path)
     } catch (error) {
       closeSync(fd)
+      rmSync(beside, { force: true })
       throw error
     }
-    await this.close()
+    await this.#flushing.catch(() => undefined)
+    if (this.#fd !== undefined) closeSync(this.#fd)
     this.#fd = fd
+    this.#inode = fstatSync(fd).ino
     this.#bytes = line.length
+    await syncFolder(folder)
+  }
+}
+
+/** Until then a loss of power may find the file of before under the name. */
+async function syncFolder(folder: string): Promise<void> {
+  const fd = openSync(folder, 'r')
+  try {
+    await sync(fd)
+  } catch (error) {
+    // Some file systems have nothing to do there.
+    if ((error as NodeJS.ErrnoException).code !== 'EINVAL') throw error
+  } finally {
+    closeSync(fd)
   }
 }
 
@@ -172,11 +200,21 @@ function lineOf({ networks, endpoints, pools }: DockerRecord): Buffer {
   return Buffer.from(`${JSON.stringify({ version: VERSION, ...Object.fromEntries(lists) })}\n`)
 }
 
-/** Who was killed while writing has left a part of a line, of which nobody was told. */
+/** The last lines may be cut off or damaged: they were not on the disk yet. @throws. */
 function lastOf(text: string): DockerRecord {
   const lines = text.split('\n').slice(0, -1)
-  const { networks, endpoints, pools } = file.parse(JSON.parse(lines.at(-1) ?? ''))
+  const whole = lines.findLast(isJson)
+  const { networks, endpoints, pools } = file.parse(JSON.parse(whole ?? ''))
   return { networks: byId(networks), endpoints: byId(endpoints), pools: byId(pools) }
+}
+
+function isJson(line: string): boolean {
+  try {
+    JSON.parse(line)
+    return true
+  } catch {
+    return false
+  }
 }
 
 function byId<T extends { readonly id: string }>(list: readonly T[]): ReadonlyMap<string, T> {

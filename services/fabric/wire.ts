@@ -2,8 +2,8 @@
  * Datagrams of an in-memory host: writing them into packets, and reading what came.
  *
  * Written for plainness and not for speed: addresses are values here, and a host is an independent
- * witness of what the node does, so it shares no code path with the router beyond the headers,
- * fragments and reassembly.
+ * witness of what the node does, so it shares no code path with the router beyond headers (how they
+ * are written: header.ts), fragments and reassembly.
  */
 import { type Address, fromBytes } from '../../stack/address.ts'
 import { put16, u8, u16, u32 } from '../../stack/bytes.ts'

@@ -39,8 +39,15 @@ export function putOuter(
   const l4 = at + ipHeaderBytes(to.address)
   udp.putHeader(mem, l4, { srcPort: from.udpPort, dstPort: to.udpPort, bytes })
   const protocol = ipv4.Protocol.Udp
-  const way = { from: from.address, to: to.address, ttl: TTL, dontFragment: true }
-  putIpHeader(mem, at, { ...way, protocol, bytes, tos })
+  putIpHeader(mem, at, {
+    from: from.address,
+    to: to.address,
+    protocol,
+    bytes,
+    ttl: TTL,
+    tos,
+    dontFragment: true,
+  })
   put16(mem, l4 + udp.CHECKSUM, pseudo(mem, at, protocol, bytes))
   finish(mem, l4, udp.CHECKSUM, l4 + bytes)
 }

@@ -96,6 +96,18 @@ describe('a thread that waits while another processor idles', () => {
     expect(machine.placement.home).toBeUndefined()
   })
 
+  test('compares with the time just before, not with a lull', () => {
+    const machine = new Machine()
+    machine.pass(STEP_MS)
+    machine.pass(600, { rate: 0.5 })
+    machine.pass(2 * STEP_MS)
+    expect(machine.placement.home).toBeUndefined()
+    machine.pass(STEP_MS)
+    expect(machine.placement.home).toBe(1)
+    machine.pass(400)
+    expect(machine.placement.home).toBeUndefined()
+  })
+
   test('is left to the scheduler after a pause', () => {
     const machine = new Machine()
     machine.pass(2 * STEP_MS)

@@ -4,6 +4,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
@@ -75,6 +76,27 @@ describe('a record', () => {
       await after.close()
       expect(poolsOf(new RecordFile(path).load())).toEqual(['c'])
     }
+  })
+
+  test('that was damaged on its way to the disk is not taken', async () => {
+    const file = new RecordFile(path)
+    for (const id of ['a', 'b']) await file.save(withPool(id))
+    await file.close()
+    const whole = readFileSync(path, 'utf8')
+    writeFileSync(path, `${whole}${whole.slice(0, 9)}${'\0'.repeat(20)}}\n`)
+    expect(poolsOf(new RecordFile(path).load())).toEqual(['b'])
+  })
+
+  test('is there after somebody moved or changed the file', async () => {
+    const file = new RecordFile(path)
+    await file.save(withPool('a'))
+    renameSync(path, `${path}.old`)
+    await file.save(withPool('b'))
+    expect(poolsOf(new RecordFile(path).load())).toEqual(['b'])
+    writeFileSync(path, '{"version":')
+    await file.save(withPool('c'))
+    expect(poolsOf(new RecordFile(path).load())).toEqual(['c'])
+    await file.close()
   })
 
   test('that cannot be written is an error, and the one before stays', async () => {
