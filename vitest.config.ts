@@ -23,6 +23,8 @@ const ALONE = [
   ...['engine', 'scale'],
   ...['bench', 'flood', 'maglev_live', 'overlay_kernel', 'policy', 'ports_live', 'raw_ends'],
 ].map((name) => `test/netns/${name}.test.ts`)
+/** What measures its own heap: code and timers of other files would grow it. */
+const HEAP = 'test/**/*allocation.test.ts'
 const PRIVILEGED = 'test/netns/**/*.test.ts'
 const INTEROP = 'test/interop/**/*.test.ts'
 
@@ -43,13 +45,14 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['test/**/*.test.ts'],
-          exclude: ['test/tidy.test.ts', PRIVILEGED, INTEROP],
+          exclude: ['test/tidy.test.ts', HEAP, PRIVILEGED, INTEROP],
           maxWorkers: busy,
           // One process for many files: to load everything anew takes longer than most of them.
           isolate: false,
           ...patient,
         },
       },
+      { test: { name: 'heap', include: [HEAP], maxWorkers: busy, ...patient } },
       ...(isRoot ? privileged : []),
       {
         test: {

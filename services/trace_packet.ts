@@ -57,8 +57,15 @@ export function buildPacket(pool: Pool, fields: PacketFields): Packet | undefine
   putMac(mem, packet.head + eth.SRC, fields.sourceMac)
   eth.putType(mem, packet.head, six ? eth.EtherType.Ipv6 : eth.EtherType.Ipv4)
   const protocol = protocolOf(fields)
-  const way = { from: fields.source, to: fields.target, ttl: fields.ttl, dontFragment: fields.df }
-  putIpHeader(mem, ip, { ...way, protocol, bytes, id: 1 })
+  putIpHeader(mem, ip, {
+    from: fields.source,
+    to: fields.target,
+    protocol,
+    bytes,
+    ttl: fields.ttl,
+    id: 1,
+    dontFragment: fields.df,
+  })
   putTransport(mem, at, fields)
   // ICMP for IPv4 has no pseudo-header.
   const checksum = checksumOf(fields)

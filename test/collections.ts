@@ -8,12 +8,6 @@ export interface Garbage {
   readonly grownBytes: number
 }
 
-/**
- * Octets for a packet that are no object of it: the smallest has 16, and the heap grows by code and
- * other people's timers meanwhile.
- */
-export const NOTHING_BYTES = 4
-
 /** What `work` left behind. Precondition: it is warm. */
 export async function garbageOf(work: () => void): Promise<Garbage> {
   let collections = 0

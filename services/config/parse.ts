@@ -19,6 +19,7 @@ import { aliasFault, yamlFault } from './yaml_faults.ts'
 
 /** Larger than any configuration that the limits on devices allow. */
 const TEXT_MAX_BYTES = 8 << 20
+const TOO_LARGE = `larger than ${TEXT_MAX_BYTES} characters`
 
 /** One line, as compilers write it: editors and CI systems find the place by it. */
 export function formatFault({ file, line, column, message }: Fault): string {
@@ -34,8 +35,7 @@ export interface Parsed {
 /** Read a file's text. */
 export function parseConfig(text: string, file: string): Parsed {
   if (text.length > TEXT_MAX_BYTES) {
-    const message = `larger than ${TEXT_MAX_BYTES} characters`
-    return { faults: [{ file, line: 1, column: 1, message }] }
+    return { faults: [{ file, line: 1, column: 1, message: TOO_LARGE }] }
   }
   const lines = new LineCounter()
   const document = parseDocument(text, {
@@ -70,8 +70,9 @@ export function parseConfig(text: string, file: string): Parsed {
  * undefined. @throws StackError `bad-config` with every fault.
  */
 export function parseValues(values: object, name: string): Config {
-  const root = JSON.parse(JSON.stringify(values)) as Root
-  const { config, faults } = read(root, new Faults(name))
+  const text = JSON.stringify(values)
+  if (text.length > TEXT_MAX_BYTES) throw new StackError('bad-config', TOO_LARGE)
+  const { config, faults } = read(JSON.parse(text) as Root, new Faults(name))
   if (config !== undefined) return config
   throw new StackError('bad-config', faults.map(({ message }) => message).join('; '))
 }

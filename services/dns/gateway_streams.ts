@@ -166,8 +166,14 @@ export class GatewayStreams implements TcpService {
     const at = ip + ipBytes
     packet.len = ipBytes + bytes
     const protocol = ipv4.Protocol.Tcp
-    const way = { from: gateway, to: station.address, ttl: DEFAULT_TTL, dontFragment: true }
-    putIpHeader(mem, ip, { ...way, protocol, bytes })
+    putIpHeader(mem, ip, {
+      from: gateway,
+      to: station.address,
+      protocol,
+      bytes,
+      ttl: DEFAULT_TTL,
+      dontFragment: true,
+    })
     put16(mem, at, wire.PORT)
     put16(mem, at + 2, peerPort)
     put32(mem, at + tcp.SEQ, s.seq)

@@ -95,6 +95,7 @@ export class RecordFile {
   #fd: number | undefined
   #inode = 0
   #bytes = 0
+  /** There while lines are not on their way to the disk. */
   #timer: NodeJS.Timeout | undefined
   #flushing: Promise<void> = Promise.resolve()
 
@@ -134,10 +135,10 @@ export class RecordFile {
 
   /** Wait until what was saved is on the disk. @throws if that failed: the disk is full, or ill. */
   flushed(): Promise<void> {
+    const fd = this.#fd
+    if (this.#timer === undefined || fd === undefined) return this.#flushing
     clearTimeout(this.#timer)
     this.#timer = undefined
-    const fd = this.#fd
-    if (fd === undefined) return this.#flushing
     this.#flushing = this.#flushing.catch(() => undefined).then(() => sync(fd))
     return this.#flushing
   }
@@ -174,6 +175,9 @@ export class RecordFile {
     }
     await this.#flushing.catch(() => undefined)
     if (this.#fd !== undefined) closeSync(this.#fd)
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    this.#flushing = Promise.resolve()
     this.#fd = fd
     this.#inode = fstatSync(fd).ino
     this.#bytes = line.length
@@ -203,17 +207,17 @@ function lineOf({ networks, endpoints, pools }: DockerRecord): Buffer {
 /** The last lines may be cut off or damaged: they were not on the disk yet. @throws. */
 function lastOf(text: string): DockerRecord {
   const lines = text.split('\n').slice(0, -1)
-  const whole = lines.findLast(isJson)
-  const { networks, endpoints, pools } = file.parse(JSON.parse(whole ?? ''))
+  let value: unknown
+  while (value === undefined && lines.length > 0) value = jsonOf(lines.pop()!)
+  const { networks, endpoints, pools } = file.parse(value)
   return { networks: byId(networks), endpoints: byId(endpoints), pools: byId(pools) }
 }
 
-function isJson(line: string): boolean {
+function jsonOf(line: string): unknown {
   try {
-    JSON.parse(line)
-    return true
+    return JSON.parse(line)
   } catch {
-    return false
+    return undefined
   }
 }
 

@@ -4,7 +4,6 @@
  * Where the device takes partial checksums and super-frames, they are used as a kernel would, so
  * that a fabric in memory exercises the node as TAPs do.
  */
-
 import { type Address, formatAddress } from '../../stack/address.ts'
 import { put16, u16 } from '../../stack/bytes.ts'
 import { sum } from '../../stack/checksum.ts'

@@ -227,9 +227,14 @@ export class Prober {
     packet.len = headerBytes(probe) + (data?.length ?? 0)
     const bytes = head + packet.len - at
     const protocol = protocolOf(kind, target)
-    const id = four ? egress.identify() : 0
-    const way = { from: source, to: target, ttl: DEFAULT_TTL, id }
-    putIpHeader(mem, head, { ...way, protocol, bytes })
+    putIpHeader(mem, head, {
+      from: source,
+      to: target,
+      protocol,
+      bytes,
+      ttl: DEFAULT_TTL,
+      id: four ? egress.identify() : 0,
+    })
     mem.fill(0, at, at + bytes)
     const ports = this.#tuple[PORTS]!
     if (kind === 'icmp') putEcho(mem, at, four, ports >>> 16)

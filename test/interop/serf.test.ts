@@ -234,10 +234,11 @@ describe.runIf(hasTool('serf', 'serf')).each([
     await leaving.join(agent)
     const bothAre = (one: Ours): boolean =>
       one.state('n4') === 'alive' && one.state('s2') === 'alive'
-    await until('both are there', () => ours.every(bothAre), ALL_KNOW_MS).catch((error) => {
+    const found = (): string => {
       const states = ours.map((one) => `n4 ${one.state('n4')}, s2 ${one.state('s2')}`)
-      throw new Error(`${error.message}: ${states.join('; ')}\n${other.log}`)
-    })
+      return `(${states.join('; ')})\n${other.log}`
+    }
+    await until('both are there', () => ours.every(bothAre), ALL_KNOW_MS, found)
     const start = performance.now()
     await leaving.serf.leave()
     await leaving.close()

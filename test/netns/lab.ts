@@ -40,15 +40,18 @@ export async function must(...command: string[]): Promise<string> {
   return stdout
 }
 
-/** Wait until it is so; how long that took, ms. */
+/** Wait until it is so; how long that took, ms. `found` tells what is so instead. */
 export async function until(
   what: string,
   isSo: () => boolean | Promise<boolean>,
   limitMs: number,
+  found: () => string | Promise<string> = () => '',
 ): Promise<number> {
   const start = performance.now()
   while (!(await isSo())) {
-    if (performance.now() - start > limitMs) throw new Error(`not within ${limitMs} ms: ${what}`)
+    if (performance.now() - start > limitMs) {
+      throw new Error(`not within ${limitMs} ms: ${what} ${await found()}`.trimEnd())
+    }
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
   return performance.now() - start

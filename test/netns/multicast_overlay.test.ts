@@ -125,9 +125,8 @@ it('a group goes to nodes with members, once, and to no others', { timeout: 240_
       const came = async (): Promise<number> =>
         (await heard(number, group)) - before[number - 1]![0]!
       const all = async (): Promise<boolean> => (await came()) >= COUNT
-      await until(`node ${number} hears ${group}`, all, LATE_MS).catch(async (error) => {
-        throw new Error(`${error.message}: ${await came()} of ${COUNT}`)
-      })
+      const found = async (): Promise<string> => `(${await came()} of ${COUNT})`
+      await until(`node ${number} hears ${group}`, all, LATE_MS, found)
     }
     await wait(SPARE_MS)
     const after = await look(group)
