@@ -147,6 +147,8 @@ export interface UnderlayRequest {
   readonly interfaceName: string | undefined
   /** Largest outer IP packet where nothing smaller is known of a path. */
   readonly mtuBytes: number
+  /** Of outer packets; left out: the host's, and 1 to multicast groups. */
+  readonly hopLimit?: number | undefined
   readonly log: Log
 }
 

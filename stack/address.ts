@@ -110,6 +110,11 @@ export function sameAddress(a: Address, b: Address): boolean {
   return true
 }
 
+/** True for the address of a multicast group: 224.0.0.0/4, ff00::/8. */
+export function isMulticast({ family, words }: Address): boolean {
+  return family === 4 ? words[3]! >>> 28 === 0xe : words[0]! >>> 24 === 0xff
+}
+
 /** The first address of a prefix: host bits cleared. */
 export function networkOf({ address, bits }: Prefix): Address {
   const words = address.words.slice()

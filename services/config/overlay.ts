@@ -3,7 +3,13 @@
  * beside the rest. What is said of a whole node (its peers) is the default of its networks.
  */
 import { z } from 'zod'
-import { type Address, formatAddress, parseAddress, sameAddress } from '../../stack/address.ts'
+import {
+  type Address,
+  formatAddress,
+  isMulticast,
+  parseAddress,
+  sameAddress,
+} from '../../stack/address.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
 import { UDP_PORT, VNI_MAX } from '../../stack/vxlan/header.ts'
 import { SEAL_BYTES } from '../../stack/vxlan/seal.ts'
@@ -49,6 +55,7 @@ interface NodeEntry {
     port?: number | undefined
     interface?: string | undefined
     mtu?: number | undefined
+    ttl?: number | undefined
     keys_file?: string | undefined
   }
   peers?: unknown
@@ -62,6 +69,7 @@ const nodeSchema: z.ZodType<NodeEntry> = mapping({
     port: port.optional(),
     interface: z.string().min(1).optional(),
     mtu: z.number().int().min(MTU6_MIN_BYTES).max(MTU_MAX_BYTES).optional(),
+    ttl: z.number().int().min(1).max(255).optional(),
     keys_file: z.string().min(1).optional(),
   }),
   peers: z.unknown().optional(),
@@ -83,6 +91,7 @@ export function parseNode(value: unknown, faults: Faults): NodeConfig | undefine
       udpPort: underlay.port ?? UDP_PORT,
       interfaceName: underlay.interface,
       mtuBytes: underlay.mtu ?? DEFAULT_MTU_BYTES,
+      hopLimit: underlay.ttl,
       keysFile: underlay.keys_file,
     },
     peers,
@@ -191,7 +200,7 @@ export function vtepFault(vtep: Address, own: Address): string | undefined {
   const written = formatAddress(vtep)
   if (vtep.family !== own.family) return `${written} is not an IPv${own.family} address`
   if (sameAddress(vtep, own)) return `${written} is this node's own underlay address`
-  return isGroup(vtep) ? `${written} is a multicast group` : undefined
+  return isMulticast(vtep) ? `${written} is a multicast group` : undefined
 }
 
 interface RemoteEntry {
@@ -262,7 +271,7 @@ function vlansOf(o: Source): VlanVni[] {
 function groupOf(o: Source, own: Address): Address | undefined {
   const group = addressOption(o, OverlayKey.Group)
   if (group === undefined) return undefined
-  if (group.family === own.family && isGroup(group)) return group
+  if (group.family === own.family && isMulticast(group)) return group
   const message = `expected a multicast group of IPv${own.family}, got ${formatAddress(group)}`
   o.faults.at([...o.path, OverlayKey.Group], message)
   return undefined
@@ -277,8 +286,4 @@ function dscpOf(o: Source): number {
   const wanted = `"inherit" or a DSCP from 0 to ${DSCP_MAX}`
   o.faults.at([...o.path, OverlayKey.Dscp], `expected ${wanted}, got ${describe(value)}`)
   return 0
-}
-
-function isGroup({ family, words }: Address): boolean {
-  return family === 4 ? words[3]! >>> 28 === 0xe : words[0]! >>> 24 === 0xff
 }

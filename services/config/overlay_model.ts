@@ -20,6 +20,8 @@ export interface UnderlayConfig {
   readonly interfaceName: string | undefined
   /** Largest IP packet that the network between the nodes carries. */
   readonly mtuBytes: number
+  /** Of outer packets; undefined: the host's, and 1 to multicast groups. */
+  readonly hopLimit: number | undefined
   /** With the keys of encrypted networks, as keyring.ts has them; undefined: there are none. */
   readonly keysFile: string | undefined
 }

@@ -99,9 +99,10 @@ export class Overlays {
       const message = `links of kind ${links.describe} have no underlay for overlay networks`
       throw new StackError('unsupported', message)
     }
-    const { address, udpPort, interfaceName, mtuBytes, keysFile } = node
+    const { address, udpPort, interfaceName, mtuBytes, hopLimit, keysFile } = node
     const list = keysFile === undefined ? undefined : this.#readKeys(keysFile)
-    const underlay = links.openUnderlay({ address, udpPort, interfaceName, mtuBytes, log })
+    const place = { address, udpPort, interfaceName, mtuBytes, hopLimit }
+    const underlay = links.openUnderlay({ ...place, log })
     underlay.onPathMtu = (peer, bytes) => this.#onPathMtu(peer, bytes)
     if (list === undefined) {
       const vtep = new Vtep({ pool, underlay, hello: { clock, random } })

@@ -28,6 +28,7 @@ const Type = {
   GetLink: 18,
   NewAddr: 20,
   DelAddr: 21,
+  GetAddr: 22,
   NewRoute: 24,
   DelRoute: 25,
 } as const
@@ -173,6 +174,21 @@ export class Netlink {
     fail(this.#exchange(message).code, 'add an address')
   }
 
+  /** Index of the link that has an address; 0: none has. */
+  linkWith(address: Address): number {
+    const message = new Message(Type.GetAddr, Flag.Dump)
+    message.u8(domain(address)).u8(0).u8(0).u8(0).u32(0)
+    const wanted = toBytes(address)
+    let found = 0
+    const { code } = this.#exchange(message, (body) => {
+      const own = attributesOf(body, 8)
+      const bytes = own.get(Attribute.Local) ?? own.get(Attribute.Address)
+      if (bytes !== undefined && Buffer.compare(bytes, wanted) === 0) found = indexOf(body)
+    })
+    fail(code, 'list addresses')
+    return found
+  }
+
   /** Take an address away. Harmless if it is not there. */
   deleteAddress(index: number, { address, bits }: Prefix): void {
     const message = new Message(Type.DelAddr, 0)
@@ -283,22 +299,34 @@ function putRoute(message: Message, index: number, route: UnicastRoute): void {
 
 function parseLink(body: Uint8Array): LinkInfo {
   const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
-  const attributes = new Map<number, Uint8Array>()
-  for (let at = 16; at + 4 <= body.length; ) {
-    const length = view.getUint16(at, true)
-    if (length < 4 || at + length > body.length) break
-    attributes.set(view.getUint16(at + 2, true), body.subarray(at + 4, at + length))
-    at += (length + 3) & ~3
-  }
+  const attributes = attributesOf(body, 16)
   const mtu = attributes.get(Attribute.LinkMtu) ?? new Uint8Array(4)
   return {
-    index: view.getInt32(4, true),
+    index: indexOf(body),
     name: string(attributes.get(Attribute.LinkName)),
     mtuBytes: new DataView(mtu.buffer, mtu.byteOffset).getUint32(0, true),
     up: (view.getUint32(8, true) & IFF_UP) !== 0,
     mac: attributes.get(Attribute.LinkAddress) ?? new Uint8Array(6),
     alias: string(attributes.get(Attribute.LinkAlias)),
   }
+}
+
+/** Of an ifinfomsg or ifaddrmsg: both have it in the same place. */
+function indexOf(body: Uint8Array): number {
+  return new DataView(body.buffer, body.byteOffset, body.byteLength).getInt32(4, true)
+}
+
+/** By type: what is behind a fixed part of `from` octets. */
+function attributesOf(body: Uint8Array, from: number): Map<number, Uint8Array> {
+  const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
+  const attributes = new Map<number, Uint8Array>()
+  for (let at = from; at + 4 <= body.length; ) {
+    const length = view.getUint16(at, true)
+    if (length < 4 || at + length > body.length) break
+    attributes.set(view.getUint16(at + 2, true), body.subarray(at + 4, at + length))
+    at += (length + 3) & ~3
+  }
+  return attributes
 }
 
 function string(value: Uint8Array = new Uint8Array()): string {

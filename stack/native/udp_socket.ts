@@ -2,8 +2,9 @@
  * UDP sockets of the kernel's for tunnels (udp(7), ip(7), ipv6(7)): opened in the namespace that
  * the thread is in, never blocking, with the options that a tunnel's end needs.
  *
- * Two kinds. The **receiving** socket is bound to the tunnel's port; it joins datagrams of one
- * sender and size (UDP_GRO), and tells the outer TOS. **Sending** sockets have ports of their own,
+ * Two kinds. **Receiving** sockets are bound to the tunnel's port, one at the node's address and
+ * one at each multicast group; they join datagrams of one sender and size (UDP_GRO), and tell the
+ * outer TOS. **Sending** sockets have ports of their own,
  * one for each bucket of inner flows (RFC 7348 §5: 49152 to 65535), and hear nothing.
  *
  * All set DF (IP_PMTUDISC_DO): what is too big for the path is refused with EMSGSIZE instead of
@@ -22,10 +23,12 @@ import {
   setSocketOption,
   syscall6,
 } from './libc.ts'
+import { joinGroup, setGroupOutput } from './multicast.ts'
 import { attachFilter } from './packet_socket.ts'
 
 const [CONNECT, BIND, GETSOCKOPT] = [42, 49, 55]
 const SOL_SOCKET = 1
+const SO_REUSEADDR = 2
 const SO_SNDBUF = 7
 const SO_RCVBUF = 8
 const SO_BINDTODEVICE = 25
@@ -33,10 +36,14 @@ const SO_SNDBUFFORCE = 32
 const SO_RCVBUFFORCE = 33
 export const SOL_IP = 0
 export const IP_TOS = 1
+const IP_TTL = 2
+const IP_MULTICAST_TTL = 33
 const IP_MTU_DISCOVER = 10
 const IP_RECVTOS = 13
 const IP_MTU = 14
 export const SOL_IPV6 = 41
+const IPV6_UNICAST_HOPS = 16
+const IPV6_MULTICAST_HOPS = 18
 const IPV6_MTU_DISCOVER = 23
 const IPV6_MTU = 24
 const IPV6_V6ONLY = 26
@@ -57,6 +64,10 @@ const BIND_TRIES = 64
 export interface Place {
   readonly address: Address
   readonly interfaceName: string | undefined
+  /** Of the interface that multicast groups are on; 0: as the routes say. */
+  readonly groupInterface: number
+  /** Of what is sent; undefined: the host's, and 1 to multicast groups. */
+  readonly hopLimit: number | undefined
 }
 
 /**
@@ -68,10 +79,27 @@ export function openReceiver(
   place: Place,
   port: number,
 ): { readonly fd: number; readonly segments: boolean } {
-  const { address } = place
+  const fd = bound(place, place.address, port, false)
+  return { fd, segments: getOption(fd, SOL_UDP, UDP_SEGMENT) === 0 }
+}
+
+/** One that hears what is sent to a multicast group, beside others that do. @throws StackError. */
+export function openGroupReceiver(place: Place, group: Address, port: number): number {
+  const fd = bound(place, group, port, true)
+  try {
+    joinGroup(fd, group, place.groupInterface)
+    return fd
+  } catch (error) {
+    close(fd)
+    throw error
+  }
+}
+
+function bound(place: Place, address: Address, port: number, shared: boolean): number {
   const fd = open(place)
   try {
     setBuffer(fd, SO_RCVBUFFORCE, SO_RCVBUF, BUFFER_BYTES)
+    if (shared) setOption(fd, SOL_SOCKET, SO_REUSEADDR, 1)
     if (address.family === 4) setOption(fd, SOL_IP, IP_RECVTOS, 1)
     else setOption(fd, SOL_IPV6, IPV6_RECVTCLASS, 1)
     if (!bind(fd, address, port)) {
@@ -79,7 +107,7 @@ export function openReceiver(
       throw new StackError(code, `bind UDP port ${port} of the underlay: ${errnoName(errno())}`)
     }
     tryOption(fd, SOL_UDP, UDP_GRO, 1)
-    return { fd, segments: getOption(fd, SOL_UDP, UDP_SEGMENT) === 0 }
+    return fd
   } catch (error) {
     close(fd)
     throw error
@@ -105,7 +133,7 @@ export function openSender(place: Place, start: number): number {
   }
 }
 
-function open({ address, interfaceName }: Place): number {
+function open({ address, interfaceName, groupInterface, hopLimit }: Place): number {
   const { family } = address
   const fd = inetSocket('udp', family)
   try {
@@ -114,11 +142,19 @@ function open({ address, interfaceName }: Place): number {
       setOption(fd, SOL_IPV6, IPV6_MTU_DISCOVER, PMTUDISC_DO)
     } else setOption(fd, SOL_IP, IP_MTU_DISCOVER, PMTUDISC_DO)
     if (interfaceName !== undefined) bindToInterface(fd, interfaceName)
+    setGroupOutput(fd, family, groupInterface)
+    if (hopLimit !== undefined) setHopLimit(fd, family, hopLimit)
     return fd
   } catch (error) {
     close(fd)
     throw error
   }
+}
+
+function setHopLimit(fd: number, family: 4 | 6, hops: number): void {
+  const level = family === 4 ? SOL_IP : SOL_IPV6
+  const names = family === 4 ? [IP_TTL, IP_MULTICAST_TTL] : [IPV6_UNICAST_HOPS, IPV6_MULTICAST_HOPS]
+  for (const name of names) setOption(fd, level, name, hops)
 }
 
 /** Use this interface, whatever the routes say. @throws StackError if there is none. */

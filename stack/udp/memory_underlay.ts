@@ -14,7 +14,7 @@
  * A packet that is too big for a wire is dropped, and its sender is told the size that fits, as
  * ICMP would; before that it knows only its own MTU.
  */
-import { type Address, formatAddress } from '../address.ts'
+import { type Address, formatAddress, isMulticast } from '../address.ts'
 import { copy } from '../bytes.ts'
 import { DropReason } from '../drop.ts'
 import { StackError } from '../errors.ts'
@@ -201,7 +201,7 @@ export class MemoryUnderlay implements Underlay {
     const bytes = packet.len + outerBytes(to.address)
     if (bytes > this.pathMtuBytes(peer)) return pool.drop(packet, DropReason.FrameOversize)
     putOuter(pool.mem, packet, this, to, tos)
-    if (isGroup(to.address)) return this.#emitGroup(packet, to)
+    if (isMulticast(to.address)) return this.#emitGroup(packet, to)
     const other = this.#net.find(to.address)
     if (other === undefined) return pool.drop(packet, DropReason.LinkLost)
     const mtuBytes = this.#net.mtuBytes(this.address, to.address)
@@ -284,8 +284,4 @@ export class MemoryUnderlay implements Underlay {
     loadSource(mem, next.head, family, source)
     return source.every((word, i) => word === this.#source[i])
   }
-}
-
-function isGroup({ family, words }: Address): boolean {
-  return family === 4 ? words[3]! >>> 28 === 0xe : words[0]! >>> 24 === 0xff
 }

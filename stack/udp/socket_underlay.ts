@@ -1,6 +1,6 @@
 /**
- * An underlay on UDP sockets of the host's: one that receives, and several that send (sender.ts),
- * through the node's I/O engine, so that one wake-up serves TAPs and tunnels.
+ * An underlay on UDP sockets of the host's: some that receive (receiver.ts), and several that send
+ * (sender.ts), through the node's I/O engine, so that one wake-up serves TAPs and tunnels.
  *
  * ```text
  *   send ──> [cut: headers in scratch, payload in place] ──> queue of a socket ──flush──> sendmmsg
@@ -8,8 +8,8 @@
  * ```
  * What is queued leaves at the end of the engine's turn, or at once outside of one.
  *
- * **Receiving.** Datagrams of one flow and size come joined (UDP_GRO), in one large packet. The
- * socket is asked again until it is empty, and only then is the engine asked to watch it.
+ * **Groups.** A peer whose address is a multicast group stands for all nodes that have it too: what
+ * is sent to the group is received by a socket of its own, and comes from the node that sent it.
  *
  * **Path MTU.** Every datagram has DF set. What the kernel knows of a path is asked when a peer is
  * added, when a message was too big, and each {@link PATH_CHECK_MS}. TCP is cut to fit; what
@@ -18,19 +18,25 @@
  * Bounded by {@link PEERS_MAX} peers and QUEUE_MESSAGES waiting datagrams a socket. Not supported:
  * link-local addresses, which need the name of an interface.
  */
-import { type Address, formatAddress, MAPPED } from '../address.ts'
+import { type Address, formatAddress, isMulticast, MAPPED } from '../address.ts'
 import { i32, u16 } from '../bytes.ts'
 import { type Cancel, type Clock, every } from '../clock.ts'
-import { Count } from '../counters.ts'
 import { DropReason } from '../drop.ts'
-import type { DatagramChannel, Engine } from '../engine.ts'
+import type { Engine } from '../engine.ts'
 import { StackError } from '../errors.ts'
-import { close, Errno } from '../native/libc.ts'
-import { BATCH_MESSAGES, MessagesIn } from '../native/messages_in.ts'
-import { openProber, openReceiver, pathMtu } from '../native/udp_socket.ts'
-import { GsoType, HEADROOM_BYTES, LARGE_FRAME_BYTES, type Packet, type Pool } from '../packet.ts'
+import { close } from '../native/libc.ts'
+import { interfaceIndex } from '../native/multicast.ts'
+import {
+  openGroupReceiver,
+  openProber,
+  openReceiver,
+  type Place,
+  pathMtu,
+} from '../native/udp_socket.ts'
+import { GsoType, type Packet, type Pool } from '../packet.ts'
 import { outerBytes } from './outer.ts'
 import { PEERS_MAX, PeerTable } from './peer_table.ts'
+import { Receiver } from './receiver.ts'
 import { Sender } from './sender.ts'
 import {
   type DatagramHandler,
@@ -40,8 +46,6 @@ import {
   type UnderlayPeer,
 } from './underlay.ts'
 
-/** Super-frames received a call: few, so that they are still in the cache when they are sent. */
-const LARGE_BATCH = 8
 export const PATH_CHECK_MS = 30_000
 /** Assumed while there is no route. */
 const UNKNOWN_PATH_BYTES = 1500
@@ -58,16 +62,17 @@ export interface SocketUnderlayOptions {
   readonly interfaceName?: string | undefined
   /** Largest IP packet where nothing smaller is known of a path; left out: what the kernel says. */
   readonly mtuBytes?: number
+  /** Of outer packets; left out: the host's, and 1 to multicast groups. */
+  readonly hopLimit?: number | undefined
   /** Told what an operator should know, once each. */
   readonly onProblem?: (text: string) => void
 }
 
-export class SocketUnderlay implements Underlay, DatagramChannel {
+export class SocketUnderlay implements Underlay {
   readonly name: string
   readonly address: Address
   readonly udpPort: number
   readonly port: number
-  readonly fd: number
   onDatagram: DatagramHandler
   onPeer: (peer: number) => void = () => {}
   readonly mayLeaveOpen = true
@@ -80,18 +85,17 @@ export class SocketUnderlay implements Underlay, DatagramChannel {
   readonly #peers: PeerTable
   readonly #open = new Uint8Array(PEERS_MAX)
   readonly #complained = new Uint8Array(PEERS_MAX)
-  readonly #in = new MessagesIn()
-  /** Where the next datagrams are received. */
-  readonly #lent: (Packet | undefined)[] = new Array<undefined>(BATCH_MESSAGES).fill(undefined)
+  readonly #receiver: Receiver
   /** Address of the sender of the last datagram, and its number. */
   readonly #source = new Int32Array(4)
   #sourcePeer = NO_PEER
   /** 0: what is known of the last sender holds no more. */
   #sourcePort = 0
-  #batch = BATCH_MESSAGES
   readonly #outerBytes: number
   readonly #mtuBytes: number | undefined
-  readonly #engineId: number
+  readonly #place: Place
+  /** By peer that is a multicast group: the socket that hears it. */
+  readonly #groups = new Map<number, number>()
   readonly #cancel: Cancel
   #closed = false
 
@@ -108,9 +112,11 @@ export class SocketUnderlay implements Underlay, DatagramChannel {
     this.#peers = new PeerTable(seed)
     this.#outerBytes = outerBytes(address)
     this.#mtuBytes = mtuBytes
-    const place = { address, interfaceName: options.interfaceName }
+    const { interfaceName, hopLimit } = options
+    const groupInterface = interfaceIndex(address, interfaceName)
+    const place = { address, interfaceName, groupInterface, hopLimit }
+    this.#place = place
     const { fd, segments } = openReceiver(place, udpPort)
-    this.fd = fd
     this.port = pool.counters.acquirePort()
     let prober = -1
     try {
@@ -126,7 +132,9 @@ export class SocketUnderlay implements Underlay, DatagramChannel {
     }
     this.#prober = prober
     this.onDatagram = (packet) => pool.drop(packet, DropReason.DeviceDown)
-    this.#engineId = engine.addDatagrams(this)
+    const flush = (): void => this.flush()
+    this.#receiver = new Receiver({ pool, engine, port: this.port, deliver: this.#deliver, flush })
+    this.#receiver.add(fd)
     this.#cancel = every(clock, PATH_CHECK_MS, () => this.#checkPaths())
   }
 
@@ -141,6 +149,7 @@ export class SocketUnderlay implements Underlay, DatagramChannel {
     const isNew = !this.#peers.has(peer.address)
     const number = this.#peers.add(peer)
     if (!isNew) return number
+    if (isMulticast(peer.address)) this.#joinGroup(number, peer.address)
     this.flush()
     this.#sender.setPeer(number, peer)
     this.#sender.mtuBytes[number] = this.#askPath(peer)
@@ -151,8 +160,25 @@ export class SocketUnderlay implements Underlay, DatagramChannel {
     return number
   }
 
+  /** The socket is opened where the thread is now. */
+  #joinGroup(number: number, group: Address): void {
+    try {
+      const fd = openGroupReceiver(this.#place, group, this.udpPort)
+      this.#groups.set(number, fd)
+      this.#receiver.add(fd)
+    } catch (error) {
+      this.#peers.remove(number)
+      throw error
+    }
+  }
+
   removePeer(peer: number): void {
-    if (this.#peers.remove(peer)) this.#sourcePort = 0
+    if (!this.#peers.remove(peer)) return
+    this.#sourcePort = 0
+    const fd = this.#groups.get(peer)
+    if (fd === undefined || this.#closed) return
+    this.#groups.delete(peer)
+    this.#receiver.remove(fd)
   }
 
   peer(number: number): UnderlayPeer | undefined {
@@ -204,53 +230,14 @@ export class SocketUnderlay implements Underlay, DatagramChannel {
     this.#sender.flush()
   }
 
-  receive(budget: number): boolean {
-    const batch = Math.min(this.#batch, budget)
-    const count = this.#lend(batch)
-    if (count === 0) return false
-    const came = this.#in.receive(this.fd, count)
-    if (came < 0) return came !== -Errno.Again && came !== -Errno.Intr && came !== -Errno.BadF
-    this.#batch = BATCH_MESSAGES
-    for (let i = 0; i < came; i++) this.#deliver(i)
-    return came === count && !this.#closed
+  readonly #deliver = (packet: Packet, name: number, segmentBytes: number, tos: number): void => {
+    const { names } = this.#receiver
+    const peer = this.#peerOf(names, name)
+    this.onDatagram(packet, peer, segmentBytes > 0 ? segmentBytes : packet.len, tos)
   }
 
-  /** A packet for each of so many datagrams: how many there are. */
-  #lend(batch: number): number {
-    const pool = this.#pool
-    for (let i = 0; i < batch; i++) {
-      if (this.#lent[i] !== undefined) continue
-      const packet = pool.alloc(LARGE_FRAME_BYTES)
-      if (packet === undefined) {
-        if (i === 0) pool.counters.bump(this.port, Count.RxNoBuffer)
-        return i
-      }
-      this.#lent[i] = packet
-      this.#in.point(i, pool.address + packet.head, packet.slotBytes - HEADROOM_BYTES)
-    }
-    return batch
-  }
-
-  #deliver(index: number): void {
-    const packet = this.#lent[index]
-    // Closed by what an earlier datagram of this batch caused.
-    if (packet === undefined) return
-    this.#lent[index] = undefined
-    const pool = this.#pool
-    const bytes = this.#in.lengthOf(index)
-    packet.ingress = this.port
-    if (bytes < 0) return pool.drop(packet, DropReason.UnderlayTruncated)
-    packet.len = bytes
-    pool.counters.received(this.port, bytes)
-    const { segmentBytes, tos } = this.#in
-    if (segmentBytes > 0) this.#batch = LARGE_BATCH
-    const peer = this.#peerOf(this.#in.nameAt(index))
-    this.onDatagram(packet, peer, segmentBytes > 0 ? segmentBytes : bytes, tos)
-  }
-
-  /** Number of the peer with the socket address at `at`. */
-  #peerOf(at: number): number {
-    const { names } = this.#in
+  /** Number of the peer with the socket address at `at` of `names`. */
+  #peerOf(names: Uint8Array, at: number): number {
     const source = this.#source
     const port = u16(names, at + 2)
     const isV4 = this.address.family === 4
@@ -299,13 +286,9 @@ export class SocketUnderlay implements Underlay, DatagramChannel {
     this.flush()
     this.#closed = true
     this.#cancel()
-    this.#engine.removeDatagrams(this.#engineId)
-    for (const fd of [this.fd, this.#prober]) close(fd)
+    this.#receiver.close()
+    close(this.#prober)
     this.#sender.close()
-    for (const [i, packet] of this.#lent.entries()) {
-      this.#lent[i] = undefined
-      if (packet !== undefined) this.#pool.free(packet)
-    }
     this.#pool.counters.releasePort(this.port)
   }
 }

@@ -14,6 +14,7 @@
  * Who is asked by a silent peer asks it back at once, so two nodes know each other as soon as both
  * run. Only peers are answered, with as many octets as they sent.
  */
+import { isMulticast } from '../address.ts'
 import { put32, u8, u32 } from '../bytes.ts'
 import { type Cancel, type Clock, every } from '../clock.ts'
 import { DropReason } from '../drop.ts'
@@ -99,6 +100,8 @@ export class Hello {
   }
 
   #ask(peer: number): void {
+    // A group is no node: each of its nodes is asked by its own address.
+    if (isMulticast(this.#underlay.peer(peer)!.address)) return
     this.#silent[peer] = Math.min(SILENCE_MAX, this.#silent[peer]! + 1)
     this.#nonces[peer] = this.#random.bits()
     this.#send(peer, Kind.Ask, this.#nonces[peer]!)

@@ -41,7 +41,8 @@ function make({ six = false, joins = false, pools = 1 }: Kind): MemoryFixture {
     while (clock.step(until))
   }
   const together = (run: () => void): void => run()
-  return { a, b, net, clock, settle, together, cleanup: () => {} }
+  const inside: MemoryFixture['inside'] = (_, run) => run()
+  return { a, b, net, clock, settle, inside, together, cleanup: () => {} }
 }
 
 underlaySuite({ name: 'memory, IPv4', make: () => make({}) })

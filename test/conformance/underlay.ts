@@ -3,8 +3,7 @@
  * fixture opens two of them that reach each other, and lets what was sent arrive.
  */
 import { afterEach, describe, expect, it } from 'vitest'
-import type { Address } from '../../stack/address.ts'
-import { sameAddress } from '../../stack/address.ts'
+import { type Address, parseAddress, sameAddress } from '../../stack/address.ts'
 import { DropReason } from '../../stack/drop.ts'
 import { GsoType, type Packet, type Pool } from '../../stack/packet.ts'
 import { NO_PEER, type Underlay } from '../../stack/udp/underlay.ts'
@@ -31,6 +30,8 @@ export interface UnderlayFixture {
   readonly b: UnderlayEnd
   /** Let what was sent arrive; `done` tells that no more is waited for. */
   settle(done: () => boolean): void | Promise<void>
+  /** Run what opens a socket of an end where that end is. */
+  inside<T>(end: UnderlayEnd, run: () => T): T
   /** Run what sends as if in one turn of the engine, at whose end it leaves. */
   together(run: () => void): void
   /** Close what was opened besides the two. Called after they were closed. */
@@ -180,6 +181,30 @@ export function underlaySuite({ name, make }: UnderlaySuiteOptions): void {
       const before = a.pool.counters.drops(0, DropReason.DeviceDown)
       it.send(pattern(60), number)
       expect(a.pool.counters.drops(0, DropReason.DeviceDown)).toBe(before + 1)
+    })
+
+    it('hears a multicast group for as long as it is a peer', async () => {
+      const it = await open()
+      const { a, b, inside } = it.fixture
+      const address = parseAddress(a.underlay.address.family === 4 ? '239.7.7.7' : 'ff05::77')
+      const group = { address, udpPort: a.underlay.udpPort }
+      const echo: number[] = []
+      a.underlay.onDatagram = (packet) => {
+        echo.push(packet.len)
+        a.pool.free(packet)
+      }
+      const [to, at] = [a, b].map((end) => inside(end, () => end.underlay.addPeer(group)))
+      const from = it.addPeer(b, a)
+      it.send(pattern(60), to!)
+      await it.datagrams(1)
+      expect(it.received[0]).toMatchObject({ peer: from, ingress: b.underlay.port })
+      expect(sameAddress(it.received[0]!.from, a.underlay.address)).toBe(true)
+      b.underlay.removePeer(at!)
+      it.send(pattern(70), to!)
+      it.send(pattern(80), it.addPeer(a, b))
+      const lengths = (await it.datagrams(2)).map(({ length }) => length)
+      expect(lengths).toEqual([60 + PREFIX.length, 80 + PREFIX.length])
+      expect(echo).toEqual([])
     })
 
     it.each([0, ECT0, 3, 0xb8, 0xb8 | ECT0])('carries TOS %i', async (tos) => {

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { Count } from '../../stack/counters.ts'
+import { DropReason } from '../../stack/drop.ts'
 import { deleteNetns, inNetns } from '../../stack/native/netns.ts'
 import { hasTool, run } from './lab.ts'
 import { TapTunnel } from './tap_tunnel.ts'
@@ -15,6 +16,7 @@ import { ip, makeWire, type Wire } from './wire.ts'
 
 const VNI = 77
 const ENDS = { 4: ['10.200.0.1', '10.200.0.2'], 6: ['fd00:200::1', 'fd00:200::2'] } as const
+const GROUPS = { 4: '239.4.4.4', 6: 'ff05::44' } as const
 const FAR = { 4: '10.9.0.2', 6: 'fd00:9::2' } as const
 
 for (const outer of [4, 6] as const) {
@@ -25,10 +27,9 @@ for (const outer of [4, 6] as const) {
     let node: TapTunnel
 
     /** The far node is the kernel's: a vxlan device with the addresses on it. */
-    function makeFar(): void {
+    function makeFar(flood: readonly [string, string]): void {
       const [, far] = wire.names
-      const [remote, local] = ENDS[outer]
-      const where = ['local', local, 'remote', remote, 'dstport', '4789', 'dev', 'w0']
+      const where = ['local', ENDS[outer][1], ...flood, 'dstport', '4789', 'dev', 'w0']
       const sums = outer === 6 ? ['udpcsum'] : []
       ip('-n', far, 'link', 'add', 'vx0', 'type', 'vxlan', 'id', `${VNI}`, ...where, ...sums)
       ip('-n', far, 'addr', 'add', `${FAR[4]}/24`, 'dev', 'vx0')
@@ -62,14 +63,24 @@ for (const outer of [4, 6] as const) {
       return end.sum_received!.bits_per_second
     }
 
-    beforeEach(async () => {
-      wire = makeWire()
-      near = `${wire.names[0]}s`
-      makeFar()
+    async function openNear(group?: string): Promise<TapTunnel> {
       const [underlay, peer] = ENDS[outer]
       const addresses = ['10.9.0.1/24', 'fd00:9::1/64']
       const place = { netns: near, underlayNetns: wire.names[0], underlay, peer }
-      node = await TapTunnel.open({ ...place, addresses, mtuBytes, vni: VNI })
+      return await TapTunnel.open({
+        ...place,
+        addresses,
+        mtuBytes,
+        vni: VNI,
+        ...(group && { group }),
+      })
+    }
+
+    beforeEach(async () => {
+      wire = makeWire()
+      near = `${wire.names[0]}s`
+      makeFar(['remote', ENDS[outer][0]])
+      node = await openNear()
     })
 
     afterEach(() => {
@@ -88,6 +99,25 @@ for (const outer of [4, 6] as const) {
       )
       const { stdout } = await inside(near, 'ping', '-n', '-b', '-c2', '-W3', '10.9.0.255')
       expect(stdout).toContain('2 received')
+    })
+
+    it('floods by a multicast group, and hears it', async () => {
+      const group = GROUPS[outer]
+      node.close()
+      ip('-n', wire.names[1], 'link', 'del', 'vx0')
+      makeFar(['group', group])
+      node = await openNear(group)
+      // The far end asks first: all that it knows of us is the group.
+      for (const to of ['10.9.0.1', 'fd00:9::1']) {
+        const { stdout } = await inside(wire.names[1], 'ping', '-n', '-c2', '-i0.2', '-W3', to)
+        expect(stdout).toContain('2 received')
+      }
+      const { counters } = node.runtime.pool
+      expect(counters.drops(node.underlay.port, DropReason.VxlanUnknownVtep)).toBe(0)
+      node.tunnel.setGroup(undefined)
+      ip('-n', wire.names[1], 'neigh', 'flush', 'all')
+      const { stdout } = await inside(wire.names[1], 'ping', '-n', '-c1', '-W1', '10.9.0.1')
+      expect(stdout, 'what nobody hears').toContain(' 0 received')
     })
 
     it.each([

@@ -18,6 +18,8 @@ export interface TapTunnelOptions {
   readonly underlay: string
   readonly peer: string
   readonly vni: number
+  /** Multicast group of the underlay for what goes to all. */
+  readonly group?: string
   readonly engine?: EngineChoice
 }
 
@@ -60,6 +62,8 @@ export class TapTunnel {
     const vtep = new Vtep({ pool, underlay, hello: { clock, random } })
     const tunnel = vtep.open({ name: 'test', clock, seed: 5, vni })
     tunnel.addMember(parseAddress(options.peer))
+    const { group } = options
+    if (group) inNetns(underlayNetns, () => tunnel.setGroup(parseAddress(group)))
     links.prepare({ name: netns, netns })
     const device = await links.attach({
       sandbox: netns,

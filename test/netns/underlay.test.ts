@@ -3,6 +3,7 @@
  * is made once, and with it the kernels' neighbors, whose first question an IPv6 kernel asks again
  * after a second; sockets, engines and pools are each test's own.
  */
+import { spawn } from 'node:child_process'
 import { afterAll, expect, test } from 'vitest'
 import { parseAddress } from '../../stack/address.ts'
 import { SystemClock } from '../../stack/clock.ts'
@@ -25,12 +26,17 @@ interface OpenEnd extends UnderlayEnd {
   readonly clock: SystemClock
 }
 
-function openEnd(netns: string, address: string, openEngine: OpenEngine): OpenEnd {
+function openEnd(
+  netns: string,
+  address: string,
+  openEngine: OpenEngine,
+  hopLimit?: number,
+): OpenEnd {
   const counts = { smallCount: 256, largeCount: 64 }
   const pool = new Pool({ ...counts, memory: mapSlab(poolBytes(counts)), checked: true })
   const engine = openEngine(pool)
   const clock = new SystemClock()
-  const options = { pool, engine, clock, seed: 977, address: parseAddress(address) }
+  const options = { pool, engine, clock, seed: 977, address: parseAddress(address), hopLimit }
   const underlay = inNetns(netns, () => new SocketUnderlay({ ...options, udpPort: 4789 }))
   return { pool, underlay, engine, clock }
 }
@@ -52,10 +58,14 @@ function wireOf(offload: boolean): Wire {
   return wire
 }
 
-function make(family: 4 | 6, openEngine: OpenEngine, offload = true): UnderlayFixture {
+function make(
+  family: 4 | 6,
+  openEngine: OpenEngine,
+  { offload = true, hopLimit }: { offload?: boolean; hopLimit?: number } = {},
+): UnderlayFixture {
   const wire = wireOf(offload)
   const prefix = family === 4 ? '10.200.0.' : 'fd00:200::'
-  const a = openEnd(wire.names[0], `${prefix}1`, openEngine)
+  const a = openEnd(wire.names[0], `${prefix}1`, openEngine, hopLimit)
   const b = openEnd(wire.names[1], `${prefix}2`, openEngine)
   return {
     a,
@@ -69,6 +79,7 @@ function make(family: 4 | 6, openEngine: OpenEngine, offload = true): UnderlayFi
         await new Promise((resolve) => setTimeout(resolve, 1))
       } while (performance.now() < until)
     },
+    inside: (end, run) => inNetns(wire.names[end === a ? 0 : 1], run),
     together(run) {
       a.engine.turning = true
       run()
@@ -94,7 +105,7 @@ for (const [name, openEngine] of engines) {
 
 if (hasTool('ethtool', 'ethtool')) {
   const name = 'udp, IPv4 (poll), an interface without offloads'
-  underlaySuite({ name, make: () => make(4, (pool) => new PollEngine(pool), false) })
+  underlaySuite({ name, make: () => make(4, (pool) => new PollEngine(pool), { offload: false }) })
 }
 
 test('datagrams of one size that are sent at once arrive as one', async () => {
@@ -121,3 +132,35 @@ test('datagrams of one size that are sent at once arrive as one', async () => {
   await cleanup()
   expect(a.pool.leaks()).toEqual([])
 })
+
+const capture = hasTool('tcpdump', 'tcpdump')
+test.skipIf(!capture).for([4, 6] as const)(
+  'the hop limit over IPv%i is what was asked',
+  async (family) => {
+    const options = { hopLimit: 9 }
+    const { a, b, inside, cleanup } = make(family, (pool) => new UringEngine(pool), options)
+    const [, far] = wireOf(true).names
+    const watch = ['tcpdump', '-ni', 'w0', '-v', '-c2', 'udp', 'port', '4789']
+    const tcpdump = spawn('ip', ['netns', 'exec', far, ...watch])
+    try {
+      let said = ''
+      tcpdump.stdout.on('data', (text) => (said += text))
+      await new Promise((resolve) => tcpdump.stderr.once('data', resolve))
+      const { address, udpPort } = b.underlay
+      const group = parseAddress(family === 4 ? '239.7.7.8' : 'ff05::78')
+      for (const to of [address, group]) {
+        const peer = inside(a, () => a.underlay.addPeer({ address: to, udpPort }))
+        const packet = a.pool.alloc(100)!
+        packet.len = 100
+        a.underlay.send(packet, peer, 8, 0)
+      }
+      a.underlay.flush()
+      await new Promise((resolve) => tcpdump.once('close', resolve))
+      expect(said.match(/ttl 9\b|hlim 9\b/g)).toHaveLength(2)
+    } finally {
+      tcpdump.kill('SIGKILL')
+      for (const { underlay } of [a, b]) underlay.close()
+      await cleanup()
+    }
+  },
+)

@@ -25,7 +25,7 @@ describe('node', () => {
     const { config } = parseConfig(`name: t\n${NODE}\n`, 'f.yaml')
     expect(config?.node).toMatchObject({
       name: 'n1',
-      underlay: { udpPort: 4789, mtuBytes: 1500, interfaceName: undefined },
+      underlay: { udpPort: 4789, mtuBytes: 1500, interfaceName: undefined, hopLimit: undefined },
       gossip: undefined,
     })
     expect(config?.node?.peers).toHaveLength(1)
@@ -61,6 +61,7 @@ describe('node', () => {
     ['{ name: a, underlay: { address: 10.0.0.1 }, peers: [ 239.1.1.1 ] }', 'multicast group'],
     ['{ name: a, underlay: { address: 10.0.0.1 }, peers: [ 10.0.0.2, 10.0.0.2 ] }', 'already'],
     ['{ name: a, underlay: { address: 10.0.0.1, port: 0 } }', 'at least 1'],
+    ['{ name: a, underlay: { address: 10.0.0.1, ttl: 256 } }', '255'],
     ['{ name: a, underlay: { address: 10.0.0.1 }, gossip: { bind: "n1:7946" } }', 'not an address'],
     ['{ name: a, underlay: { address: 10.0.0.1 }, gossip: { join: [ "x:99999" ] } }', 'a name'],
     ['{ name: a, underlay: { address: 10.0.0.1 }, gossip: { endpoint_timeout: 25h } }', '"24h"'],

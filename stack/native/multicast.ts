@@ -1,0 +1,56 @@
+/**
+ * Multicast groups of UDP sockets (ip(7), ipv6(7)): which interface groups are reached by, and
+ * joining them (RFC 3678's MCAST_JOIN_GROUP, the same for both families). Interfaces are those of
+ * the namespace that the thread is in.
+ *
+ * `struct group_req`: interface u32 | 4 unused | sockaddr_storage of 128 octets.
+ */
+import { type Address, formatAddress } from '../address.ts'
+import { StackError } from '../errors.ts'
+import { putSockaddr } from './inet_socket.ts'
+import { errno, errnoName, setSocketOption } from './libc.ts'
+import { withNetlink } from './netlink.ts'
+
+const [SOL_IP, SOL_IPV6] = [0, 41]
+const IP_MULTICAST_IF = 32
+const IP_MULTICAST_LOOP = 34
+const IPV6_MULTICAST_IF = 17
+const IPV6_MULTICAST_LOOP = 19
+const MCAST_JOIN_GROUP = 42
+const GROUP_REQ_BYTES = 136
+const GROUP_AT = 8
+
+/** Index of the interface of that name, or with that address; 0: there is none. */
+export function interfaceIndex(address: Address, name: string | undefined): number {
+  return withNetlink((netlink) =>
+    name === undefined ? netlink.linkWith(address) : (netlink.link(name)?.index ?? 0),
+  )
+}
+
+/**
+ * Send to groups by this interface, 0: as the kernel's routes say; and not to this host itself,
+ * whose own datagrams would come back.
+ */
+export function setGroupOutput(fd: number, family: 4 | 6, index: number): void {
+  const isV4 = family === 4
+  const [level, output] = isV4 ? [SOL_IP, IP_MULTICAST_IF] : [SOL_IPV6, IPV6_MULTICAST_IF]
+  set(fd, level, isV4 ? IP_MULTICAST_LOOP : IPV6_MULTICAST_LOOP, Int32Array.of(0))
+  // IPv4: struct ip_mreqn, whose addresses say nothing here.
+  if (index > 0) set(fd, level, output, isV4 ? Int32Array.of(0, 0, index) : Int32Array.of(index))
+}
+
+/** Hear what is sent to a group on that interface. @throws StackError. */
+export function joinGroup(fd: number, group: Address, index: number): void {
+  const bytes = new Uint8Array(GROUP_REQ_BYTES)
+  new DataView(bytes.buffer).setUint32(0, index, true)
+  putSockaddr(bytes, GROUP_AT, group, 0)
+  const level = group.family === 4 ? SOL_IP : SOL_IPV6
+  if (setSocketOption(fd, level, MCAST_JOIN_GROUP, bytes) >= 0) return
+  throw new StackError('syscall', `join group ${formatAddress(group)}: ${errnoName(errno())}`)
+}
+
+function set(fd: number, level: number, name: number, value: Int32Array): void {
+  if (setSocketOption(fd, level, name, value) >= 0) return
+  const what = `option ${level}/${name} of a UDP socket`
+  throw new StackError('syscall', `${what}: ${errnoName(errno())}`)
+}
