@@ -55,14 +55,14 @@ export function parsePrefix(text: string): Prefix {
 
 /** From 4 or 16 octets in network order. */
 export function fromBytes(bytes: Uint8Array): Address {
+  return addressAt(bytes, 0, bytes.length === 4 ? 4 : 6)
+}
+
+/** The 4 or 16 octets at `at`. */
+export function addressAt(mem: Uint8Array, at: number, family: Family): Address {
   const words = new Int32Array(4)
-  if (bytes.length === 4) {
-    words[2] = MAPPED
-    words[3] = i32(bytes, 0)
-    return { family: 4, words }
-  }
-  for (let i = 0; i < 4; i++) words[i] = i32(bytes, 4 * i)
-  return { family: 6, words }
+  loadWords(mem, at, family, words)
+  return { family, words }
 }
 
 export function ipv4(word: number): Address {

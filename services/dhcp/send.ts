@@ -1,10 +1,10 @@
 /** One UDP datagram over IPv4 as a frame, where no address is resolved: its MAC is known. */
-import { put16, put32 } from '../../stack/bytes.ts'
-import { pseudo4, sum } from '../../stack/checksum.ts'
+import { ipv4 as ipv4Address } from '../../stack/address.ts'
 import { DropReason } from '../../stack/drop.ts'
 import * as eth from '../../stack/eth/frame.ts'
 import { BROADCAST, type Mac, putMac } from '../../stack/eth/mac.ts'
 import { DEFAULT_TTL } from '../../stack/ip/egress.ts'
+import { putChecksum, putIpHeader } from '../../stack/ip/header.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
 import type { Output, Pool } from '../../stack/packet.ts'
 import * as udp from '../../stack/udp/header.ts'
@@ -35,13 +35,10 @@ export function sendDatagram(
   putMac(mem, packet.head + eth.DST, to.mac ?? BROADCAST)
   putMac(mem, packet.head + eth.SRC, from.mac)
   eth.putType(mem, packet.head, eth.EtherType.Ipv4)
-  put32(mem, ip + ipv4.SRC, from.address)
-  put32(mem, ip + ipv4.DST, to.address)
   const { Udp: protocol } = ipv4.Protocol
-  const totalBytes = ipv4.HEADER_BYTES + bytes
-  ipv4.putHeader(mem, ip, { totalBytes, id: 0, fragment: 0, ttl: DEFAULT_TTL, protocol })
+  const ends = { from: ipv4Address(from.address), to: ipv4Address(to.address) }
+  putIpHeader(mem, ip, { ...ends, protocol, bytes, ttl: DEFAULT_TTL })
   udp.putHeader(mem, at, { srcPort: from.port, dstPort: to.port, bytes })
-  const checksum = ~sum(mem, at, bytes, pseudo4(mem, ip + ipv4.SRC, protocol, bytes)) & 0xffff
-  put16(mem, at + udp.CHECKSUM, checksum === 0 ? 0xffff : checksum)
+  putChecksum(mem, ip, { protocol, at, bytes, field: udp.CHECKSUM })
   output(packet)
 }

@@ -12,14 +12,13 @@
  * Who asks is known by the network and the source address. The uplink is no network: nothing is
  * answered to the outside, so this is no open resolver.
  */
-import { type Address, loadWords, putAddress } from '../../stack/address.ts'
-import { put16, put32, u8, u16 } from '../../stack/bytes.ts'
-import { sum } from '../../stack/checksum.ts'
+import { type Address, addressAt, loadWords } from '../../stack/address.ts'
+import { u8, u16 } from '../../stack/bytes.ts'
 import type { Clock } from '../../stack/clock.ts'
 import { DropReason } from '../../stack/drop.ts'
 import * as eth from '../../stack/eth/frame.ts'
 import { DEFAULT_TTL } from '../../stack/ip/egress.ts'
-import { pseudo } from '../../stack/ip/header.ts'
+import { ipHeaderBytes, putChecksum, putIpHeader } from '../../stack/ip/header.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
 import * as ipv6 from '../../stack/ip/ipv6.ts'
 import type { Router } from '../../stack/ip/router.ts'
@@ -123,8 +122,7 @@ export class Gateway {
     const { pool, server } = this.#options
     const { station, from, srcPort } = o
     const { family } = station.address
-    loadWords(pool.mem, o.ip + (family === 4 ? ipv4.DST : ipv6.DST), family, this.#words)
-    const gateway: Address = { family, words: this.#words.slice() }
+    const gateway = addressAt(pool.mem, o.ip + (family === 4 ? ipv4.DST : ipv6.DST), family)
     const pending = server.pending(pool.mem, o.data, station.manner)
     pool.drop(packet, DropReason.Delivered)
     const back: Return = { station, from, gateway, srcPort }
@@ -156,24 +154,21 @@ export class Gateway {
   ): void {
     const { pool, router } = this.#options
     const { mem } = pool
-    const { address } = o.station
-    const four = address.family === 4
+    const { address: to } = o.station
     const bytes = udp.HEADER_BYTES + o.length
     const at = o.data - udp.HEADER_BYTES
-    const ip = at - (four ? ipv4.HEADER_BYTES : ipv6.HEADER_BYTES)
+    const ip = at - ipHeaderBytes(to)
     packet.head = ip
     packet.len = at + bytes - ip
     packet.flow = NO_FLOW
     packet.csumStart = 0
     packet.csumOffset = 0
     packet.ingress = 0
-    putWords(mem, ip + (four ? ipv4.SRC : ipv6.SRC), four, this.#words)
-    putAddress(mem, ip + (four ? ipv4.DST : ipv6.DST), address)
+    const gateway = { family: to.family, words: this.#words }
+    const [ttl, id] = [DEFAULT_TTL, this.#nextId()]
+    putIpHeader(mem, ip, { from: gateway, to, protocol: UDP, bytes, ttl, id })
     udp.putHeader(mem, at, { srcPort: wire.PORT, dstPort: o.srcPort, bytes })
-    if (four) putIpv4(mem, ip, packet.len, this.#nextId())
-    else ipv6.putHeader(mem, ip, { payloadBytes: bytes, next: UDP, hopLimit: DEFAULT_TTL })
-    const checksum = ~sum(mem, at, bytes, pseudo(mem, ip, UDP, bytes)) & 0xffff
-    put16(mem, at + udp.CHECKSUM, checksum === 0 ? 0xffff : checksum)
+    putChecksum(mem, ip, { protocol: UDP, at, bytes, field: udp.CHECKSUM })
     router.originate(packet, from)
   }
 
@@ -184,13 +179,3 @@ export class Gateway {
 }
 
 const UDP = ipv4.Protocol.Udp
-
-function putWords(mem: Uint8Array, at: number, four: boolean, words: Int32Array): void {
-  if (four) return put32(mem, at, words[3]!)
-  for (let i = 0; i < 4; i++) put32(mem, at + 4 * i, words[i]!)
-}
-
-function putIpv4(mem: Uint8Array, ip: number, totalBytes: number, id: number): void {
-  const fragment = 0
-  ipv4.putHeader(mem, ip, { totalBytes, id, fragment, ttl: DEFAULT_TTL, protocol: UDP })
-}

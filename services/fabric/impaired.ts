@@ -9,7 +9,7 @@
  * Without faults a frame passes at once. Time is the system's, whatever is drawn comes of the seed:
  * a run is like another with the same seed, but not the same, as kernels do not wait.
  */
-import { type Address, fromBytes, sameAddress } from '../../stack/address.ts'
+import { type Address, addressAt, sameAddress } from '../../stack/address.ts'
 import type { Clock } from '../../stack/clock.ts'
 import type { Device, Offload } from '../../stack/device.ts'
 import { DropReason } from '../../stack/drop.ts'
@@ -149,10 +149,10 @@ export class ImpairedDevice implements Device {
 
 function sourceOf(mem: Uint8Array, ip: number, bytes: number, type: number): Address | undefined {
   if (type === eth.EtherType.Ipv4 && bytes >= ipv4.HEADER_BYTES) {
-    return fromBytes(mem.subarray(ip + ipv4.SRC, ip + ipv4.SRC + 4))
+    return addressAt(mem, ip + ipv4.SRC, 4)
   }
   if (type === eth.EtherType.Ipv6 && bytes >= ipv6.HEADER_BYTES) {
-    return fromBytes(mem.subarray(ip + ipv6.SRC, ip + ipv6.SRC + 16))
+    return addressAt(mem, ip + ipv6.SRC, 6)
   }
   return undefined
 }

@@ -1,13 +1,13 @@
 /** TCP segments of an in-memory host: writing them into packets, and reading what came. */
 import type { Address } from '../../stack/address.ts'
-import { put16, put32, u16, u32 } from '../../stack/bytes.ts'
+import { put32, u16, u32 } from '../../stack/bytes.ts'
 import { sum } from '../../stack/checksum.ts'
 import { ipHeaderBytes, pseudo } from '../../stack/ip/header.ts'
 import { Protocol } from '../../stack/ip/ipv4.ts'
 import * as tcp from '../../stack/ip/tcp.ts'
 import { GsoType, type Packet } from '../../stack/packet.ts'
 import type { IpHost, Plan } from './ip_host.ts'
-import { compose, type Heading } from './wire.ts'
+import { compose, type Heading, seal } from './wire.ts'
 
 const TTL = 64
 
@@ -54,12 +54,7 @@ export function sendSegment(host: IpHost, plan: Plan, segment: Outgoing): boolea
   })
   if (packet === undefined) return false
   const at = packet.head + ipHeaderBytes(to)
-  put16(mem, at, segment.srcPort)
-  put16(mem, at + 2, segment.dstPort)
-  put32(mem, at + tcp.SEQ, segment.seq)
-  put32(mem, at + tcp.ACK, segment.ack)
-  put32(mem, at + 12, (headerBytes << 26) | (segment.flags << 16) | segment.window)
-  put32(mem, at + tcp.CHECKSUM, 0)
+  tcp.putHeader(mem, at, { ...segment, headerBytes })
   if (mssBytes > 0) {
     put32(
       mem,
@@ -68,26 +63,14 @@ export function sendSegment(host: IpHost, plan: Plan, segment: Outgoing): boolea
     )
   }
   mem.set(data, at + headerBytes)
-  seal(host, packet, { at, bytes, partial: plan.device.offload.csum })
+  const transport = { protocol: Protocol.Tcp, at, bytes, field: tcp.CHECKSUM }
+  seal(mem, packet, transport, plan.device.offload.csum)
   if (segment.gsoBytes > 0 && data.length > segment.gsoBytes) {
     packet.gsoType = to.family === 4 ? GsoType.TcpV4 : GsoType.TcpV6
     packet.gsoSize = segment.gsoBytes
   }
   host.transmit(packet, plan)
   return true
-}
-
-function seal(
-  host: IpHost,
-  packet: Packet,
-  { at, bytes, partial }: { at: number; bytes: number; partial: boolean },
-): void {
-  const { mem } = host.pool
-  const seed = pseudo(mem, packet.head, Protocol.Tcp, bytes)
-  if (!partial) return put16(mem, at + tcp.CHECKSUM, ~sum(mem, at, bytes, seed) & 0xffff)
-  put16(mem, at + tcp.CHECKSUM, seed)
-  packet.csumStart = at
-  packet.csumOffset = tcp.CHECKSUM
 }
 
 /** Undefined: lengths or checksum are wrong. `packet.head` is at the IP header. */

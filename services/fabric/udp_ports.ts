@@ -5,7 +5,7 @@
  * that a fabric in memory exercises the node as TAPs do.
  */
 import { type Address, formatAddress } from '../../stack/address.ts'
-import { put16, u16 } from '../../stack/bytes.ts'
+import { u16 } from '../../stack/bytes.ts'
 import { sum } from '../../stack/checksum.ts'
 import { StackError } from '../../stack/errors.ts'
 import { ipHeaderBytes, pseudo } from '../../stack/ip/header.ts'
@@ -14,7 +14,7 @@ import { GsoType, type Packet } from '../../stack/packet.ts'
 import * as udp from '../../stack/udp/header.ts'
 import type { IpHost, Plan } from './ip_host.ts'
 import { bytesOf, type Endpoint, type SendOptions, UdpSocket } from './udp.ts'
-import { compose, type Heading, type Problem } from './wire.ts'
+import { compose, type Heading, type Problem, seal } from './wire.ts'
 
 const EPHEMERAL_FIRST = 49_152
 const PAYLOAD_MAX_BYTES = 65_507
@@ -166,15 +166,8 @@ export class UdpPorts {
     const at = packet.head + headerBytes
     udp.putHeader(mem, at, { srcPort, dstPort, bytes })
     mem.set(data, at + udp.HEADER_BYTES)
-    const seed = pseudo(mem, packet.head, Protocol.Udp, bytes)
-    if (plan.device.offload.csum) {
-      put16(mem, at + udp.CHECKSUM, seed)
-      packet.csumStart = at
-      packet.csumOffset = udp.CHECKSUM
-    } else {
-      const checksum = ~sum(mem, at, bytes, seed) & 0xffff
-      put16(mem, at + udp.CHECKSUM, checksum === 0 ? 0xffff : checksum)
-    }
+    const transport = { protocol: Protocol.Udp, at, bytes, field: udp.CHECKSUM }
+    seal(mem, packet, transport, plan.device.offload.csum)
     return packet
   }
 

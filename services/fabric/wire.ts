@@ -5,12 +5,19 @@
  * witness of what the node does, so it shares no code path with the router beyond headers (how they
  * are written: header.ts), fragments and reassembly.
  */
-import { type Address, fromBytes } from '../../stack/address.ts'
+import { type Address, addressAt } from '../../stack/address.ts'
 import { put16, u8, u16, u32 } from '../../stack/bytes.ts'
 import { sum } from '../../stack/checksum.ts'
 import * as extension from '../../stack/ip/extension.ts'
 import * as fragment from '../../stack/ip/fragment_header.ts'
-import { type Header, ipHeaderBytes, pseudo, putIpHeader } from '../../stack/ip/header.ts'
+import {
+  type Header,
+  ipHeaderBytes,
+  pseudo,
+  putChecksum,
+  putIpHeader,
+  type Transport,
+} from '../../stack/ip/header.ts'
 import * as icmp from '../../stack/ip/icmp.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
 import * as ipv6 from '../../stack/ip/ipv6.ts'
@@ -27,6 +34,20 @@ export function compose(pool: Pool, header: Header): Packet | undefined {
   packet.len = bytes
   putIpHeader(pool.mem, packet.head, header)
   return packet
+}
+
+/** Fill in the checksum of a packet, `head` at its IP header; `partial`: its sender does that. */
+export function seal(
+  mem: Uint8Array,
+  packet: Packet,
+  transport: Transport,
+  partial: boolean,
+): void {
+  const { protocol, at, bytes, field } = transport
+  if (!partial) return putChecksum(mem, packet.head, transport)
+  put16(mem, at + field, pseudo(mem, packet.head, protocol, bytes))
+  packet.csumStart = at
+  packet.csumOffset = field
 }
 
 /** Fill in the checksum of the ICMP message of `bytes` octets at `at`. */
@@ -85,8 +106,8 @@ function readHeading4(
   const end = Math.min(bytes, ipv4.totalBytes(mem, ip))
   if (headerBytes < ipv4.HEADER_BYTES || headerBytes > end) return undefined
   return {
-    from: fromBytes(mem.subarray(ip + ipv4.SRC, ip + ipv4.SRC + 4)),
-    to: fromBytes(mem.subarray(ip + ipv4.DST, ip + ipv4.DST + 4)),
+    from: addressAt(mem, ip + ipv4.SRC, 4),
+    to: addressAt(mem, ip + ipv4.DST, 4),
     ttl: ipv4.ttl(mem, ip),
     protocol: ipv4.protocol(mem, ip),
     at: ip + headerBytes,
@@ -116,8 +137,8 @@ function readHeading6(
   }
   const at = ip + (step >>> 8)
   return {
-    from: fromBytes(mem.subarray(ip + ipv6.SRC, ip + ipv6.SRC + 16)),
-    to: fromBytes(mem.subarray(ip + ipv6.DST, ip + ipv6.DST + 16)),
+    from: addressAt(mem, ip + ipv6.SRC, 6),
+    to: addressAt(mem, ip + ipv6.DST, 6),
     ttl: ipv6.hopLimit(mem, ip),
     protocol: step & 0xff,
     at,

@@ -3,8 +3,8 @@
  * extensions, so that the transport header follows at once.
  */
 import { type Address, putAddress } from '../address.ts'
-import { put32, u8 } from '../bytes.ts'
-import { pseudo4, pseudo6 } from '../checksum.ts'
+import { put16, put32, u8 } from '../bytes.ts'
+import { finish, pseudo4, pseudo6 } from '../checksum.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
 
@@ -21,6 +21,15 @@ export interface Header {
   /** Of IPv4 alone; left out: 0, and it may be fragmented. */
   readonly id?: number
   readonly dontFragment?: boolean
+}
+
+/** Where a transport header is, payload included. */
+export interface Transport {
+  readonly protocol: number
+  readonly at: number
+  readonly bytes: number
+  /** Offset of the checksum in the header. */
+  readonly field: number
 }
 
 export function ipHeaderBytes({ family }: Address): number {
@@ -42,6 +51,16 @@ export function putIpHeader(mem: Uint8Array, ip: number, header: Header): void {
     putAddress(mem, ip + ipv6.SRC, from)
     putAddress(mem, ip + ipv6.DST, to)
   }
+}
+
+/** Write the checksum of what is behind the header of the packet at `ip`. */
+export function putChecksum(
+  mem: Uint8Array,
+  ip: number,
+  { protocol, at, bytes, field }: Transport,
+): void {
+  put16(mem, at + field, pseudo(mem, ip, protocol, bytes))
+  finish(mem, at, field, at + bytes)
 }
 
 /** Sum of the pseudo-header of the packet at `ip`, for `bytes` octets of `protocol`. */

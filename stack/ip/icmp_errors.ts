@@ -11,15 +11,16 @@
  * their first one, which is told. As much is quoted as fits 576 or 1280 octets (RFC 1812 §4.3.2.3,
  * RFC 4443 §2.4 c). A quote is what the router holds: a partial checksum is quoted as it is.
  */
-import { type Address, formatAddress, putAddress } from '../address.ts'
+import { type Address, addressAt, formatAddress } from '../address.ts'
 import { copy, put16, put32, u8 } from '../bytes.ts'
-import { pseudo6, sum } from '../checksum.ts'
+import { finish } from '../checksum.ts'
 import type { Clock } from '../clock.ts'
 import { DropReason } from '../drop.ts'
 import { NO_FLOW, type Packet, type Pool } from '../packet.ts'
 import { DEFAULT_TTL, type Egress } from './egress.ts'
 import * as extension from './extension.ts'
 import * as fragment from './fragment_header.ts'
+import { ipHeaderBytes, pseudo, putIpHeader } from './header.ts'
 import type { Hooks } from './hooks.ts'
 import * as icmp from './icmp.ts'
 import * as ipv4 from './ipv4.ts'
@@ -34,9 +35,6 @@ const ERROR6_BYTES: number = ipv6.MIN_MTU_BYTES
 /** Internetwork control precedence, and the type of service of the packet (RFC 1812 §4.3.2.5). */
 const TOS_CONTROL = 0xc0
 const TOS_MASK = 0x1e
-/** Type, code, checksum, and the 32 bits before the quote. */
-const HEADER4_BYTES: number = ipv4.HEADER_BYTES + icmp.HEADER_BYTES
-const HEADER6_BYTES: number = ipv6.HEADER_BYTES + icmp.HEADER_BYTES
 
 export interface IcmpErrorsOptions {
   readonly pool: Pool
@@ -89,9 +87,7 @@ export class IcmpErrors {
       return what.reason
     }
     if (!out.icmpBudget.take(this.#clock.nowMs)) return DropReason.IcmpRateLimited
-    const error = four
-      ? this.#build4(packet, about, rest, speaker)
-      : this.#build6(packet, about, rest, speaker)
+    const error = this.#build(packet, about, rest, speaker)
     if (error === undefined) return DropReason.PoolEmpty
     this.#egress.originate(error, out)
     return what.reason
@@ -141,51 +137,34 @@ export class IcmpErrors {
     return message < len && !icmp.isError6(u8(mem, head + message))
   }
 
-  #build4(about: Packet, typeCode: number, rest: number, from: Address): Packet | undefined {
+  #build(packet: Packet, typeCode: number, rest: number, from: Address): Packet | undefined {
     const { mem } = this.#pool
-    const quoted = Math.min(about.len, ERROR4_BYTES - HEADER4_BYTES)
-    const error = this.#pool.alloc(HEADER4_BYTES + quoted)
+    const about = packet.head
+    const four = from.family === 4
+    const headerBytes = ipHeaderBytes(from)
+    const room = (four ? ERROR4_BYTES : ERROR6_BYTES) - headerBytes - icmp.HEADER_BYTES
+    const quoted = Math.min(packet.len, room)
+    const bytes = icmp.HEADER_BYTES + quoted
+    const error = this.#pool.alloc(headerBytes + bytes)
     if (error === undefined) return undefined
-    error.len = HEADER4_BYTES + quoted
+    error.len = headerBytes + bytes
     const { head } = error
-    putAddress(mem, head + ipv4.SRC, from)
-    copy(mem, head + ipv4.DST, about.head + ipv4.SRC, 4)
-    const at = head + ipv4.HEADER_BYTES
-    put16(mem, at, typeCode)
-    put16(mem, at + icmp.CHECKSUM, 0)
-    put32(mem, at + icmp.REST, rest)
-    copy(mem, at + icmp.HEADER_BYTES, about.head, quoted)
-    put16(mem, at + icmp.CHECKSUM, ~sum(mem, at, icmp.HEADER_BYTES + quoted))
-    ipv4.putHeader(mem, head, {
-      totalBytes: error.len,
-      id: this.#egress.identify(),
-      fragment: 0,
+    const protocol = four ? ipv4.Protocol.Icmp : ipv4.Protocol.Icmp6
+    putIpHeader(mem, head, {
+      from,
+      to: addressAt(mem, about + (four ? ipv4.SRC : ipv6.SRC), from.family),
+      protocol,
+      bytes,
       ttl: DEFAULT_TTL,
-      protocol: ipv4.Protocol.Icmp,
-      tos: (u8(mem, about.head + 1) & TOS_MASK) | TOS_CONTROL,
+      tos: four ? (u8(mem, about + 1) & TOS_MASK) | TOS_CONTROL : 0,
+      id: four ? this.#egress.identify() : 0,
     })
-    return error
-  }
-
-  #build6(about: Packet, typeCode: number, rest: number, from: Address): Packet | undefined {
-    const { mem } = this.#pool
-    const quoted = Math.min(about.len, ERROR6_BYTES - HEADER6_BYTES)
-    const error = this.#pool.alloc(HEADER6_BYTES + quoted)
-    if (error === undefined) return undefined
-    error.len = HEADER6_BYTES + quoted
-    const { head } = error
-    const payloadBytes = icmp.HEADER_BYTES + quoted
-    const next = ipv4.Protocol.Icmp6
-    ipv6.putHeader(mem, head, { payloadBytes, next, hopLimit: DEFAULT_TTL })
-    putAddress(mem, head + ipv6.SRC, from)
-    copy(mem, head + ipv6.DST, about.head + ipv6.SRC, 16)
-    const at = head + ipv6.HEADER_BYTES
+    const at = head + headerBytes
     put16(mem, at, typeCode)
-    put16(mem, at + icmp.CHECKSUM, 0)
+    put16(mem, at + icmp.CHECKSUM, four ? 0 : pseudo(mem, head, protocol, bytes))
     put32(mem, at + icmp.REST, rest)
-    copy(mem, at + icmp.HEADER_BYTES, about.head, quoted)
-    const pseudo = pseudo6(mem, head + ipv6.SRC, next, payloadBytes)
-    put16(mem, at + icmp.CHECKSUM, ~sum(mem, at, payloadBytes, pseudo))
+    copy(mem, at + icmp.HEADER_BYTES, about, quoted)
+    finish(mem, at, icmp.CHECKSUM, at + bytes)
     return error
   }
 }

@@ -51,7 +51,6 @@ import {
 
 /** What {@link Policy} answers beside drop reasons. */
 const PASSES = -1
-const { Syn, Ack } = tcp.Flag
 
 export interface PolicySpec {
   readonly egress: PolicyRules
@@ -158,7 +157,7 @@ export class Policy {
     const reply = isEchoReply(this.#pool.mem, at, protocol)
     words[PROTOCOL]! |= PolicyFlows.word(this.#port, way)
     let flow = table.find(words)
-    const opens = protocol === ipv4.Protocol.Tcp && isSyn(this.#pool.mem, at, end)
+    const opens = protocol === ipv4.Protocol.Tcp && isOpening(this.#pool.mem, at, end)
     if (flow >= 0 && opens && isOver(table.state(flow))) {
       if (!packet.traced) table.remove(flow)
       flow = NO_FLOW
@@ -294,8 +293,8 @@ function readEnds(mem: Uint8Array, ip: number, words: Int32Array): void {
   words[PROTOCOL] = four ? ipv4.Protocol.Icmp : ipv4.Protocol.Icmp6
 }
 
-function isSyn(mem: Uint8Array, at: number, end: number): boolean {
-  return at + tcp.HEADER_BYTES <= end && (tcp.flags(mem, at) & (Syn | Ack)) === Syn
+function isOpening(mem: Uint8Array, at: number, end: number): boolean {
+  return tcp.isHeader(mem, at, end - at) && tcp.isOpening(mem, at)
 }
 
 /** Undefined: no echo at all. */

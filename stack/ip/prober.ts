@@ -17,7 +17,7 @@
  */
 import { type Address, putAddress } from '../address.ts'
 import { put16, put32, u8, u16, u32 } from '../bytes.ts'
-import { sum } from '../checksum.ts'
+import { finish } from '../checksum.ts'
 import type { Cancel, Clock } from '../clock.ts'
 import * as eth from '../eth/frame.ts'
 import { type Packet, type Pool, pull } from '../packet.ts'
@@ -54,7 +54,6 @@ const PORT_COUNT: number = 65_536 - PORT_MIN
 const UDP_HEADER_BYTES = 8
 const UDP_LENGTH = 4
 const UDP_CHECKSUM = 6
-const TCP_FIVE_WORDS = 0x50
 const TCP_WINDOW = 65_535
 
 export interface Probe {
@@ -237,17 +236,20 @@ export class Prober {
     })
     mem.fill(0, at, at + bytes)
     const ports = this.#tuple[PORTS]!
-    if (kind === 'icmp') putEcho(mem, at, four, ports >>> 16)
-    else put32(mem, at, ports)
-    if (kind === 'tcp') putSyn(mem, at, sequence)
-    if (kind === 'udp') {
+    const [srcPort, dstPort] = [ports >>> 16, ports & 0xffff]
+    if (kind === 'icmp') putEcho(mem, at, four, srcPort)
+    else if (kind === 'tcp') {
+      const [flags, window] = [tcp.Flag.Syn, TCP_WINDOW]
+      tcp.putHeader(mem, at, { srcPort, dstPort, seq: sequence, ack: 0, flags, window })
+    } else {
+      put32(mem, at, ports)
       put16(mem, at + UDP_LENGTH, bytes)
       if (data !== undefined) mem.set(data, at + UDP_HEADER_BYTES)
     }
-    let seed = 0
-    if (!four || kind !== 'icmp') seed = pseudo(mem, head, protocol, bytes)
-    const checksum = ~sum(mem, at, bytes, seed) & 0xffff
-    put16(mem, at + checksumOf(kind), checksum === 0 && kind === 'udp' ? 0xffff : checksum)
+    // Of ICMP, only ICMPv6 covers a pseudo-header.
+    const field = checksumOf(kind)
+    if (!four || kind !== 'icmp') put16(mem, at + field, pseudo(mem, head, protocol, bytes))
+    finish(mem, at, field, at + bytes)
   }
 
   /** End the connection that the far station believes to begin. */
@@ -273,13 +275,6 @@ function headerBytes({ kind, target }: Probe): number {
 function checksumOf(kind: Probe['kind']): number {
   if (kind === 'tcp') return tcp.CHECKSUM
   return kind === 'udp' ? UDP_CHECKSUM : icmp.CHECKSUM
-}
-
-function putSyn(mem: Uint8Array, at: number, sequence: number): void {
-  put32(mem, at + tcp.SEQ, sequence)
-  mem[at + tcp.HEADER_BYTES - 8] = TCP_FIVE_WORDS
-  mem[at + tcp.FLAGS] = tcp.Flag.Syn
-  put16(mem, at + tcp.WINDOW, TCP_WINDOW)
 }
 
 function putEcho(mem: Uint8Array, at: number, four: boolean, id: number): void {

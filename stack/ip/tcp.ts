@@ -6,7 +6,7 @@
  *  | src port  | dst port       | seq | ack | off rsvd  | flags| window| checksum| urgent| options
  * ```
  */
-import { u8, u16 } from '../bytes.ts'
+import { put16, put32, u8, u16 } from '../bytes.ts'
 
 export const SEQ = 4
 export const ACK = 8
@@ -29,6 +29,28 @@ export function isHeader(mem: Uint8Array, at: number, bytes: number): boolean {
 
 export function headerBytes(mem: Uint8Array, at: number): number {
   return (u8(mem, at + 12) >>> 4) << 2
+}
+
+export interface HeaderFields {
+  readonly srcPort: number
+  readonly dstPort: number
+  readonly seq: number
+  readonly ack: number
+  readonly flags: number
+  readonly window: number
+  /** Options included; left out: there are none. */
+  readonly headerBytes?: number
+}
+
+/** Write a header with checksum 0, and without the options. */
+export function putHeader(mem: Uint8Array, at: number, fields: HeaderFields): void {
+  const { headerBytes: bytes = HEADER_BYTES, flags: bits, window } = fields
+  put16(mem, at, fields.srcPort)
+  put16(mem, at + 2, fields.dstPort)
+  put32(mem, at + SEQ, fields.seq)
+  put32(mem, at + ACK, fields.ack)
+  put32(mem, at + 12, (bytes << 26) | (bits << 16) | window)
+  put32(mem, at + CHECKSUM, 0)
 }
 
 export function flags(mem: Uint8Array, at: number): number {
