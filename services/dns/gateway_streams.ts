@@ -5,14 +5,13 @@
  * Whoever is answered over UDP is answered here, from its own device only; others get the reset
  * that a closed port gives. Connections are few, by station and in all.
  */
-import { type Address, formatWords, loadWords } from '../../stack/address.ts'
-import { put16, put32, u8, u16, u32 } from '../../stack/bytes.ts'
-import { sum } from '../../stack/checksum.ts'
+import { type Address, addressAt, formatWords, loadWords } from '../../stack/address.ts'
+import { u8, u16, u32 } from '../../stack/bytes.ts'
 import type { Clock } from '../../stack/clock.ts'
 import { DropReason } from '../../stack/drop.ts'
 import * as eth from '../../stack/eth/frame.ts'
 import { DEFAULT_TTL } from '../../stack/ip/egress.ts'
-import { ipHeaderBytes, pseudo, putIpHeader } from '../../stack/ip/header.ts'
+import { ipHeaderBytes, putChecksum, putIpHeader } from '../../stack/ip/header.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
 import * as ipv6 from '../../stack/ip/ipv6.ts'
 import type { TcpService } from '../../stack/ip/local.ts'
@@ -147,10 +146,8 @@ export class GatewayStreams implements TcpService {
 
   #gatewayOf(packet: Packet, family: 4 | 6): Address {
     const ip = packet.head + eth.HEADER_BYTES
-    const words = new Int32Array(4)
     const at = ip + (family === 4 ? ipv4.DST : ipv6.DST)
-    loadWords(this.#options.pool.mem, at, family, words)
-    return { family, words }
+    return addressAt(this.#options.pool.mem, at, family)
   }
 
   #send({ station, from, gateway, peerPort }: Omit<Connection, 'stream'>, s: Segment): void {
@@ -166,29 +163,14 @@ export class GatewayStreams implements TcpService {
     const at = ip + ipBytes
     packet.len = ipBytes + bytes
     const protocol = ipv4.Protocol.Tcp
-    putIpHeader(mem, ip, {
-      from: gateway,
-      to: station.address,
-      protocol,
-      bytes,
-      ttl: DEFAULT_TTL,
-      dontFragment: true,
-    })
-    put16(mem, at, wire.PORT)
-    put16(mem, at + 2, peerPort)
-    put32(mem, at + tcp.SEQ, s.seq)
-    put32(mem, at + tcp.ACK, s.ack)
-    mem[at + 12] = ((tcp.HEADER_BYTES + optionBytes) >>> 2) << 4
-    mem[at + tcp.FLAGS] = s.flags
-    put16(mem, at + tcp.WINDOW, s.window)
-    put32(mem, at + tcp.CHECKSUM, 0)
-    if (optionBytes > 0) {
-      put16(mem, at + tcp.HEADER_BYTES, (tcp.OPTION_MSS << 8) | tcp.OPTION_MSS_BYTES)
-      put16(mem, at + tcp.HEADER_BYTES + 2, from.mtuBytes - ipBytes - tcp.HEADER_BYTES)
-    }
-    mem.set(s.data, at + tcp.HEADER_BYTES + optionBytes)
-    const seed = pseudo(mem, ip, protocol, bytes)
-    put16(mem, at + tcp.CHECKSUM, ~sum(mem, at, bytes, seed))
+    const ends = { from: gateway, to: station.address }
+    putIpHeader(mem, ip, { ...ends, protocol, bytes, ttl: DEFAULT_TTL, dontFragment: true })
+    const headerBytes = tcp.HEADER_BYTES + optionBytes
+    tcp.putHeader(mem, at, { ...s, srcPort: wire.PORT, dstPort: peerPort, headerBytes })
+    const mssBytes = from.mtuBytes - ipBytes - tcp.HEADER_BYTES
+    if (optionBytes > 0) tcp.putMss(mem, at + tcp.HEADER_BYTES, mssBytes)
+    mem.set(s.data, at + headerBytes)
+    putChecksum(mem, ip, { protocol, at, bytes, field: tcp.CHECKSUM })
     router.originate(packet, from)
   }
 }

@@ -1,6 +1,6 @@
 /** TCP segments of an in-memory host: writing them into packets, and reading what came. */
 import type { Address } from '../../stack/address.ts'
-import { put32, u16, u32 } from '../../stack/bytes.ts'
+import { u16, u32 } from '../../stack/bytes.ts'
 import { sum } from '../../stack/checksum.ts'
 import { ipHeaderBytes, pseudo } from '../../stack/ip/header.ts'
 import { Protocol } from '../../stack/ip/ipv4.ts'
@@ -55,13 +55,7 @@ export function sendSegment(host: IpHost, plan: Plan, segment: Outgoing): boolea
   if (packet === undefined) return false
   const at = packet.head + ipHeaderBytes(to)
   tcp.putHeader(mem, at, { ...segment, headerBytes })
-  if (mssBytes > 0) {
-    put32(
-      mem,
-      at + tcp.HEADER_BYTES,
-      (tcp.OPTION_MSS << 24) | (tcp.OPTION_MSS_BYTES << 16) | mssBytes,
-    )
-  }
+  if (mssBytes > 0) tcp.putMss(mem, at + tcp.HEADER_BYTES, mssBytes)
   mem.set(data, at + headerBytes)
   const transport = { protocol: Protocol.Tcp, at, bytes, field: tcp.CHECKSUM }
   seal(mem, packet, transport, plan.device.offload.csum)

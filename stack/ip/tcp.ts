@@ -6,7 +6,7 @@
  *  | src port  | dst port       | seq | ack | off rsvd  | flags| window| checksum| urgent| options
  * ```
  */
-import { put16, put32, u8, u16 } from '../bytes.ts'
+import { put32, u8, u16 } from '../bytes.ts'
 
 export const SEQ = 4
 export const ACK = 8
@@ -16,14 +16,12 @@ export const CHECKSUM = 16
 export const HEADER_BYTES = 20
 export const Flag = { Fin: 0x01, Syn: 0x02, Rst: 0x04, Psh: 0x08, Ack: 0x10, Cwr: 0x80 } as const
 
-const [OPTION_END, OPTION_NOP] = [0, 1]
-export const OPTION_MSS = 2
+const [OPTION_END, OPTION_NOP, OPTION_MSS] = [0, 1, 2]
 export const OPTION_MSS_BYTES = 4
 
 /** True if a whole header, options included, is there. */
 export function isHeader(mem: Uint8Array, at: number, bytes: number): boolean {
-  if (bytes < HEADER_BYTES) return false
-  const header = headerBytes(mem, at)
+  const header = bytes < HEADER_BYTES ? 0 : headerBytes(mem, at)
   return header >= HEADER_BYTES && header <= bytes
 }
 
@@ -45,12 +43,16 @@ export interface HeaderFields {
 /** Write a header with checksum 0, and without the options. */
 export function putHeader(mem: Uint8Array, at: number, fields: HeaderFields): void {
   const { headerBytes: bytes = HEADER_BYTES, flags: bits, window } = fields
-  put16(mem, at, fields.srcPort)
-  put16(mem, at + 2, fields.dstPort)
+  put32(mem, at, (fields.srcPort << 16) | fields.dstPort)
   put32(mem, at + SEQ, fields.seq)
   put32(mem, at + ACK, fields.ack)
   put32(mem, at + 12, (bytes << 26) | (bits << 16) | window)
   put32(mem, at + CHECKSUM, 0)
+}
+
+/** Write the option that says the largest segment: {@link OPTION_MSS_BYTES} octets. */
+export function putMss(mem: Uint8Array, at: number, bytes: number): void {
+  put32(mem, at, (OPTION_MSS << 24) | (OPTION_MSS_BYTES << 16) | bytes)
 }
 
 export function flags(mem: Uint8Array, at: number): number {
