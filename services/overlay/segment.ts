@@ -121,6 +121,7 @@ function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment
       name,
       port: tunnel.port,
       suppress: state.options.arpProxy,
+      shared: true,
       router: false,
       reply: tunnel.transmit,
       next: port.input,

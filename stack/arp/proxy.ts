@@ -10,7 +10,8 @@
  *
  * **The guard** judges who the sender says it is by what the controller knows (bindings.ts): the
  * sender of an ARP message, the source of a solicitation, source and target of an advertisement
- * must not be bound to another port, and the MAC in the message must be the frame's source. An
+ * must not be bound to another port, nor, where stations share one (`shared`: a tunnel), to another
+ * MAC; and the MAC in the message must be the frame's source. An
  * address that is not bound at all may be claimed, as endpoints may have addresses of their own,
  * unless `strict`; link-local IPv6 addresses may in any case, since hosts make them up. An
  * endpoint that is no router may not send router advertisements or redirects, which would draw
@@ -59,6 +60,11 @@ export interface ArpProxyOptions {
   readonly suppress: boolean
   /** Only bound addresses may be claimed. Default: false. */
   readonly strict?: boolean
+  /**
+   * Many stations are behind this device, each known: an address is claimed from the MAC that it is
+   * bound to. Default: false.
+   */
+  readonly shared?: boolean
   /** May send router advertisements and redirects. Default: true for port 0 only. */
   readonly router?: boolean
   /** Counters port of the tunnel to other nodes. Default: there is none. */
@@ -82,6 +88,7 @@ class ArpProxy {
   readonly #port: number
   readonly #suppress: boolean
   readonly #strict: boolean
+  readonly #shared: boolean
   readonly #router: boolean
   /** -1: none. */
   readonly #remote: number
@@ -96,6 +103,7 @@ class ArpProxy {
     this.#port = o.port
     this.#suppress = o.suppress
     this.#strict = o.strict ?? false
+    this.#shared = o.shared ?? false
     this.#router = o.router ?? o.port === 0
     this.#remote = o.remote ?? -1
     this.#reply = o.reply
@@ -139,7 +147,7 @@ class ArpProxy {
     }
     const sender = i32(mem, at + arp.SPA)
     if (!this.#isSource(packet, at + arp.SHA)) return this.#spoofed(packet)
-    if (sender !== 0 && !this.#mayClaim(this.#bindings.find4(sender), this.#strict)) {
+    if (sender !== 0 && !this.#mayClaim(packet, this.#bindings.find4(sender), this.#strict)) {
       return this.#spoofed(packet)
     }
     if (!this.#suppress || arp.operation(mem, at) !== arp.Operation.Request) {
@@ -177,7 +185,7 @@ class ArpProxy {
   }
 
   #advertised(packet: Packet, at: number): void {
-    if (!this.#mayClaim6(at + nd.SRC) || !this.#mayClaim6(at + nd.TARGET)) {
+    if (!this.#mayClaim6(packet, at + nd.SRC) || !this.#mayClaim6(packet, at + nd.TARGET)) {
       return this.#spoofed(packet)
     }
     const option = nd.linkAddress(this.#mem, at, Option.Target)
@@ -190,7 +198,7 @@ class ArpProxy {
     const option = nd.linkAddress(mem, at, Option.Source)
     if (option !== 0 && !this.#isSource(packet, option)) return this.#spoofed(packet)
     const probe = nd.isUnspecified(mem, at + nd.SRC)
-    if (!probe && !this.#mayClaim6(at + nd.SRC)) return this.#spoofed(packet)
+    if (!probe && !this.#mayClaim6(packet, at + nd.SRC)) return this.#spoofed(packet)
     if (!this.#suppress) return this.#next(packet)
     const owner = this.#bindings.find6(mem, at + nd.TARGET)
     if (!this.#isAnswered(packet, owner)) return this.#next(packet)
@@ -208,14 +216,21 @@ class ArpProxy {
     return u16(mem, mac) === u16(mem, source) && i32(mem, mac + 2) === i32(mem, source + 2)
   }
 
-  #mayClaim6(at: number): boolean {
+  #mayClaim6(packet: Packet, at: number): boolean {
     const linkLocal = (u16(this.#mem, at) & 0xffc0) === 0xfe80
-    return this.#mayClaim(this.#bindings.find6(this.#mem, at), this.#strict && !linkLocal)
+    return this.#mayClaim(packet, this.#bindings.find6(this.#mem, at), this.#strict && !linkLocal)
   }
 
   /** `entry`: the binding of the claimed address; -1: it has none. */
-  #mayClaim(entry: number, strict: boolean): boolean {
-    return entry < 0 ? !strict : this.#bindings.port(entry) === this.#port
+  #mayClaim(packet: Packet, entry: number, strict: boolean): boolean {
+    const bindings = this.#bindings
+    if (entry < 0) return !strict
+    if (bindings.port(entry) !== this.#port) return false
+    if (!this.#shared) return true
+    const [mem, source] = [this.#mem, packet.head + eth.SRC]
+    return (
+      u16(mem, source) === bindings.macHi(entry) && i32(mem, source + 2) === bindings.macLo(entry)
+    )
   }
 
   /** True if a question for the address of `entry` is answered here: see the header. */

@@ -141,6 +141,18 @@ describe('ARP', () => {
     for (const frame of spoofs) expect(fate(frame, { suppress })).toBe('arp-spoofed')
   })
 
+  it('takes claims of stations that share a device from the MAC that has the address', () => {
+    const shared = { shared: true }
+    const gratuitous = (mac: string): Uint8Array =>
+      arpFrame({ sha: mac, src: mac, spa: IP_A, tpa: IP_A })
+    expect(fate(gratuitous(A), shared)).toBe('passed')
+    expect(fate(gratuitous(C))).toBe('passed')
+    expect(fate(gratuitous(C), shared)).toBe('arp-spoofed')
+    const other = arpFrame({ sha: C, src: C, spa: '10.1.0.99', tpa: '10.1.0.99' })
+    expect(fate(other, shared)).toBe('passed')
+    expect(fate(other, { ...shared, strict: true })).toBe('arp-spoofed')
+  })
+
   it('lets an endpoint claim what nobody has, unless strict', () => {
     const claim = arpFrame({ sha: A, spa: '10.1.0.99', tpa: '10.1.0.99' })
     expect(fate(claim)).toBe('passed')
@@ -240,6 +252,17 @@ describe('neighbor discovery', () => {
       { ...ANSWER, ...own, target: 'fd00:1::1', dst: 'ff02::1', flags: O },
     ]
     for (const fields of spoofs) expect(fate(ndFrame(fields), { suppress })).toBe('arp-spoofed')
+  })
+
+  it('takes claims of stations that share a device from the MAC that has the address', () => {
+    const own = { src: 'fd00:1::11', target: 'fd00:1::11', dst: 'ff02::1', flags: O }
+    const advertise = (mac: string): Uint8Array =>
+      ndFrame({ ...ANSWER, ...own, mac, etherSrc: mac })
+    expect(fate(advertise(A), { shared: true })).toBe('passed')
+    expect(fate(advertise(C))).toBe('passed')
+    expect(fate(advertise(C), { shared: true })).toBe('arp-spoofed')
+    const ask = { ...ASK, src: 'fd00:1::11', target: 'fd00:1::99', mac: C, etherSrc: C }
+    expect(fate(ndFrame(ask), { shared: true })).toBe('arp-spoofed')
   })
 
   it('lets an endpoint claim what nobody has, unless strict; link-local always', () => {

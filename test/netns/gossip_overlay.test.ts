@@ -111,6 +111,10 @@ describe('overlay by gossip', () => {
   })
 
   it('leaves an address with the older of two sandboxes, and says so on all hosts', async () => {
+    const neighbor = async (): Promise<string> =>
+      (await c.lab.exec('app3', 'ip', 'neigh', 'show', SHARED)).stdout.match(/lladdr \S+/)![0]
+    expect(await c.lab.ping('app3', SHARED)).toBe(3)
+    const before = await neighbor()
     await a.apply('double')
     const claim = `two endpoints claim ${SHARED}`
     for (const { lab } of hosts) {
@@ -118,6 +122,7 @@ describe('overlay by gossip', () => {
     }
     expect(await c.stations()).toContain('10.200.0.2')
     expect(await c.lab.ping('app3', SHARED)).toBe(3)
+    expect(await neighbor(), 'what the younger one announced').toBe(before)
     await a.apply()
   })
 
