@@ -1,9 +1,8 @@
 /**
 /**
  * A network at work: one bridge, one table of bindings, one leg of the router, and an edge per
- * endpoint. An overlay has tunnels to other nodes as well (overlay/). A network whose gateway is
- * elsewhere, such as of driver `macvlan`, has no leg.
- *
+ * endpoint. An overlay has tunnels to other nodes as well (overlay/). A network without a gateway,
+ * or with one that is a machine outside (driver `macvlan`), has no leg.
  * ```text
  *   web1/eth0 ── edge ──┐
  *   web2/eth0 ── edge ──┤ bridge ── port "gateway" ── router interface
@@ -14,8 +13,7 @@
  * addresses are bound like those of sandboxes, and the router sees Ethernet frames. What the router
  * asks of the network goes through a proxy as well, so that it finds endpoints without a flood.
  *
- * A device lost from outside is not given back where it tells so, in the middle of its own `poll`,
- * but by a timer that is due at once.
+ * A lost device is not given back in the middle of its own `poll`, but by a timer due at once.
  */
 import { type Address, type Prefix, sameAddress } from '../stack/address.ts'
 import { Bindings } from '../stack/arp/bindings.ts'
@@ -55,7 +53,6 @@ export class Network {
   readonly #wiring: Wiring
   readonly #bindings: Bindings
   /** Undefined: the network has no gateway of ours. */
-  readonly #gateway: BridgePort | undefined
   readonly #leg: RouterInterface | undefined
   /** Undefined: every group goes to everybody. */
   readonly groups: NetworkGroups | undefined
@@ -69,8 +66,7 @@ export class Network {
   /** @throws StackError; leaves nothing. */
   constructor(context: Context, state: NetworkState, wiring: Wiring = BRIDGED) {
     const { pool, clock, random, log } = context
-    const { name, options } = state
-    const mac = state.gatewayMac
+    const { name, options, gatewayMac: mac } = state
     this.#state = state
     this.#context = context
     this.#wiring = wiring
@@ -87,30 +83,19 @@ export class Network {
       vlanFiltering: options.vlanFiltering,
       log: (event) => log.warn(event, `bridge ${name}: ${event.kind}`),
     })
-    if (mac === undefined) return
-    this.#gateway = this.bridge.addPort({
-      name: GATEWAY_PORT,
-      port: 0,
-      output: (packet) => this.#leg!.input(packet),
-      // The router takes part in groups of the link only, and those are flooded.
-      groupRole: GroupRole.Never,
-      ...(options.vlanFiltering ? { vlan: { pvid: DEFAULT_PVID } } : {}),
-    })
     try {
-      this.bridge.addStatic(mac, this.#gateway)
-      for (const address of gatewayAddresses(state)) this.#bindings.set(address, mac, 0)
+      const gateway = mac && this.#addGateway(mac)
       if (state.overlay !== undefined) this.#overlay = this.#openOverlay()
-      this.#leg = this.#openLeg(mac, this.#gateway)
-      if (state.dhcp !== undefined) this.dhcp = this.#openDhcp(this.#leg)
-      context.nat.setNetwork(this.#leg, natOf(state))
-      const addresses = state.subnets.map(({ gateway }) => gateway)
-      if (querier) this.groups?.ask({ mac, addresses, send: this.#gateway.input })
+      if (mac !== undefined && gateway !== undefined) {
+        this.#leg = this.#openLeg(mac, gateway)
+        if (state.dhcp !== undefined) this.dhcp = this.#openDhcp(this.#leg)
+        context.nat.setNetwork(this.#leg, natOf(state))
+        const addresses = state.subnets.map((subnet) => subnet.gateway)
+        if (querier) this.groups?.ask({ mac, addresses, send: gateway.input })
+      }
       this.#overlay?.start()
     } catch (error) {
-      this.dhcp?.close()
-      this.groups?.close()
-      this.#overlay?.close()
-      this.bridge.close()
+      this.close()
       throw error
     }
   }
@@ -265,6 +250,20 @@ export class Network {
     this.bridge.close()
   }
 
+  #addGateway(mac: Mac): BridgePort {
+    const gateway = this.bridge.addPort({
+      name: GATEWAY_PORT,
+      port: 0,
+      output: (packet) => this.#leg!.input(packet),
+      // The router takes part in groups of the link only, and those are flooded.
+      groupRole: GroupRole.Never,
+      ...(this.state.options.vlanFiltering ? { vlan: { pvid: DEFAULT_PVID } } : {}),
+    })
+    this.bridge.addStatic(mac, gateway)
+    for (const address of gatewayAddresses(this.state)) this.#bindings.set(address, mac, 0)
+    return gateway
+  }
+
   #openLeg(mac: Mac, gateway: BridgePort): RouterInterface {
     const { name, subnets, internal, options, announce: told } = this.state
     const { router, pool } = this.#context
@@ -297,9 +296,10 @@ export class Network {
 
   #openOverlay(): OverlayNetwork {
     const { state, bridge } = this
-    const { router } = this.#context
+    const { neighbors } = this.#context.router
     const own = { context: this.#context, bridge, bindings: this.#bindings }
-    const forget = (address: Address): void => router.neighbors.forget(this.#leg!.link, address)
+    const forget = (address: Address): void =>
+      this.#leg && neighbors.forget(this.#leg.link, address)
     return new OverlayNetwork({ ...own, state, forget, groups: this.groups, leg: () => this.#leg })
   }
 

@@ -25,7 +25,7 @@ import {
 } from '../stack/address.ts'
 import { formatMac, type Mac } from '../stack/eth/mac.ts'
 import type { PolicySpec } from '../stack/ip/policy.ts'
-import { hasInterfaces } from './config/drivers.ts'
+import { hasGateway, hasInterfaces } from './config/drivers.ts'
 import type {
   Config,
   EndpointConfig,
@@ -204,9 +204,10 @@ class NetworkPool {
     }
   }
 
-  /** Of a network outside, the gateway is a machine there. */
-  #gatewayMac({ driver, overlay }: NetworkConfig, first: Address | undefined): Mac | undefined {
-    if (driver === 'macvlan') return undefined
+  /** Undefined: it has none of ours. */
+  #gatewayMac(config: NetworkConfig, first: Address | undefined): Mac | undefined {
+    if (!hasGateway(config)) return undefined
+    const { overlay } = config
     return overlay === undefined ? first && this.#macs.derive(first) : sharedMac(overlay.vni)
   }
 

@@ -225,12 +225,14 @@ function networkDetail(
   endpoints: readonly EndpointDetail[],
 ): NetworkDetail {
   const members = endpoints.filter((endpoint) => endpoint.network === network.name)
+  const { subnets } = network
+  const { gateway } = network.options
   return {
     name: network.name,
     driver: network.driver,
     internal: network.internal,
-    subnets: network.subnets.map(({ subnet }) => formatPrefix(subnet)),
-    gateways: network.subnets.map(({ gateway }) => formatAddress(gateway)),
+    subnets: subnets.map(({ subnet }) => formatPrefix(subnet)),
+    gateways: gateway ? subnets.map((own) => formatAddress(own.gateway)) : [],
     mtu: network.options.mtuBytes,
     endpoints: members.length,
     gatewayMac: macText(network.gatewayMac),

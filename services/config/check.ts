@@ -49,6 +49,7 @@ export function check(o: Located): void {
   for (const network of o.config.networks) reserveOwn(o, network, held)
   checkDhcp(o, held)
   checkSandboxes(o, held)
+  checkApart(o)
   checkMacvlan(o)
   checkRoutes(o)
   checkOutside(o)
@@ -63,7 +64,7 @@ export function check(o: Located): void {
 }
 
 function checkNetworks(o: Located): void {
-  const before: { readonly network: NetworkConfig; readonly subnet: SubnetConfig }[] = []
+  const before: Placed[] = []
   for (const network of o.config.networks) {
     const path = o.path(network)
     if (path[0] === 'networks' && RESERVED.includes(network.name)) {
@@ -81,13 +82,42 @@ function checkNetworks(o: Located): void {
     }
     for (const subnet of network.subnets) {
       checkSubnet(o, subnet)
-      const other = before.find((earlier) => overlaps(earlier.subnet.subnet, subnet.subnet))
+      const other = before.find((earlier) => clash(earlier, { network, subnet }))
       if (other !== undefined) {
         const whose = `${formatPrefix(other.subnet.subnet)} of network "${other.network.name}"`
         const message = `${formatPrefix(subnet.subnet)} overlaps ${whose}`
         o.faults.at([...o.path(subnet), 'subnet'], message)
       }
       before.push({ network, subnet })
+    }
+  }
+}
+
+interface Placed {
+  readonly network: NetworkConfig
+  readonly subnet: SubnetConfig
+}
+
+/** One router serves all networks, but those that it has no part in. */
+function clash(a: Placed, b: Placed): boolean {
+  const isRouted = a.network.options.gateway && b.network.options.gateway
+  return (isRouted || a.network === b.network) && overlaps(a.subnet.subnet, b.subnet.subnet)
+}
+
+/** Networks without a gateway may have equal subnets; a kernel that is on both could not tell. */
+function checkApart({ config, faults, path }: Located): void {
+  for (const sandbox of config.sandboxes) {
+    const own = sandbox.endpoints.map(({ network }) => network)
+    const networks = config.networks.filter(({ name }) => own.includes(name))
+    const all = networks.flatMap((network) =>
+      network.subnets.map(({ subnet }) => ({ network, subnet })),
+    )
+    for (const [i, { network, subnet }] of all.entries()) {
+      const other = all.slice(0, i).find((earlier) => overlaps(earlier.subnet, subnet))
+      if (other === undefined || other.network === network) continue
+      const both = `${formatPrefix(other.subnet)} of network "${other.network.name}"`
+      const message = `${formatPrefix(subnet)} of network "${network.name}" overlaps ${both}`
+      return faults.at(path(sandbox), `a sandbox cannot be on both: ${message}`)
     }
   }
 }

@@ -59,6 +59,10 @@ function checkVips(
     const message = `a service needs a network of driver "bridge", not "${network.driver}"`
     return o.faults.at([...path, 'network'], message)
   }
+  if (!network.options.gateway) {
+    const message = `a service needs a gateway; network "${network.name}" has none`
+    return o.faults.at([...path, 'network'], message)
+  }
   const families = new Set<number>()
   for (const vip of service.vips) {
     const text = formatAddress(vip)

@@ -2,7 +2,6 @@
  * What a configuration file says, once it is read and checked: the exact type that everything
  * behind the parser works on. Addresses are values, defaults are filled in, and nothing here is
  * allocated yet: what the file leaves open (a subnet, an address) stays open, see plan.ts.
- *
  * Order matters and is the file's: interfaces are numbered by it, and IPAM hands out by it.
  */
 import type { Address, Prefix } from '../../stack/address.ts'
@@ -189,6 +188,7 @@ export interface NetworkOptions {
   readonly mtuBytes: number
   /** `com.docker.network.bridge.enable_icc: "false"`: sandboxes reach the gateway only. */
   readonly isolated: boolean
+  readonly gateway: boolean
   readonly arpProxy: boolean
   readonly vlanFiltering: boolean
   /** False: no super-frames and no partial checksums on this network. */
@@ -311,7 +311,6 @@ export interface RouteConfig {
 }
 
 export const NO_RATES: RatesConfig = { ingress: undefined, egress: undefined }
-
 export const DEFAULT_MTU_BYTES = 1500
 
 /** An endpoint that asks for nothing. */
@@ -332,6 +331,7 @@ export const NO_ENDPOINT_OPTIONS: EndpointOptions = {
 export const NO_NETWORK_OPTIONS: NetworkOptions = {
   mtuBytes: DEFAULT_MTU_BYTES,
   isolated: false,
+  gateway: true,
   arpProxy: true,
   vlanFiltering: false,
   offload: true,

@@ -78,8 +78,14 @@ export const DhcpKey = {
   Hosts: 'tapline.dhcp_hosts',
 } as const
 export const AnnounceKey = { Dns: 'tapline.dns', Search: 'tapline.dns_search' } as const
-const BRIDGE_KEYS: readonly string[] = [...Object.values(DhcpKey), ...Object.values(AnnounceKey)]
+const GATEWAY = 'tapline.gateway'
+const BRIDGE_KEYS: readonly string[] = [
+  GATEWAY,
+  ...Object.values(DhcpKey),
+  ...Object.values(AnnounceKey),
+]
 const OVERLAY_KEYS: readonly string[] = Object.values(OverlayKey)
+const OVERLAY_NETWORK_KEYS: readonly string[] = [GATEWAY, ...OVERLAY_KEYS]
 const NETWORK_LATER: readonly string[] = [
   'com.docker.network.bridge.name',
   'com.docker.network.bridge.default_bridge',
@@ -123,13 +129,14 @@ export function networkOptions(o: Source, network: NetworkFacts): NetworkOptions
     const message = 'addresses by DHCP come from a network outside: driver "macvlan" only'
     o.faults.atKey([...o.path.slice(0, -1), 'ipam', 'driver'], message)
   }
-  const more = driver === 'overlay' ? OVERLAY_KEYS : driver === 'bridge' ? BRIDGE_KEYS : []
+  const more = driver === 'overlay' ? OVERLAY_NETWORK_KEYS : driver === 'bridge' ? BRIDGE_KEYS : []
   unknown(o, [...NETWORK_KEYS, ...more], NETWORK_LATER)
   const least = network.ipv6 ? MTU6_MIN_BYTES : MTU_MIN_BYTES
   const vlanFiltering = flag(o, 'tapline.vlan_filtering', NO_NETWORK_OPTIONS.vlanFiltering)
   return {
     mtuBytes: integer(o, MTU, [least, MTU_MAX_BYTES]) ?? network.mtuBytes,
     isolated: !flag(o, ICC, true),
+    gateway: gateway(o, network.internal),
     // One table of bindings serves all VLANs of a network, so that proxy ARP would tell a sandbox
     // about stations of other VLANs: off there unless asked for.
     arpProxy: flag(o, 'tapline.arp_proxy', !vlanFiltering),
@@ -197,6 +204,19 @@ function target(o: Source, container: boolean): string | undefined {
     o.faults.atKey([...o.path, key], `"${key}" goes with driver container only`)
   }
   return undefined
+}
+
+function gateway(o: Source, internal: boolean): boolean {
+  const has = flag(o, GATEWAY, NO_NETWORK_OPTIONS.gateway)
+  if (!has && !internal) {
+    const message = 'a network without a gateway leads nowhere: it needs "internal: true"'
+    o.faults.at([...o.path, GATEWAY], message)
+  }
+  for (const key of has ? [] : [...Object.values(DhcpKey), ...Object.values(AnnounceKey)]) {
+    if (o.values[key] === undefined) continue
+    o.faults.atKey([...o.path, key], `"${key}" is for networks with a gateway`)
+  }
+  return has
 }
 
 function gatewayMode(o: Source, key: string, internal: boolean): GatewayMode {

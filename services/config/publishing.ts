@@ -1,9 +1,10 @@
 /** Where a sandbox's published ports lead, and by which address they are reached. */
 import { isAny, type PortConfig } from '../ports.ts'
-import { isBridged, type NetworkConfig, type SandboxConfig, type ServicePort } from './model.ts'
+import { hasGateway } from './drivers.ts'
+import type { NetworkConfig, SandboxConfig, ServicePort } from './model.ts'
 
 /**
- * The first of its networks that is not internal, else the first; of those with a bridge.
+ * The first of its networks that is not internal, else the first; of those with a gateway.
  * Undefined: it has none, and cannot publish.
  */
 export function publishingNetwork(
@@ -12,7 +13,7 @@ export function publishingNetwork(
 ): NetworkConfig | undefined {
   const own = endpoints
     .map(({ network }) => networks.find(({ name }) => name === network))
-    .filter((network) => network !== undefined && isBridged(network.driver))
+    .filter((network) => network !== undefined && hasGateway(network))
   return own.find((network) => !network!.internal) ?? own[0]
 }
 

@@ -111,13 +111,13 @@ export class NameService {
     if (network === undefined) return
     this.registry.addNetwork(state)
     this.#networks.set(state.name, network)
-    for (const { gateway } of state.subnets) this.#stations.addGateway(gateway)
+    for (const gateway of ownGateways(state)) this.#stations.addGateway(gateway)
   }
 
   removeNetwork(state: NetworkState): void {
     if (!this.#networks.delete(state.name)) return
     this.registry.removeNetwork(state.name)
-    for (const { gateway } of state.subnets) this.#stations.removeGateway(gateway)
+    for (const gateway of ownGateways(state)) this.#stations.removeGateway(gateway)
   }
 
   addSandbox(sandbox: SandboxState): void {
@@ -233,7 +233,7 @@ export class NameService {
     if (close !== undefined) return [LOOPBACK]
     return [...endpoints.values()].flatMap(({ network }) => {
       const known = this.#networks.get(network)
-      return known?.state.subnets.map(({ gateway }) => gateway) ?? []
+      return known === undefined ? [] : ownGateways(known.state)
     })
   }
 
@@ -287,4 +287,9 @@ export class NameService {
     const pending = this.server.pending(mem, 0, manner)
     this.server.forward(pending, (answer) => client.reply(answer))
   }
+}
+
+/** Where this node answers in a network. */
+function ownGateways({ gatewayMac, subnets }: NetworkState): readonly Address[] {
+  return gatewayMac === undefined ? [] : subnets.map(({ gateway }) => gateway)
 }

@@ -104,15 +104,16 @@ export class Overlays {
     const place = { address, udpPort, interfaceName, mtuBytes, hopLimit }
     const underlay = links.openUnderlay({ ...place, log })
     underlay.onPathMtu = (peer, bytes) => this.#onPathMtu(peer, bytes)
+    const hello = { clock, random }
     if (list === undefined) {
-      const vtep = new Vtep({ pool, underlay, hello: { clock, random } })
+      const vtep = new Vtep({ pool, underlay, hello })
       this.#opened = { node, vtep, sealing: undefined }
       return
     }
     const { makeCipher } = links
     const keys = new NodeSealKeys(address, { keys: list, wallMs: Date.now, makeCipher })
     const sealed = new SealedUnderlay({ pool, clock, under: underlay, keys })
-    const vtep = new Vtep({ pool, underlay: sealed })
+    const vtep = new Vtep({ pool, underlay: sealed, hello })
     this.#opened = { node, vtep, sealing: { underlay: sealed, keys } }
   }
 

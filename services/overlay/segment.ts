@@ -87,18 +87,20 @@ function open(o: SegmentsOptions, vni: number, vid: number | undefined): Segment
   const name = vni === overlay.vni ? TUNNEL_PORT : `${TUNNEL_PORT}.${vid}`
   const own: Address = vtep.underlay.address
   const groups = o.groups?.forTunnel(vid ?? 0, TUNNEL_PEERS_MAX)
-  const gateway = { mac: state.gatewayMac!, nodeMac: nodeMac(own) }
+  const { gatewayMac: mac } = state
+  const gateway = mac && { mac, nodeMac: nodeMac(own) }
   const tunnel = vtep.open({
     name: vid === undefined || vni === overlay.vni ? state.name : `${state.name}.${vid}`,
     clock,
     seed: random.bits(),
     vni,
-    gateway,
+    ...(gateway && { gateway }),
     sealBytes: overlay.encrypted ? SEAL_BYTES : 0,
     // Of the other VLANs the gateway is no part.
-    ...(vni === overlay.vni && {
-      tooBig: (frame, mtuBytes) => tellTooBig(o, frame, mtuBytes, gateway.nodeMac),
-    }),
+    ...(vni === overlay.vni &&
+      gateway && {
+        tooBig: (frame, mtuBytes) => tellTooBig(o, frame, mtuBytes, gateway.nodeMac),
+      }),
     learning: overlay.learning,
     dscp: overlay.dscp,
     innerVlan: overlay.innerVlan,

@@ -53,8 +53,7 @@ export class SealedUnderlay implements Underlay {
   readonly address: Address
   readonly udpPort: number
   readonly port: number
-  /** A checksum is under the seal, and so never open. */
-  readonly mayLeaveOpen = false
+  readonly mayLeaveOpen: boolean
   onDatagram: DatagramHandler
   onPeer: (peer: number) => void = () => {}
   readonly #pool: Pool
@@ -72,10 +71,11 @@ export class SealedUnderlay implements Underlay {
 
   /** `onDatagram`, `onPeer` and `onPathMtu` of `under` are taken over. */
   constructor({ pool, clock, under, keys, epochDatagrams }: SealedUnderlayOptions) {
-    this.name = `${under.name}, encrypted`
+    this.name = under.name
     this.address = under.address
     this.udpPort = under.udpPort
     this.port = under.port
+    this.mayLeaveOpen = under.mayLeaveOpen
     this.onDatagram = (packet) => pool.drop(packet, DropReason.DeviceDown)
     this.#pool = pool
     this.#apart = splitter(pool)
@@ -160,8 +160,11 @@ export class SealedUnderlay implements Underlay {
 
   send(packet: Packet, peer: number, prefixBytes: number, tos: number): void {
     const { mem } = this.#pool
-    const vni = vxlan.vni(mem, packet.head)
-    if (!this.#encrypted.has(vni)) return this.#under.send(packet, peer, prefixBytes, tos)
+    const { head, len } = packet
+    const vni = vxlan.vni(mem, head)
+    // What nodes say of themselves (hello.ts) has no VNI.
+    const isSealed = this.#encrypted.has(vni) && vxlan.isHeader(mem, head, len)
+    if (!isSealed) return this.#under.send(packet, peer, prefixBytes, tos)
     if (packet.gsoType === GsoType.None) return this.#seal(packet, vni, peer, tos)
     this.#cut(packet, vni, peer, tos)
   }

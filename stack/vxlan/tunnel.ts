@@ -86,6 +86,7 @@ export class Tunnel {
   readonly #dscp: number
   readonly #innerVlan: boolean
   readonly #groups: GroupFilter | undefined
+  readonly #sealed: boolean
   readonly #size: FrameSize
   readonly #stations: Fdb
   readonly #sources: Sources
@@ -106,6 +107,7 @@ export class Tunnel {
     this.#innerVlan = o.innerVlan ?? false
     this.#groups = o.groups
     const { sealBytes = 0, underlay, tooBig: tell } = o
+    this.#sealed = sealBytes > 0
     this.#size = new FrameSize({ mem: pool.mem, underlay, sealBytes, tell })
     this.#sources = new Sources({ clock, seed, gateway: o.gateway })
     const { changed } = pool.notes
@@ -322,7 +324,8 @@ export class Tunnel {
     const mtuBytes = this.#underlay.pathMtuBytes(number)
     this.#say(`VXLAN with VNI ${this.vni} to ${to}, whose path takes ${mtuBytes} octets`)
     if (!fits) return pool.drop(packet, DropReason.UnderlayMtu)
-    pool.trace?.end('transmitted', `${this.#underlay.name} to ${to}`)
+    const how = this.#sealed ? ', encrypted' : ''
+    pool.trace?.end('transmitted', `${this.#underlay.name}${how} to ${to}`)
     pool.free(packet)
   }
 

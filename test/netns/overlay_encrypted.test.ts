@@ -61,7 +61,7 @@ sandboxes:
 
   it('passes what it is for, and shows nothing of it', async () => {
     if (!hasTool('tcpdump', 'tcpdump')) return
-    const watching = ['-lnxi', 'w0', '-c', '6', 'udp port 4789']
+    const watching = ['-lnxi', 'w0', '-c', '6', 'udp port 4789 and greater 100']
     const there = `--net=/var/run/netns/${wire.names[0]}`
     const heard = one.spawn('app', 'nsenter', there, 'tcpdump', ...watching)
     let seen = ''

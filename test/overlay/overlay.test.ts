@@ -295,6 +295,49 @@ describe('overlay', () => {
     expect(lab.node(4).tunnel('net').rx).toBeLessThan(10)
   })
 
+  it('keeps networks of the same subnet apart on the same nodes', async () => {
+    lab = new OverlayLab(2)
+    const options = {
+      subnets: ['10.2.0.0/24', 'fd00:2::/64'],
+      driverOpts: { 'tapline.gateway': 'false' },
+    }
+    const places = (name: string): readonly Place[] =>
+      [1, 2].map((node) => ({
+        node,
+        name: `${name}${node}`,
+        ipv4: `10.2.0.1${node}`,
+        ipv6: `fd00:2::1${node}`,
+        mac: `02:00:00:00:0${name === 'r' ? 1 : 2}:1${node}`,
+      }))
+    for (const number of [1, 2]) {
+      const network = (name: string, vni: number): object => ({
+        ...networkFor(number, places(name), { ...options, vni, peers: [1, 2] }),
+        internal: true,
+      })
+      await lab.node(number).apply({
+        networks: { red: network('r', 7001), blue: network('x', 7002) },
+        sandboxes: {
+          ...sandboxesFor(number, places('r'), 'red'),
+          ...sandboxesFor(number, places('x'), 'blue'),
+        },
+      })
+    }
+    for (const to of ['10.2.0.12', 'fd00:2::12']) {
+      const [mine, other] = ['r2', 'x2'].map((name) => lab!.node(2).host(name).udp(7000))
+      const sender = lab.node(1).host('r1').udp()
+      sender.send(Uint8Array.of(1, 2, 3), to, 7000)
+      expect([...(await mine!.receive()).data]).toEqual([1, 2, 3])
+      await expect(other!.receive({ timeoutMs: 500 })).rejects.toThrow()
+      expect((await lab.node(1).host('x1').ping(to)).from).toBe(to)
+      for (const socket of [mine!, other!, sender]) socket.close()
+    }
+    await expect(lab.node(1).host('r1').ping('10.2.0.1'), 'no gateway').rejects.toThrow()
+    for (const number of [1, 2]) {
+      const { node } = lab.node(number).controller
+      expect(overlayCheck(node).differences).toEqual([])
+    }
+  })
+
   it('mends tables that do not say what is known, and tells what differed', async () => {
     const it = await open()
     const { node } = it.node(1).controller

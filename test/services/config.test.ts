@@ -338,6 +338,26 @@ describe('networks', () => {
     ])
   })
 
+  it('may overlap where the node is no gateway, and no sandbox is on both', () => {
+    const net = (name: string, options: string): string =>
+      `  ${name}: { ${options}, ipam: { config: [ { subnet: 10.1.0.0/24 } ] } }`
+    const bare = 'internal: true, driver_opts: { tapline.gateway: "false" }'
+    const two = `name: t\nnetworks:\n${net('a', bare)}\n${net('b', bare)}\n`
+    expect(faults(two)).toEqual([])
+    expect(faults(`name: t\nnetworks:\n${net('a', bare)}\n${net('b', 'internal: true')}`)).toEqual(
+      [],
+    )
+    const [both] = faults(`${two}sandboxes: { s: { networks: [ a, b ] } }`)
+    expect(both).toContain('a sandbox cannot be on both')
+    const [open] = faults(`name: t\nnetworks: { a: { driver_opts: { tapline.gateway: "false" } } }`)
+    expect(open).toContain('needs "internal: true"')
+    const told = 'internal: true, driver_opts: { tapline.gateway: "false", tapline.dhcp: "true" }'
+    expect(faults(`name: t\nnetworks: { a: { ${told} } }`)[0]).toContain('with a gateway')
+    const service = 'services: { w: { network: a, ports: [ "80" ], backends: [ s ] } }'
+    const rest = `sandboxes: { s: { networks: [ a ] } }\n${service}`
+    expect(faults(`${two}${rest}`)[0]).toContain('needs a gateway; network "a" has none')
+  })
+
   it('have names that are host labels and not reserved', () => {
     expect(faults('name: t\nnetworks: { -a: }')[0]).toMatch(/^f.yaml:2:13: "-a" is not a name/)
     expect(faults(`name: t\nnetworks: { ${'x'.repeat(64)}: }`)[0]).toMatch(/is not a name/)
