@@ -199,8 +199,14 @@ export class Overlays {
     const { log } = this.#options
     const { node, vtep } = this.#opened!
     if (mtuBytes >= node.mtuBytes) return
-    const address = vtep.underlay.peer(peer)?.address
-    const message = 'the path to a node carries less than node.underlay.mtu says'
-    log.warn({ vtep: address && formatAddress(address), mtuBytes, said: node.mtuBytes }, message)
+    const { underlay } = vtep
+    const address = underlay.peer(peer)?.address
+    const facts = { vtep: address && formatAddress(address), mtuBytes, said: node.mtuBytes }
+    const believed = underlay.hostPathBytes(peer)
+    if (mtuBytes < believed) {
+      const message = 'the path to a node drops larger packets without telling the host'
+      return log.warn({ ...facts, believed }, message)
+    }
+    log.warn(facts, 'the path to a node carries less than node.underlay.mtu says')
   }
 }

@@ -9,7 +9,7 @@ import { type Address, formatAddress } from '../address.ts'
 import { StackError } from '../errors.ts'
 import { putSockaddr } from './inet_socket.ts'
 import { errno, errnoName, setSocketOption } from './libc.ts'
-import { withNetlink } from './netlink.ts'
+import { type LinkInfo, withNetlink } from './netlink.ts'
 
 const [SOL_IP, SOL_IPV6] = [0, 41]
 const IP_MULTICAST_IF = 32
@@ -20,11 +20,13 @@ const MCAST_JOIN_GROUP = 42
 const GROUP_REQ_BYTES = 136
 const GROUP_AT = 8
 
-/** Index of the interface of that name, or with that address; 0: there is none. */
-export function interfaceIndex(address: Address, name: string | undefined): number {
-  return withNetlink((netlink) =>
-    name === undefined ? netlink.linkWith(address) : (netlink.link(name)?.index ?? 0),
-  )
+/** The interface of that name, or with that address; undefined: there is none. */
+export function interfaceOf(address: Address, name: string | undefined): LinkInfo | undefined {
+  return withNetlink((netlink) => {
+    if (name !== undefined) return netlink.link(name)
+    const index = netlink.linkWith(address)
+    return netlink.links().find((link) => link.index === index)
+  })
 }
 
 /**

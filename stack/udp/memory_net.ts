@@ -12,6 +12,8 @@ import { MemoryUnderlay, type MemoryUnderlayOptions } from './memory_underlay.ts
 /** What a wire between two nodes does; `mtuBytes` is the largest IP packet that it carries. */
 export interface WireFaults extends CableFaults {
   readonly mtuBytes?: number
+  /** What is larger is lost without a word to its sender. Default false. */
+  readonly silent?: boolean
 }
 
 interface Wire {
@@ -92,6 +94,10 @@ export class MemoryNet {
 
   mtuBytes(from: Address, to: Address): number {
     return this.#faultsOf(from, to).mtuBytes ?? Number.POSITIVE_INFINITY
+  }
+
+  isSilent(from: Address, to: Address): boolean {
+    return this.#faultsOf(from, to).silent ?? false
   }
 
   /** Counts of all wires that leave a node. */

@@ -12,7 +12,7 @@
  * address is a multicast group stands for all other nodes that have that peer too.
  *
  * A packet that is too big for a wire is dropped, and its sender is told the size that fits, as
- * ICMP would; before that it knows only its own MTU.
+ * ICMP would, unless the wire is silent; before that it knows only its own MTU.
  */
 import { type Address, formatAddress, isMulticast } from '../address.ts'
 import { copy } from '../bytes.ts'
@@ -66,6 +66,8 @@ export class MemoryUnderlay implements Underlay {
   readonly #peers: PeerTable
   /** By peer; undefined: nothing smaller than our own MTU is known. */
   readonly #pathMtus: (number | undefined)[] = []
+  /** By peer; 0 or undefined: none. */
+  readonly #limits: (number | undefined)[] = []
   readonly #inbox: (Packet | undefined)[] = new Array(INBOX_DATAGRAMS).fill(undefined)
   readonly #source = new Int32Array(5)
   #read = 0
@@ -90,7 +92,19 @@ export class MemoryUnderlay implements Underlay {
   }
 
   pathMtuBytes(peer: number): number {
+    const hostBytes = this.hostPathBytes(peer)
+    return Math.min(hostBytes, this.#limits[peer] || hostBytes)
+  }
+
+  hostPathBytes(peer: number): number {
     return this.#pathMtus[peer] ?? this.#mtuBytes
+  }
+
+  limitPath(peer: number, mtuBytes: number): void {
+    const before = this.pathMtuBytes(peer)
+    this.#limits[peer] = mtuBytes
+    const after = this.pathMtuBytes(peer)
+    if (after !== before) this.onPathMtu(peer, after)
   }
 
   addPeer(peer: UnderlayPeer): number {
@@ -104,7 +118,9 @@ export class MemoryUnderlay implements Underlay {
   }
 
   removePeer(peer: number): void {
-    if (this.#peers.remove(peer)) this.#pathMtus[peer] = undefined
+    if (!this.#peers.remove(peer)) return
+    this.#pathMtus[peer] = undefined
+    this.#limits[peer] = undefined
   }
 
   peer(number: number): UnderlayPeer | undefined {
@@ -153,6 +169,15 @@ export class MemoryUnderlay implements Underlay {
     pool.free(packet)
   }
 
+  probe(packet: Packet, peer: number): void {
+    const { pool } = this
+    const to = this.#peers.peer(peer)
+    if (this.#closed || to === undefined) return pool.drop(packet, DropReason.DeviceDown)
+    const bytes = packet.len + outerBytes(to.address)
+    if (bytes <= this.hostPathBytes(peer)) return this.#put(packet, peer, to, 0)
+    pool.drop(packet, DropReason.FrameOversize)
+  }
+
   flush(): void {}
 
   /** Deliver at most `budget` datagrams that arrived; how many. */
@@ -197,15 +222,23 @@ export class MemoryUnderlay implements Underlay {
   }
 
   #emit(packet: Packet, peer: number, to: UnderlayPeer, tos: number): void {
-    const { pool } = this
     const bytes = packet.len + outerBytes(to.address)
-    if (bytes > this.pathMtuBytes(peer)) return pool.drop(packet, DropReason.FrameOversize)
+    if (bytes <= this.pathMtuBytes(peer)) return this.#put(packet, peer, to, tos)
+    this.pool.drop(packet, DropReason.FrameOversize)
+  }
+
+  /** On the wire. */
+  #put(packet: Packet, peer: number, to: UnderlayPeer, tos: number): void {
+    const { pool } = this
     putOuter(pool.mem, packet, this, to, tos)
     if (isMulticast(to.address)) return this.#emitGroup(packet, to)
     const other = this.#net.find(to.address)
     if (other === undefined) return pool.drop(packet, DropReason.LinkLost)
     const mtuBytes = this.#net.mtuBytes(this.address, to.address)
-    if (bytes > mtuBytes) {
+    if (packet.len > mtuBytes) {
+      if (this.#net.isSilent(this.address, to.address)) {
+        return pool.drop(packet, DropReason.LinkLost)
+      }
       pool.drop(packet, DropReason.FrameOversize)
       this.#pathMtus[peer] = mtuBytes
       return this.onPathMtu(peer, mtuBytes)

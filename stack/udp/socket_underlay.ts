@@ -12,8 +12,9 @@
  * is sent to the group is received by a socket of its own, and comes from the node that sent it.
  *
  * **Path MTU.** Every datagram has DF set. What the kernel knows of a path is asked when a peer is
- * added, when a message was too big, and each {@link PATH_CHECK_MS}. TCP is cut to fit; what
- * cannot be is dropped as `underlay-mtu`, and told once a peer.
+ * added, when a message was too big, and each {@link PATH_CHECK_MS}; who tries what arrives may
+ * limit it further. TCP is cut to fit; what cannot be is dropped as `underlay-mtu`, and told once
+ * a peer.
  *
  * Bounded by {@link PEERS_MAX} peers and QUEUE_MESSAGES waiting datagrams a socket. Not supported:
  * link-local addresses, which need the name of an interface.
@@ -25,7 +26,7 @@ import { DropReason } from '../drop.ts'
 import type { Engine } from '../engine.ts'
 import { StackError } from '../errors.ts'
 import { close } from '../native/libc.ts'
-import { interfaceIndex } from '../native/multicast.ts'
+import { interfaceOf } from '../native/multicast.ts'
 import {
   openGroupReceiver,
   openProber,
@@ -85,6 +86,9 @@ export class SocketUnderlay implements Underlay {
   readonly #peers: PeerTable
   readonly #open = new Uint8Array(PEERS_MAX)
   readonly #complained = new Uint8Array(PEERS_MAX)
+  /** Largest IP packet to each peer: what the kernel believes, and what it must not exceed or 0. */
+  readonly #hostBytes = new Int32Array(PEERS_MAX)
+  readonly #limitBytes = new Int32Array(PEERS_MAX)
   readonly #receiver: Receiver
   /** Address of the sender of the last datagram, and its number. */
   readonly #source = new Int32Array(4)
@@ -113,8 +117,8 @@ export class SocketUnderlay implements Underlay {
     this.#outerBytes = outerBytes(address)
     this.#mtuBytes = mtuBytes
     const { interfaceName, hopLimit } = options
-    const groupInterface = interfaceIndex(address, interfaceName)
-    const place = { address, interfaceName, groupInterface, hopLimit }
+    const own = interfaceOf(address, interfaceName)
+    const place = { address, interfaceName, groupInterface: own?.index ?? 0, hopLimit }
     this.#place = place
     const { fd, segments } = openReceiver(place, udpPort)
     this.port = pool.counters.acquirePort()
@@ -136,10 +140,23 @@ export class SocketUnderlay implements Underlay {
     this.#receiver = new Receiver({ pool, engine, port: this.port, deliver: this.#deliver, flush })
     this.#receiver.add(fd)
     this.#cancel = every(clock, PATH_CHECK_MS, () => this.#checkPaths())
+    if (own !== undefined && mtuBytes !== undefined && own.mtuBytes < mtuBytes) {
+      this.#tell(`interface ${own.name} takes ${own.mtuBytes} octets, and networks were given an
+        MTU for ${mtuBytes}: set node.underlay.mtu to ${own.mtuBytes}`)
+    }
   }
 
   pathMtuBytes(peer: number): number {
     return this.#sender.mtuBytes[peer]!
+  }
+
+  hostPathBytes(peer: number): number {
+    return this.#hostBytes[peer]!
+  }
+
+  limitPath(peer: number, mtuBytes: number): void {
+    this.#limitBytes[peer] = mtuBytes
+    this.#settlePath(peer)
   }
 
   addPeer(peer: UnderlayPeer): number {
@@ -152,11 +169,15 @@ export class SocketUnderlay implements Underlay {
     if (isMulticast(peer.address)) this.#joinGroup(number, peer.address)
     this.flush()
     this.#sender.setPeer(number, peer)
-    this.#sender.mtuBytes[number] = this.#askPath(peer)
+    const mtuBytes = this.#askPath(peer)
+    this.#hostBytes[number] = mtuBytes
+    this.#limitBytes[number] = 0
+    this.#sender.mtuBytes[number] = mtuBytes
     this.#open[number] = 0
     this.#complained[number] = 0
     this.#sourcePort = 0
     this.onPeer(number)
+    if (this.#mtuBytes !== undefined && mtuBytes < this.#mtuBytes) this.onPathMtu(number, mtuBytes)
     return number
   }
 
@@ -208,6 +229,22 @@ export class SocketUnderlay implements Underlay {
     const open = this.leavesOpen(peer, packet, frame)
     if (!this.#sender.queue(packet, peer, prefixBytes, tos, open)) this.#tooBig(packet, peer)
     else if (!this.#engine.turning) this.flush()
+  }
+
+  probe(packet: Packet, peer: number): void {
+    const pool = this.#pool
+    if (this.#closed || this.#peers.peer(peer) === undefined) {
+      return pool.drop(packet, DropReason.DeviceDown)
+    }
+    // Before and after, so that it leaves alone: what is joined arrives or not together.
+    this.flush()
+    const { mtuBytes } = this.#sender
+    const limited = mtuBytes[peer]!
+    mtuBytes[peer] = this.#hostBytes[peer]!
+    const fits = this.#sender.queue(packet, peer, packet.len, 0, false)
+    mtuBytes[peer] = limited
+    if (!fits) return pool.drop(packet, DropReason.UnderlayMtu)
+    this.flush()
   }
 
   #tooBig(packet: Packet, peer: number): void {
@@ -274,7 +311,13 @@ export class SocketUnderlay implements Underlay {
   #checkPath(peer: number): void {
     const known = this.#peers.peer(peer)
     if (known === undefined) return
-    const mtuBytes = this.#askPath(known)
+    this.#hostBytes[peer] = this.#askPath(known)
+    this.#settlePath(peer)
+  }
+
+  #settlePath(peer: number): void {
+    const hostBytes = this.#hostBytes[peer]!
+    const mtuBytes = Math.min(hostBytes, this.#limitBytes[peer]! || hostBytes)
     if (mtuBytes === this.#sender.mtuBytes[peer]) return
     this.#sender.mtuBytes[peer] = mtuBytes
     this.#complained[peer] = 0

@@ -63,7 +63,11 @@ export interface Underlay {
   readonly mayLeaveOpen: boolean
   /** Largest outer IP packet to a peer that is known to arrive, octets. */
   pathMtuBytes(peer: number): number
-  /** Told when that changes. */
+  /** The same without {@link limitPath}: what the host believes. */
+  hostPathBytes(peer: number): number
+  /** No larger packets than this to a peer, whatever the host believes; 0: what it believes. */
+  limitPath(peer: number, mtuBytes: number): void
+  /** Told when a path changes, and of a new peer whose path takes less than others. */
   onPathMtu: (peer: number, mtuBytes: number) => void
   /**
    * From now on the peer takes partial checksums as they are, or no more: see {@link leavesOpen}.
@@ -87,6 +91,8 @@ export interface Underlay {
    * Takes ownership; counts it, or drops it with a reason.
    */
   send(packet: Packet, peer: number, prefixBytes: number, tos: number): void
+  /** The same at once and up to the host's belief, with nothing but a tunnel header in it. */
+  probe(packet: Packet, peer: number): void
   flush(): void
   /** Idempotent. */
   close(): void

@@ -123,6 +123,18 @@ export class SealedUnderlay implements Underlay {
     return this.#under.pathMtuBytes(peer)
   }
 
+  hostPathBytes(peer: number): number {
+    return this.#under.hostPathBytes(peer)
+  }
+
+  limitPath(peer: number, mtuBytes: number): void {
+    this.#under.limitPath(peer, mtuBytes)
+  }
+
+  probe(packet: Packet, peer: number): void {
+    this.#under.probe(packet, peer)
+  }
+
   setOpenChecksums(peer: number, on: boolean): void {
     this.#under.setOpenChecksums(peer, on)
   }

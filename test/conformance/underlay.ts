@@ -264,6 +264,39 @@ export function underlaySuite({ name, make }: UnderlaySuiteOptions): void {
       expect((await it.datagrams(2)).map(({ length }) => length)).toEqual([most + 8, 18])
     })
 
+    it('carries no more than a limit, but what tries the path', async () => {
+      const it = await open()
+      const { a, b } = it.fixture
+      const to = it.addPeer(a, b)
+      const hostBytes = a.underlay.hostPathBytes(to)
+      const outer = (a.underlay.address.family === 4 ? 20 : 40) + 8
+      const told: number[] = []
+      a.underlay.onPathMtu = (peer, mtuBytes) => told.push(peer, mtuBytes)
+      const limit = 1300
+      a.underlay.limitPath(to, limit)
+      a.underlay.limitPath(to, limit)
+      expect([a.underlay.pathMtuBytes(to), a.underlay.hostPathBytes(to)]).toEqual([
+        limit,
+        hostBytes,
+      ])
+      const room = limit - outer - PREFIX.length
+      it.send(pattern(room + 1), to)
+      it.send(pattern(room), to)
+      for (const bytes of [hostBytes, hostBytes + 1]) {
+        const packet = a.pool.alloc(bytes - outer)!
+        packet.len = bytes - outer
+        a.pool.mem.fill(0, packet.head, packet.head + packet.len)
+        a.underlay.probe(packet, to)
+      }
+      it.send(pattern(room), to)
+      const arrived = (await it.datagrams(3)).map(({ length }) => length + outer)
+      expect(arrived.toSorted((x, y) => x - y)).toEqual([limit, limit, hostBytes])
+      a.underlay.limitPath(to, 0)
+      expect(a.underlay.pathMtuBytes(to)).toBe(hostBytes)
+      a.underlay.limitPath(to, hostBytes + 1)
+      expect(told).toEqual([to, limit, to, hostBytes])
+    })
+
     it('sums a partial checksum', async () => {
       const it = await open()
       const { a, b } = it.fixture

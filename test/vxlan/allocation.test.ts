@@ -26,6 +26,8 @@ function loopback(pool: Pool): Underlay {
     port: pool.counters.acquirePort(),
     onDatagram: (packet) => pool.free(packet),
     pathMtuBytes: () => 1500,
+    hostPathBytes: () => 1500,
+    limitPath: () => {},
     onPathMtu: () => {},
     onPeer: () => {},
     mayLeaveOpen: false,
@@ -36,6 +38,7 @@ function loopback(pool: Pool): Underlay {
     peer: (number) => peers.peer(number),
     sourceOf: () => peers.peer(0)!,
     send: (packet) => made.onDatagram(packet, 0, packet.len, 2),
+    probe: (packet) => pool.free(packet),
     flush: () => {},
     close: () => {},
   }
