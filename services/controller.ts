@@ -65,7 +65,7 @@ export class Controller {
   /** What {@link apply} would do now. @throws StackError as `apply` does, if it cannot be had. */
   preview(config: Config): readonly StepReport[] {
     const { state } = this.node
-    return diff(state, plan(config, state)).map(reportStep)
+    return diff(state, this.#plan(config, state)).map(reportStep)
   }
 
   /**
@@ -208,6 +208,10 @@ export class Controller {
     return this.node.attachCapture(devices, sink)
   }
 
+  #plan(config: Config, held: State): State {
+    return plan(config, held, (vni) => this.node.context.overlays.elsewhere(vni))
+  }
+
   #queue<T>(work: () => Promise<T>): Promise<T> {
     const result = this.#last.then(work)
     this.#last = result.catch(() => {})
@@ -220,7 +224,7 @@ export class Controller {
     const stop = AbortSignal.any(signals)
     stop.throwIfAborted()
     const before = this.node.state
-    const desired = plan(config, before)
+    const desired = this.#plan(config, before)
     const steps = diff(before, desired)
     try {
       await this.#run(steps, stop)

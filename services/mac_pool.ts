@@ -14,6 +14,10 @@ export class MacPool {
     this.#taken.add(key(mac))
   }
 
+  has(mac: Mac): boolean {
+    return this.#taken.has(key(mac))
+  }
+
   derive(address: Address): Mac {
     const lo =
       address.family === 4

@@ -9,23 +9,15 @@
  * 1. gateways and auxiliary addresses;
  * 2. addresses that the file names;
  * 3. addresses that endpoints and services hold now, unless 1 or 2 took them;
- * 4. for the rest, in the order of the file, the lowest free one; endpoints before services.
+ * 4. those that endpoints of other nodes have, as far as it is known;
+ * 5. for the rest, in the order of the file, the lowest free one; endpoints before services.
  *
- * On an empty node the result depends on the file alone.
+ * MACs follow: named, kept with the address, or derived from it and nobody else's. On an empty
+ * node that knows of no other the result depends on the file alone.
  */
-import {
-  type Address,
-  contains,
-  EVERYWHERE,
-  type Family,
-  formatAddress,
-  formatPrefix,
-  overlaps,
-  type Prefix,
-} from '../stack/address.ts'
-import { formatMac, type Mac } from '../stack/eth/mac.ts'
+import { EVERYWHERE, type Family, formatPrefix, overlaps, type Prefix } from '../stack/address.ts'
 import type { PolicySpec } from '../stack/ip/policy.ts'
-import { hasGateway, hasInterfaces } from './config/drivers.ts'
+import { hasInterfaces } from './config/drivers.ts'
 import type {
   Config,
   EndpointConfig,
@@ -34,10 +26,10 @@ import type {
   SubnetConfig,
 } from './config/model.ts'
 import { publishingNetwork } from './config/publishing.ts'
-import { defaultGateway, defaultSubnet, Subnet } from './ipam.ts'
+import { defaultSubnet } from './ipam.ts'
 import type { LinkRoute } from './links.ts'
-import { MacPool, sharedMac } from './mac_pool.ts'
-import { planAnnounce, planDhcp, rangeAddresses } from './plan_dhcp.ts'
+import { NetworkPool } from './network_pool.ts'
+import type { EndpointRecord } from './overlay/peer_source.ts'
 import { nameServers } from './plan_dns.ts'
 import { routeState, uplinkState } from './plan_outside.ts'
 import { planPolicy, type Subnets } from './plan_policy.ts'
@@ -51,16 +43,19 @@ import {
   type RouteState,
   type SandboxState,
   type State,
-  type SubnetState,
 } from './state.ts'
 
 const FAMILIES: readonly Family[] = [4, 6]
 
+/** Endpoints of other nodes in the network with this VNI, beside those that the file names. */
+export type Elsewhere = (vni: number) => readonly Pick<EndpointRecord, 'mac' | 'addresses'>[]
+
 /**
  * @param held - current state: what is in use and may be kept.
+ * @param elsewhere - left out: nothing is known of other nodes.
  * @throws StackError `exhausted`, `bad-config`.
  */
-export function plan(config: Config, held: State): State {
+export function plan(config: Config, held: State, elsewhere: Elsewhere = () => []): State {
   const subnets = planSubnets(config, held)
   const networks = new Map<string, NetworkState>()
   const pools = new Map<string, NetworkPool>()
@@ -80,13 +75,19 @@ export function plan(config: Config, held: State): State {
   for (const { sandbox, endpoint } of wanted) {
     const key = endpointKey({ sandbox: sandbox.name, network: endpoint.network })
     const current = held.endpoints.get(key)
-    if (current !== undefined) pools.get(endpoint.network)!.keep(sandbox.name, current)
+    if (current !== undefined) pools.get(endpoint.network)!.keep(sandbox.name, endpoint, current)
   }
   for (const { name, network } of virtual) {
     const current = held.services.get(name)
     if (current?.network === network) pools.get(network)!.keepVips(name, current.vips)
   }
   for (const [name, addresses] of held.leased) pools.get(name)?.keepLeases(addresses)
+  for (const { name, overlay } of config.networks) {
+    if (overlay === undefined) continue
+    for (const { vni } of [overlay, ...overlay.vlans]) {
+      for (const endpoint of elsewhere(vni)) pools.get(name)!.keepElsewhere(endpoint)
+    }
+  }
   const prefixes: Subnets = (name) => networks.get(name)!.subnets.map(({ subnet }) => subnet)
   const policyOf = (endpoint: EndpointConfig): PolicySpec | undefined => {
     const network = config.networks.find(({ name }) => name === endpoint.network)!
@@ -151,155 +152,6 @@ function planSubnets(config: Config, held: State): Map<string, readonly SubnetCo
     list.sort((a, b) => a.subnet.address.family - b.subnet.address.family)
   }
   return chosen
-}
-
-/** Addresses of one network while desired state is made. */
-class NetworkPool {
-  readonly network: NetworkState
-  readonly #pools: readonly Subnet[]
-  readonly #gateways: readonly SubnetState[]
-  readonly #leased: boolean
-  readonly #macs = new MacPool()
-  /** What each endpoint and service of this network was given so far, by holder and family. */
-  readonly #given = new Map<string, Address>()
-
-  constructor(config: NetworkConfig, subnets: readonly SubnetConfig[], names: boolean) {
-    this.#leased = config.options.macvlan?.leased === true
-    this.#pools = subnets.map((subnet) => new Subnet(subnet))
-    this.#gateways = subnets.map((subnet, i) => {
-      const gateway = subnet.gateway ?? defaultGateway(subnet)
-      this.#pools[i]!.reserve(gateway, 'the gateway')
-      for (const { name, address } of subnet.auxiliary) {
-        this.#pools[i]!.reserve(address, `aux_addresses "${name}"`)
-      }
-      return { subnet: subnet.subnet, gateway }
-    })
-    const { overlay } = config
-    for (const { mac, addresses, vtep } of overlay?.remote ?? []) {
-      this.#macs.take(mac)
-      const holder = `an endpoint at ${formatAddress(vtep)}`
-      for (const address of addresses) this.#poolOf(address)?.reserve(address, holder)
-    }
-    const gateways = this.#gateways
-    const announce = planAnnounce(config, gateways, names)
-    const { dhcp } = config
-    for (const { mac, address } of dhcp?.hosts ?? []) {
-      this.#poolOf(address)?.reserve(address, `the DHCP host ${formatMac(mac)}`)
-    }
-    for (const address of dhcp === undefined ? [] : rangeAddresses(dhcp)) {
-      this.#poolOf(address)?.reserve(address, 'the range of DHCP')
-    }
-    const first = gateways[0]?.gateway
-    this.network = {
-      name: config.name,
-      driver: config.driver,
-      internal: config.internal,
-      subnets: this.#gateways,
-      gatewayMac: this.#gatewayMac(config, first),
-      options: config.options,
-      dhcp: planDhcp(config, subnets, { gateways, announce }),
-      announce,
-      overlay,
-      ...(config.advertise !== undefined && { advertise: config.advertise }),
-    }
-  }
-
-  /** Undefined: it has none of ours. */
-  #gatewayMac(config: NetworkConfig, first: Address | undefined): Mac | undefined {
-    if (!hasGateway(config)) return undefined
-    const { overlay } = config
-    return overlay === undefined ? first && this.#macs.derive(first) : sharedMac(overlay.vni)
-  }
-
-  /** Take what the file names. */
-  reserve(sandbox: string, { address4, address6, mac }: EndpointConfig): void {
-    for (const address of [address4, address6]) {
-      if (address !== undefined) this.#give(sandboxHolder(sandbox), address)
-    }
-    if (mac !== undefined) this.#macs.take(mac)
-  }
-
-  reserveVips(service: string, vips: readonly Address[]): void {
-    for (const vip of vips) this.#give(serviceHolder(service), vip)
-  }
-
-  /** Keep what an endpoint has now, where the file leaves it open and nobody else was given it. */
-  keep(sandbox: string, current: EndpointState): void {
-    for (const { address } of current.addresses) this.#keep(sandboxHolder(sandbox), address)
-  }
-
-  keepVips(service: string, vips: readonly Address[]): void {
-    for (const vip of vips) this.#keep(serviceHolder(service), vip)
-  }
-
-  /** Leave to its clients what DHCP gave them, where the file says nothing else. */
-  keepLeases(addresses: readonly Address[]): void {
-    for (const address of addresses) {
-      const pool = this.#poolOf(address)
-      if (pool?.isHost(address) !== true || pool.holder(address) !== undefined) continue
-      pool.reserve(address, 'a DHCP client')
-    }
-  }
-
-  /** An address of each family that the network has. @throws StackError `exhausted`. */
-  addresses(sandbox: string): readonly Prefix[] {
-    return this.#families(sandboxHolder(sandbox)).map((address) => ({
-      address,
-      bits: this.#poolOf(address)!.subnet.bits,
-    }))
-  }
-
-  /** A virtual address of each family that the network has. @throws StackError `exhausted`. */
-  vips(service: string): readonly Address[] {
-    return this.#families(serviceHolder(service))
-  }
-
-  #families(holder: string): Address[] {
-    const addresses: Address[] = []
-    for (const family of FAMILIES) {
-      const pools = this.#pools.filter((pool) => pool.family === family)
-      if (pools.length === 0) continue
-      const roomy = pools.find((pool) => pool.free > 0n) ?? pools.at(-1)!
-      addresses.push(
-        this.#given.get(`${holder} ${family}`) ??
-          roomy.allocate(`${holder} on network "${this.network.name}"`),
-      )
-    }
-    return addresses
-  }
-
-  #give(holder: string, address: Address): void {
-    this.#poolOf(address)?.reserve(address, holder)
-    this.#given.set(`${holder} ${address.family}`, address)
-  }
-
-  #keep(holder: string, address: Address): void {
-    const pool = this.#poolOf(address)
-    if (pool === undefined || this.#given.has(`${holder} ${address.family}`)) return
-    if (pool.isHost(address) && pool.holder(address) === undefined) this.#give(holder, address)
-  }
-
-  mac(sandbox: string, endpoint: EndpointConfig, addresses: readonly Prefix[]): Mac | undefined {
-    const first = addresses[0]?.address
-    if (this.#leased) return endpoint.mac ?? this.#macs.named(`${endpoint.network} ${sandbox}`)
-    return endpoint.mac ?? (first && this.#macs.derive(first))
-  }
-
-  gatewayOf(address: Address): Address | undefined {
-    return this.#gateways.find(({ subnet }) => contains(subnet, address))?.gateway
-  }
-
-  #poolOf(address: Address): Subnet | undefined {
-    return this.#pools.find((pool) => contains(pool.subnet, address))
-  }
-}
-
-function sandboxHolder(name: string): string {
-  return `sandbox "${name}"`
-}
-
-function serviceHolder(name: string): string {
-  return `service "${name}"`
 }
 
 /**

@@ -189,6 +189,13 @@ export class Overlays {
     return [...this.#networks]
   }
 
+  /** Endpoints of other nodes in the network, as told by other sources than the file. */
+  elsewhere(vni: number): EndpointRecord[] {
+    return this.#sources
+      .filter((source) => source !== this.fixed)
+      .flatMap((source) => source.records(vni))
+  }
+
   /** Idempotent. */
   close(): void {
     this.closeUnderlay()

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import type { Config } from '../../services/config/model.ts'
 import { parseConfig } from '../../services/config/parse.ts'
 import type { Step } from '../../services/diff.ts'
-import { plan } from '../../services/plan.ts'
+import { type Elsewhere, plan } from '../../services/plan.ts'
 import {
   EMPTY,
   type EndpointState,
@@ -24,8 +24,12 @@ export function config(source: string | object): Config {
 }
 
 /** Desired state on an empty node, or on one that holds `held`. */
-export function desired(source: string | object, held: State = EMPTY): State {
-  return plan(config(source), held)
+export function desired(
+  source: string | object,
+  held: State = EMPTY,
+  elsewhere?: Elsewhere,
+): State {
+  return plan(config(source), held, elsewhere)
 }
 
 const NETWORKS = ['n0', 'n1', 'n2']

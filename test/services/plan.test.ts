@@ -1,9 +1,16 @@
 /** Desired state: which addresses, MACs and routes a configuration comes to. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { State } from '../../services/state.ts'
-import { contains, formatAddress, formatPrefix } from '../../stack/address.ts'
-import { formatMac } from '../../stack/eth/mac.ts'
+import type { Elsewhere } from '../../services/plan.ts'
+import { EMPTY, type State } from '../../services/state.ts'
+import {
+  type Address,
+  contains,
+  formatAddress,
+  formatPrefix,
+  parseAddress,
+} from '../../stack/address.ts'
+import { formatMac, type Mac, parseMac } from '../../stack/eth/mac.ts'
 import { anyConfig, desired } from './generate.ts'
 
 /** Addresses of each endpoint, by `sandbox/network`. */
@@ -112,6 +119,53 @@ describe('addresses', () => {
     expect(addresses(desired({ ...one, networks: taken }, first))).toEqual({
       's/a': '172.18.0.2/16',
     })
+  })
+})
+
+describe('addresses and MACs of an overlay', () => {
+  const overlay = (sandboxes: object, network: object = {}): object => ({
+    ...file(sandboxes, {
+      driver: 'overlay',
+      driver_opts: { 'com.docker.network.driver.overlay.vxlanid_list': '7' },
+      ...network,
+    }),
+    node: { name: 'n1', underlay: { address: '10.200.0.1' } },
+  })
+  const at = (mac: string, ...addresses: string[]): { mac: Mac; addresses: Address[] } => ({
+    mac: parseMac(mac),
+    addresses: addresses.map(parseAddress),
+  })
+  const elsewhere: Elsewhere = (vni) =>
+    vni === 7
+      ? [at('02:42:0a:01:00:02', '10.1.0.2'), at('02:42:0a:01:00:03'), at('02:00:00:00:00:09')]
+      : []
+  const one = { a: { networks: ['front'] } }
+
+  it("that endpoints of other nodes have are nobody else's", () => {
+    const state = desired(overlay(one), EMPTY, elsewhere)
+    expect(addresses(state)).toEqual({ 'a/front': '10.1.0.3/24' })
+    expect(macs(state)).toEqual(['02:42:0a:01:00:04'])
+    expect(addresses(desired(overlay(one)))).toEqual({ 'a/front': '10.1.0.2/24' })
+    // Addresses that are not of this network, or are held back in it, harm nothing.
+    const odd = (): ReturnType<Elsewhere> => [at('02:00:00:00:00:01', '10.1.0.1', '192.0.2.1')]
+    expect(addresses(desired(overlay(one), EMPTY, odd))).toEqual({ 'a/front': '10.1.0.2/24' })
+  })
+
+  it('stay where they are if another node claims them later, or no more', () => {
+    const first = desired(overlay(one))
+    expect(desired(overlay(one), first, elsewhere)).toEqual(first)
+    const moved = desired(overlay(one), EMPTY, elsewhere)
+    expect(desired(overlay(one), moved)).toEqual(moved)
+  })
+
+  it('that the file names are given all the same, and never to two of one file', () => {
+    const named = { ipv4_address: '10.1.0.2', mac_address: '02:42:0a:01:00:02' }
+    const state = desired(overlay({ a: { networks: { front: named } } }), EMPTY, elsewhere)
+    expect(addresses(state)).toEqual({ 'a/front': '10.1.0.2/24' })
+    expect(macs(state)).toEqual(['02:42:0a:01:00:02'])
+    const held = desired(overlay(one))
+    const next = { b: { networks: { front: { mac_address: macs(held)[0] } } }, ...one }
+    expect(macs(desired(overlay(next), held))).toEqual(['02:42:0a:01:00:02', '02:42:0a:01:00:03'])
   })
 })
 
