@@ -4,7 +4,7 @@ import { formatMac } from '../stack/eth/mac.ts'
 import type { Network } from './network.ts'
 import type { Node } from './node.ts'
 import { compare, type Difference } from './overlay/compare.ts'
-import type { Conflict } from './overlay/conflicts.ts'
+import { type Conflict, conflictsOf } from './overlay/conflicts.ts'
 import type { Segment } from './overlay/segment.ts'
 
 /** A tunnel end of another node, in one network. */
@@ -83,7 +83,7 @@ export function overlayRow(node: Node, network: Network | undefined): OverlayRow
         addresses: record.addresses.map(formatAddress),
       })),
     ),
-    conflicts: overlay.conflicts.list(),
+    conflicts: conflictsOf(overlay),
     refused: overlay.refused,
   }
 }

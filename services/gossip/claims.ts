@@ -25,7 +25,7 @@
  * records as they came, decoded again whenever there is something to decide.
  */
 import { type Address, sameAddress } from '../../stack/address.ts'
-import type { EndpointRecord, PeerListener } from '../overlay/peer_source.ts'
+import type { EndpointConflict, EndpointRecord, PeerListener } from '../overlay/peer_source.ts'
 import { decodeEndpoint, type EndpointValue, macOfKey } from './endpoint_value.ts'
 import type { TableRecord } from './table_record.ts'
 
@@ -64,12 +64,6 @@ export interface ClaimSource {
   readonly listener: Pick<PeerListener, 'setEndpoint' | 'removeEndpoint' | 'conflict'>
 }
 
-export interface Conflict {
-  readonly address: Address
-  readonly kept: EndpointRecord
-  readonly refused: EndpointRecord
-}
-
 type AddressKey = number | string
 
 export class Claims {
@@ -79,7 +73,7 @@ export class Claims {
   readonly #entries = new Map<number, Entry>()
   /** MACs of the winners that have an address; mostly it is one. */
   readonly #holders = new Map<AddressKey, number | readonly number[]>()
-  readonly #conflicts = new Map<string, Conflict>()
+  readonly #conflicts = new Map<string, EndpointConflict>()
   /** By what they are about, to find those that are no more. */
   readonly #conflictsOf = new Map<number, string[]>()
   /** Of each owner, bounded as they are. */
@@ -99,7 +93,7 @@ export class Claims {
     return all
   }
 
-  conflicts(): Conflict[] {
+  conflicts(): EndpointConflict[] {
     return [...this.#conflicts.values()]
   }
 
@@ -205,7 +199,7 @@ export class Claims {
     const { winner: record, told } = entry
     const winner =
       record && (claims.find((claim) => claim.record === record) ?? this.#claim(record))
-    const conflicts: Conflict[] = []
+    const conflicts: EndpointConflict[] = []
     let rivalSince = this.#judgeLosers(winner, claims, conflicts)
     const addresses = winner?.endpoint.addresses ?? []
     const kept: Address[] = []
@@ -232,7 +226,11 @@ export class Claims {
   }
 
   /** Those who claimed the MAC and did not get it. Returns when a rival took it from this node. */
-  #judgeLosers(winner: Claim | undefined, claims: readonly Claim[], conflicts: Conflict[]): number {
+  #judgeLosers(
+    winner: Claim | undefined,
+    claims: readonly Claim[],
+    conflicts: EndpointConflict[],
+  ): number {
     let rivalSince = 0
     for (const loser of claims) {
       if (winner === undefined || loser.record === winner.record) continue
@@ -262,7 +260,7 @@ export class Claims {
     }
   }
 
-  #report(key: number, conflicts: readonly Conflict[]): void {
+  #report(key: number, conflicts: readonly EndpointConflict[]): void {
     const before = this.#conflictsOf.get(key) ?? []
     const names = conflicts.map(({ address, kept, refused }) =>
       [addressKey(address), kept.node, kept.name, refused.node, refused.name].join(' '),
@@ -277,7 +275,7 @@ export class Claims {
     }
   }
 
-  #conflict(address: Address, kept: Claim, refused: Claim): Conflict {
+  #conflict(address: Address, kept: Claim, refused: Claim): EndpointConflict {
     return { address, kept: this.#record(kept), refused: this.#record(refused) }
   }
 

@@ -16,8 +16,13 @@ import { every } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
 import type { Random } from '../../stack/random.ts'
-import type { EndpointRecord, PeerListener, PeerSource } from '../overlay/peer_source.ts'
-import { Claims, type Conflict } from './claims.ts'
+import type {
+  EndpointConflict,
+  EndpointRecord,
+  PeerListener,
+  PeerSource,
+} from '../overlay/peer_source.ts'
+import { Claims } from './claims.ts'
 import type { Cluster } from './cluster.ts'
 import { encodeEndpoint, encodeVtep, macKey } from './endpoint_value.ts'
 import { Tables } from './tables.ts'
@@ -107,7 +112,7 @@ export class GossipSource implements PeerSource {
   }
 
   /** Addresses that two endpoints claim at this moment. */
-  conflicts(vni: number): readonly Conflict[] {
+  conflicts(vni: number): readonly EndpointConflict[] {
     return this.#joined.get(vni)?.claims.conflicts() ?? []
   }
 

@@ -1,12 +1,16 @@
-/** Addresses that two endpoints of an overlay network claim: logged once, and kept to be shown. */
+/**
+ * Addresses that two endpoints of an overlay network claim. Each is logged when it begins; what is
+ * shown is asked of the sources at that moment, so that nothing in it is of the past.
+ *
+ * Gossip decides who has an address, on all nodes alike. What the file tells of other nodes is
+ * decided here: an endpoint of this node keeps what it has.
+ */
 import { type Address, formatAddress } from '../../stack/address.ts'
-import { formatMac, type Mac } from '../../stack/eth/mac.ts'
+import { formatMac } from '../../stack/eth/mac.ts'
 import type { Log } from '../log.ts'
-import type { EndpointRecord } from './peer_source.ts'
+import type { EndpointConflict, EndpointRecord, PeerSource } from './peer_source.ts'
 
-/** More are logged and not kept. */
-const CONFLICTS_MAX = 256
-
+/** As it is shown. */
 export interface Conflict {
   readonly address: string
   /** The one that has the address. */
@@ -21,36 +25,43 @@ export interface ConflictEnd {
   readonly mac: string
 }
 
-export class Conflicts {
-  readonly #network: string
-  readonly #log: Log
-  readonly #all = new Map<string, Conflict>()
+/** Of an overlay network, what its conflicts depend on. */
+interface Claimed {
+  readonly segments: readonly { readonly vni: number }[]
+  sources(): readonly PeerSource[]
+  /** The endpoint of this node that has the address. */
+  localOf(address: Address): EndpointRecord | undefined
+}
 
-  constructor({ network, log }: { readonly network: string; readonly log: Log }) {
-    this.#network = network
-    this.#log = log
-  }
+/** Those of this moment. */
+export function conflictsOf(network: Claimed): Conflict[] {
+  const all = network.segments.flatMap(({ vni }) =>
+    network.sources().flatMap((source) => {
+      const decided = source.conflicts(vni)
+      return decided ?? source.records(vni).flatMap((record) => claimedHere(network, record))
+    }),
+  )
+  return all.map(show)
+}
 
-  add(address: Address, kept: EndpointRecord, refused: EndpointRecord): void {
-    const text = formatAddress(address)
-    const conflict: Conflict = { address: text, kept: endOf(kept), refused: endOf(refused) }
-    const key = `${text} ${conflict.kept.mac} ${conflict.refused.mac}`
-    if (this.#all.has(key)) return
-    if (this.#all.size < CONFLICTS_MAX) this.#all.set(key, conflict)
-    this.#log.warn({ network: this.#network, ...conflict }, `two endpoints claim ${text}`)
-  }
+/** Addresses of a record that endpoints of this node have. */
+export function claimedHere(
+  network: Pick<Claimed, 'localOf'>,
+  refused: EndpointRecord,
+): EndpointConflict[] {
+  return refused.addresses.flatMap((address): EndpointConflict[] => {
+    const kept = network.localOf(address)
+    return kept === undefined ? [] : [{ address, kept, refused }]
+  })
+}
 
-  /** An endpoint with this MAC has gone, or given up. */
-  forget(mac: Mac): void {
-    const text = formatMac(mac)
-    for (const [key, { kept, refused }] of this.#all) {
-      if (kept.mac === text || refused.mac === text) this.#all.delete(key)
-    }
-  }
+export function logConflict(log: Log, network: string, conflict: EndpointConflict): void {
+  const shown = show(conflict)
+  log.warn({ network, ...shown }, `two endpoints claim ${shown.address}`)
+}
 
-  list(): Conflict[] {
-    return [...this.#all.values()]
-  }
+function show({ address, kept, refused }: EndpointConflict): Conflict {
+  return { address: formatAddress(address), kept: endOf(kept), refused: endOf(refused) }
 }
 
 function endOf({ name, node, vtep, mac }: EndpointRecord): ConflictEnd {

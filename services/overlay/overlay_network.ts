@@ -25,11 +25,11 @@ import { formatMac, isGroupMac, type Mac, sameMac } from '../../stack/eth/mac.ts
 import type { Context } from '../context.ts'
 import type { NetworkGroups } from '../groups.ts'
 import type { NetworkState } from '../state.ts'
-import { Conflicts } from './conflicts.ts'
+import { claimedHere, logConflict } from './conflicts.ts'
 import { LastMacs } from './last_macs.ts'
 import type { LocalEndpoint } from './local_endpoint.ts'
 import { Members } from './members.ts'
-import type { EndpointRecord, PeerListener, PeerSource } from './peer_source.ts'
+import type { EndpointConflict, EndpointRecord, PeerListener, PeerSource } from './peer_source.ts'
 import { has, recordKey } from './records.ts'
 import {
   announceHere,
@@ -61,7 +61,6 @@ export class OverlayNetwork {
   readonly segments: readonly Segment[]
   readonly bridge: Bridge
   readonly bindings: Bindings
-  readonly conflicts: Conflicts
   readonly members: Members = new Members()
   /** What could not be taken in for want of room. */
   refused = 0
@@ -78,20 +77,17 @@ export class OverlayNetwork {
 
   /** Precondition: driver `overlay`. @throws StackError; leaves nothing. */
   constructor(o: OverlayNetworkOptions) {
-    const { context, state, bridge } = o
-    const { overlays, log } = context
-    const { vtep } = overlays
-    this.name = state.name
-    this.bridge = bridge
+    const { overlays } = o.context
+    this.name = o.state.name
+    this.bridge = o.bridge
     this.bindings = o.bindings
-    this.conflicts = new Conflicts({ network: state.name, log })
-    this.#context = context
-    this.#own = vtep.underlay.address
+    this.#context = o.context
+    this.#own = overlays.vtep.underlay.address
     this.#node = overlays.node!.name
     this.#forget = o.forget
     this.#groups = o.groups
     this.segments = openSegments(o)
-    this.update(state)
+    this.update(o.state)
   }
 
   /** Hear of other nodes from now on. */
@@ -107,7 +103,7 @@ export class OverlayNetwork {
   /** What the file says of other nodes has changed. */
   update({ overlay }: NetworkState): void {
     const { fixed } = this.#context.overlays
-    for (const [vni, known] of staticNetworks(overlay!)) fixed.configure(vni, known)
+    for (const [vni, told] of staticNetworks(overlay!)) fixed.configure(vni, told)
   }
 
   /** Hear of this network from a source. */
@@ -147,17 +143,21 @@ export class OverlayNetwork {
     if (record === undefined) return
     this.#local.delete(formatMac(mac))
     this.#segment(record.vni)?.tunnel.removeOwn(mac)
-    this.conflicts.forget(mac)
     for (const source of this.#context.overlays.sources) source.withdraw(record.vni, mac)
     for (const { record: other } of this.#held.values()) {
       const shares = other.addresses.some((a) => addresses.some((b) => sameAddress(a, b)))
-      if (shares || sameMac(other.mac, mac)) this.#apply(other, undefined)
+      if (shares || sameMac(other.mac, mac)) this.#apply(other)
     }
   }
 
   /** Endpoints of other nodes that are in force. */
   records(vni: number): EndpointRecord[] {
     return [...this.#held.values()].map(({ record }) => record).filter((r) => r.vni === vni)
+  }
+
+  /** The endpoint of this node that has the address. */
+  localOf(address: Address): EndpointRecord | undefined {
+    return [...this.#local.values()].find((local) => has(local, address))
   }
 
   /** True if the MAC is that of an endpoint of this node. */
@@ -221,8 +221,12 @@ export class OverlayNetwork {
       removeVtep: (vni, vtep) => this.#leave(source, vni, vtep),
       setEndpoint: (record) => this.#set(source, record),
       removeEndpoint: (vni, mac) => this.#remove(source, vni, mac),
-      conflict: (address, kept, refused) => this.conflicts.add(address, kept, refused),
+      conflict: (address, kept, refused) => this.#report({ address, kept, refused }),
     }
+  }
+
+  #report(conflict: EndpointConflict): void {
+    logConflict(this.#context.log, this.name, conflict)
   }
 
   #join(source: PeerSource, vni: number, vtep: Address): void {
@@ -252,6 +256,8 @@ export class OverlayNetwork {
     this.#held.set(key, { record, source })
     this.#context.overlays.names?.setRemote(this.name, record)
     this.#apply(record, before?.record)
+    if (before !== undefined || source.conflicts(record.vni) !== undefined) return
+    for (const conflict of claimedHere(this, record)) this.#report(conflict)
   }
 
   #remove(source: PeerSource, vni: number, mac: Mac): void {
@@ -261,7 +267,6 @@ export class OverlayNetwork {
     if (held === undefined || segment === undefined || held.source !== source) return
     this.#held.delete(key)
     this.#context.overlays.names?.removeRemote(this.name, mac)
-    this.conflicts.forget(mac)
     for (const address of held.record.addresses) this.#unbind(segment, address, mac)
     if (!this.isLocal(mac)) {
       segment.tunnel.removeStation(mac)
@@ -275,7 +280,7 @@ export class OverlayNetwork {
   }
 
   /** Into the tables. What is full is logged, and tried again when tables are compared. */
-  #apply(record: EndpointRecord, before: EndpointRecord | undefined): void {
+  #apply(record: EndpointRecord, before?: EndpointRecord): void {
     const segment = this.#segment(record.vni)!
     const { mac, vtep, addresses } = record
     let moved = before !== undefined && !sameAddress(before.vtep, vtep)
@@ -295,11 +300,7 @@ export class OverlayNetwork {
   /** True if the address was at another MAC when last seen. */
   #bind({ tunnel }: Segment, address: Address, record: EndpointRecord): boolean {
     const { mac } = record
-    const holder = [...this.#local.values()].find((local) => has(local, address))
-    if (holder !== undefined || this.isHeldHere(address)) {
-      if (holder !== undefined) this.conflicts.add(address, holder, record)
-      return false
-    }
+    if (this.localOf(address) !== undefined || this.isHeldHere(address)) return false
     this.bindings.set(address, mac, tunnel.port)
     const moved = this.#lastMacs.see(address, mac)
     if (moved) this.#forget(address)
@@ -332,8 +333,7 @@ export class OverlayNetwork {
   }
 
   #segmentOf(vid: number | undefined): Segment | undefined {
-    if (vid === undefined) return this.segments[0]
-    return this.segments.find((segment) => segment.vid === vid)
+    return vid === undefined ? this.segments[0] : this.segments.find((each) => each.vid === vid)
   }
 
   #attempt(work: () => void): void {

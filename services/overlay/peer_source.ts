@@ -29,6 +29,14 @@ export interface EndpointRecord {
   readonly node: string
 }
 
+/** Two endpoints claim one address. */
+export interface EndpointConflict {
+  readonly address: Address
+  /** The one that has it. */
+  readonly kept: EndpointRecord
+  readonly refused: EndpointRecord
+}
+
 /** Told by a source; the overlay network listens. Identity of a record: VNI and MAC. */
 export interface PeerListener {
   /** The node with this VTEP takes part in the network: it gets what is flooded. */
@@ -52,6 +60,8 @@ export interface PeerSource {
   withdraw(vni: number, mac: Mac): void
   /** All that the source knows of a network's endpoints on other nodes: to compare with tables. */
   records(vni: number): readonly EndpointRecord[]
+  /** Addresses that are claimed twice at this moment. Undefined: the source decides nothing. */
+  conflicts(vni: number): readonly EndpointConflict[] | undefined
   /** VTEPs of other nodes that take part. */
   vteps(vni: number): readonly Address[]
   close(): Promise<void>

@@ -62,6 +62,10 @@ export class StaticSource implements PeerSource {
     return (this.#known.get(vni) ?? NOTHING).records
   }
 
+  conflicts(): undefined {
+    return undefined
+  }
+
   vteps(vni: number): readonly Address[] {
     return (this.#known.get(vni) ?? NOTHING).vteps
   }
