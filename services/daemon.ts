@@ -28,6 +28,7 @@ import type { NodeLimits } from './build_node.ts'
 import type { Config } from './config/model.ts'
 import { readConfigText, toConfig } from './config_file.ts'
 import { type ApplyReport, Controller } from './controller.ts'
+import type { StepReport } from './diff.ts'
 import type { DnsHost } from './dns/host.ts'
 import type { Events } from './events.ts'
 import { GossipControl } from './gossip_control.ts'
@@ -136,7 +137,10 @@ export class Daemon implements Served {
       const message = `this daemon is "${name}", and ${file} is for "${config.name}"`
       throw new StackError('bad-argument', message)
     }
-    if (dryRun) return { steps: this.controller.preview(this.attachments.merged(config)) }
+    if (dryRun) {
+      const steps = this.controller.preview(this.attachments.merged(config))
+      return { steps: [...steps, ...this.gossip.preview(config.node)] }
+    }
     return this.#apply(config)
   }
 
@@ -161,19 +165,22 @@ export class Daemon implements Served {
     try {
       const report = await this.controller.apply(() => this.attachments.merged(config))
       this.controller.node.context.overlays.reloadKeys()
-      await this.#follow(config)
-      return report
+      const gossip = await this.#follow(config)
+      return { ...report, steps: [...report.steps, ...gossip] }
     } finally {
       this.#applying--
     }
   }
 
   /** Gossip, one configuration after the other. */
-  #follow({ node }: Config): Promise<void> {
+  #follow({ node }: Config): Promise<StepReport[]> {
     const done = this.#following.then(async () => {
-      if (this.#closed === undefined) await this.gossip.apply(node)
+      return this.#closed === undefined ? await this.gossip.apply(node) : []
     })
-    this.#following = done.catch(() => {})
+    this.#following = done.then(
+      () => {},
+      () => {},
+    )
     return done
   }
 

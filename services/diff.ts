@@ -220,9 +220,12 @@ function ownersFirst(sandboxes: readonly SandboxState[]): SandboxState[] {
   return [...sandboxes].sort((a, b) => rank(a) - rank(b))
 }
 
+/** Beside the steps of a node: done by gossip_control.ts, after them. */
+export type GossipAction = 'start-gossip' | 'update-gossip' | 'restart-gossip' | 'stop-gossip'
+
 /** One step for people and for JSON. */
 export interface StepReport {
-  readonly action: Step['action']
+  readonly action: Step['action'] | GossipAction
   /** Name of the network, sandbox or endpoint (`web1/front`), the route's destination, the port. */
   readonly subject: string
   readonly detail: string

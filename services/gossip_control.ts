@@ -4,15 +4,18 @@
  *
  * It follows the configuration in force: what changed in `node.gossip` or the node's name ends the
  * old membership, with a good-bye, and begins another one. The overlay goes on forwarding by what
- * it was told last only while the source is there; a change of the bind address is a cut. What the
- * file of keys holds, and how long the dead count, changes without that.
+ * it was told last only while the source is there; a change of the bind address is a cut. Whom to
+ * join, what the file of keys holds, and how long the dead count, changes without that. Each is a
+ * step, so that `apply` says beforehand what it will do.
  */
 import { dirname, resolve } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { formatAddress } from '../stack/address.ts'
 import type { SystemClock } from '../stack/clock.ts'
 import { StackError } from '../stack/errors.ts'
 import type { Random } from '../stack/random.ts'
 import type { GossipConfig, NodeConfig } from './config/overlay_model.ts'
+import type { GossipAction, StepReport } from './diff.ts'
 import { Gossip } from './gossip/gossip.ts'
 import { GossipSource } from './gossip/gossip_source.ts'
 import type { Log } from './log.ts'
@@ -32,6 +35,9 @@ interface Running {
   readonly source: GossipSource
   /** Of what it was made. */
   readonly made: string
+  readonly name: string
+  /** As it is now. */
+  config: GossipConfig
 }
 
 export class GossipControl {
@@ -48,15 +54,37 @@ export class GossipControl {
     throw new StackError('not-found', 'there is no gossip: the file has no "node.gossip"')
   }
 
-  /** Bring it to what the configuration says. @throws StackError */
-  async apply(node: NodeConfig | undefined): Promise<void> {
-    const made = node?.gossip && describe(node)
-    if (made === this.#running?.made) {
-      if (node?.gossip !== undefined) this.#amend(node.gossip)
-      return
+  /** What {@link apply} would do now. @throws StackError: the file of keys has a fault. */
+  preview(node: NodeConfig | undefined): StepReport[] {
+    const running = this.#running
+    const wanted = node?.gossip && describe(node)
+    const step = (action: GossipAction, subject: string, detail: string): StepReport[] => {
+      return [{ action, subject, detail }]
     }
+    if (node?.gossip === undefined || wanted === undefined) {
+      return running === undefined ? [] : step('stop-gossip', running.name, '')
+    }
+    const { host, port } = node.gossip.bind
+    const place = `${host} port ${port}`
+    if (running === undefined) return step('start-gossip', node.name, place)
+    if (running.made !== wanted) return step('restart-gossip', node.name, place)
+    const changes = amended(running, node.gossip)
+    return changes.length === 0 ? [] : step('update-gossip', node.name, changes.join(', '))
+  }
+
+  /** Bring it to what the configuration says; what was done. @throws StackError */
+  async apply(node: NodeConfig | undefined): Promise<StepReport[]> {
+    const steps = this.preview(node)
+    if (steps.length === 0) return steps
+    if (steps[0]!.action === 'update-gossip') this.#amend(node!.gossip!)
+    else await this.#begin(node)
+    return steps
+  }
+
+  /** Leave the cluster, and enter the one that the configuration says. */
+  async #begin(node: NodeConfig | undefined): Promise<void> {
     await this.close()
-    if (node?.gossip === undefined || made === undefined) return
+    if (node?.gossip === undefined) return
     const { clock, random, log, overlays, file } = this.#options
     const { keysFile } = node.gossip
     const keys = keysFile === undefined ? undefined : resolve(dirname(file), keysFile)
@@ -78,17 +106,21 @@ export class GossipControl {
       boot,
       keepDeadMs: node.gossip.endpointTimeoutMs,
     })
-    this.#running = { gossip, source, made }
+    const made = describe(node)
+    this.#running = { gossip, source, made, name: node.name, config: node.gossip }
     overlays.addSource(source)
     // Whoever is not there yet is tried again; the networks of this node need not wait.
     void gossip.join()
   }
 
   /** What needs no good-bye. @throws StackError; the keys are then as they were. */
-  #amend({ endpointTimeoutMs }: GossipConfig): void {
-    const { gossip, source } = this.#running!
-    source.tables.keepDeadMs = endpointTimeoutMs
+  #amend(config: GossipConfig): void {
+    const running = this.#running!
+    const { gossip, source } = running
     gossip.reloadKeys()
+    source.tables.keepDeadMs = config.endpointTimeoutMs
+    if (!isDeepStrictEqual(running.config.join, config.join)) gossip.rejoin(config.join)
+    running.config = config
   }
 
   /** Leave the cluster. Idempotent. */
@@ -104,6 +136,15 @@ export class GossipControl {
 
 /** All for which a node has to leave and join anew. */
 function describe({ name, underlay, gossip }: NodeConfig): string {
-  const rest = gossip && { ...gossip, endpointTimeoutMs: undefined }
+  const rest = gossip && { ...gossip, join: undefined, endpointTimeoutMs: undefined }
   return JSON.stringify([name, formatAddress(underlay.address), rest])
+}
+
+/** Keys of the file whose change needs no good-bye, and which have changed. */
+function amended({ gossip, config }: Running, next: GossipConfig): string[] {
+  const changes: string[] = []
+  if (!isDeepStrictEqual(config.join, next.join)) changes.push('join')
+  if (config.endpointTimeoutMs !== next.endpointTimeoutMs) changes.push('endpoint_timeout')
+  if (gossip.hasOtherKeys()) changes.push('keys')
+  return changes
 }

@@ -13,6 +13,8 @@ const GOSSIP_PORT = 7946
 const PORT_MAX = 65_535
 /** RFC 1035 §2.3.4, by labels of letters, digits and hyphens. */
 const HOST_NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/i
+/** Its length is one octet. */
+const LABEL_BYTES_MAX = 255
 /** So that a node that is cut off for a moment, or away for a night, loses nothing. */
 const ENDPOINT_TIMEOUT = { leastMs: 1000, mostMs: 86_400_000, defaultMs: 60_000 } as const
 
@@ -23,6 +25,7 @@ export interface GossipEntry {
   join?: HostPortConfig[] | undefined
   keys_file?: string | undefined
   endpoint_timeout?: number | undefined
+  label?: string | undefined
 }
 
 const bound = text((written) => readHostPort(written, false))
@@ -32,6 +35,7 @@ export const gossipSchema: z.ZodType<GossipEntry> = mapping({
   join: z.array(text((written) => readHostPort(written, true))).optional(),
   keys_file: z.string().min(1).optional(),
   endpoint_timeout: text(readEndpointTimeout).optional(),
+  label: text(readLabel).optional(),
 })
 
 /** `own`: the underlay address of the node. */
@@ -41,6 +45,7 @@ export function gossipOf(entry: GossipEntry, own: Address): GossipConfig {
     advertise: entry.advertise,
     join: entry.join ?? [],
     keysFile: entry.keys_file,
+    label: entry.label ?? '',
     endpointTimeoutMs: entry.endpoint_timeout ?? ENDPOINT_TIMEOUT.defaultMs,
   }
 }
@@ -50,6 +55,13 @@ function readEndpointTimeout(written: string): number {
   const ms = parseDuration(written)
   if (ms >= ENDPOINT_TIMEOUT.leastMs && ms <= ENDPOINT_TIMEOUT.mostMs) return ms
   return refuse('expected a duration from "1s" to "24h"')
+}
+
+/** @throws StackError `bad-config` */
+function readLabel(written: string): string {
+  const bytes = Buffer.byteLength(written)
+  if (bytes >= 1 && bytes <= LABEL_BYTES_MAX) return written
+  return refuse(`expected a label of 1 to ${LABEL_BYTES_MAX} octets`)
 }
 
 /** `10.200.0.2`, `10.200.0.2:7946`, `[fd00::2]:7946`; with `names` also `n2.example:7946`. */

@@ -78,7 +78,7 @@ const nodeSchema: z.ZodType<NodeEntry> = mapping({
 
 /** Undefined: there is none, or it has faults, which were told. */
 export function parseNode(value: unknown, faults: Faults): NodeConfig | undefined {
-  if (value === undefined || value === null) return undefined
+  if (value === undefined) return undefined
   const path: Path = ['node']
   const entry = parseEntry(nodeSchema, value, path, faults)
   if (entry === undefined) return undefined
@@ -95,7 +95,8 @@ export function parseNode(value: unknown, faults: Faults): NodeConfig | undefine
       keysFile: underlay.keys_file,
     },
     peers,
-    gossip: gossip ? gossipOf(gossip, underlay.address) : undefined,
+    // Without a value, it has the defaults.
+    gossip: gossip === undefined ? undefined : gossipOf(gossip ?? {}, underlay.address),
   }
 }
 
@@ -116,9 +117,11 @@ export function parseOverlay(o: {
   readonly driver: DriverName
   readonly path: Path
   readonly node: NodeConfig | undefined
+  /** There is a node in the file, though it may have faults. */
+  readonly hasNode: boolean
   readonly notes: Note
 }): OverlayConfig | undefined {
-  const { entry, driver, path, node, notes } = o
+  const { entry, driver, path, node, hasNode, notes } = o
   const { faults } = notes
   if (driver !== 'overlay') {
     for (const key of ['peers', 'remote'] as const) {
@@ -128,6 +131,7 @@ export function parseOverlay(o: {
     return undefined
   }
   if (node === undefined) {
+    if (hasNode) return undefined
     const message =
       'driver "overlay" needs "node" at the top: its name, and its underlay\'s address'
     faults.at([...path, 'driver'], message)
@@ -151,9 +155,9 @@ export function parseOverlay(o: {
   }
 }
 
-/** Docker's option, which needs keys here: those of gossip are not for data. */
+/** Docker's option, empty there. It needs keys here: those of gossip are not for data. */
 function encryptedOf(o: Source, { underlay }: NodeConfig): boolean {
-  const encrypted = flag(o, OverlayKey.Encrypted, false)
+  const encrypted = o.values[OverlayKey.Encrypted] === '' || flag(o, OverlayKey.Encrypted, false)
   if (encrypted && underlay.keysFile === undefined) {
     const message = `"${OverlayKey.Encrypted}" needs "keys_file" under node.underlay`
     o.faults.at([...o.path, OverlayKey.Encrypted], message)
@@ -164,7 +168,7 @@ function encryptedOf(o: Source, { underlay }: NodeConfig): boolean {
 /** True if the options of a network say so; faults are told by who reads them all. */
 export function isEncrypted(values: Readonly<Record<string, unknown>>): boolean {
   const value = values[OverlayKey.Encrypted]
-  return value !== undefined && ['true', '1'].includes(String(value).toLowerCase())
+  return value !== undefined && ['true', '1', ''].includes(String(value).toLowerCase())
 }
 
 /** Tunnel ends of other nodes, each once. */

@@ -33,6 +33,8 @@ export interface GossipConfig {
   readonly join: readonly HostPortConfig[]
   /** With one base64 key a line, the first to seal with; undefined: in the clear. */
   readonly keysFile: string | undefined
+  /** The same on every member; '': none. */
+  readonly label: string
   /** How long endpoints of a node stay in force after it was taken for dead. */
   readonly endpointTimeoutMs: number
 }

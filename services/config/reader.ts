@@ -167,7 +167,14 @@ export class Reader {
       policy: parsePolicy(entry.policy, [...path, 'policy'], this.#notes),
       dhcp: parseDhcp(source, driver),
       announce: parseAnnounce(source, driver),
-      overlay: parseOverlay({ entry, driver, path, node: this.#node, notes: this.#notes }),
+      overlay: parseOverlay({
+        entry,
+        driver,
+        path,
+        node: this.#node,
+        hasNode: this.#root.node !== undefined,
+        notes: this.#notes,
+      }),
     }
     const dns = parseNetworkDns(name, entry.dns, [...path, 'dns'], this.#faults)
     if (dns !== undefined) this.#networkDns.push(dns)

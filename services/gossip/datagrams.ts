@@ -47,6 +47,8 @@ export interface DatagramOptions {
   readonly swim: Swim
   readonly userBroadcasts: UserBroadcasts
   readonly onMessage: (message: Message, address: Address, port: number) => void
+  /** It is damaged, or of another label or key. */
+  readonly onUnopened: (from: Address) => void
 }
 
 export class Datagrams {
@@ -89,7 +91,7 @@ export class Datagrams {
     const messages = openDatagram(mem, this.#options.sealing)
     if (messages === undefined) {
       this.counters.refused++
-      return
+      return this.#options.onUnopened(address)
     }
     for (const bytes of messages) {
       const message = decodeMessage(bytes)

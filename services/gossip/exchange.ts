@@ -11,7 +11,7 @@
  * A stream lives for {@link STREAM_TIMEOUT_MS} at most, and carries at most
  * {@link STREAM_BYTES_MAX} in each direction.
  */
-import { formatAddress } from '../../stack/address.ts'
+import { type Address, formatAddress } from '../../stack/address.ts'
 import type { Cancel, Clock } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
 import type { Destination } from './datagrams.ts'
@@ -56,6 +56,8 @@ export interface ExchangeOptions {
   readonly sealing: Sealing
   readonly swim: Swim
   readonly user: UserState
+  /** What came from there is damaged, or of another label or key. */
+  readonly onUnopened: (from: Address) => void
 }
 
 export class Exchange {
@@ -89,7 +91,7 @@ export class Exchange {
         const text = answer.type === 'error' ? answer.text : `an answer of type ${answer.type}`
         ended(new StackError('daemon', text))
       },
-      onFailure: ended,
+      onFailure: (error) => ended(error),
     })
   }
 
@@ -113,19 +115,20 @@ export class Exchange {
     }
     const conversation = this.#ask(to, request, {
       onMessage: () => {},
-      onFailure: onEnd,
+      onFailure: (error) => onEnd(error),
       onEnd: () => onEnd(),
     })
     conversation.end()
   }
 
   /** Another node began a stream. */
-  accept(stream: GossipStream): StreamHandlers {
+  accept(stream: GossipStream, from: Address): StreamHandlers {
     this.counters.streamsIn++
     const conversation = new Conversation(this.#options, this.#open, {
       onMessage: (message) => this.#serve(conversation, message),
-      onFailure: () => {
+      onFailure: (_, isUnopened) => {
         this.counters.streamsRefused++
+        if (isUnopened) this.#options.onUnopened(from)
       },
     })
     conversation.stream = stream
@@ -186,8 +189,8 @@ export class Exchange {
 interface ConversationHandlers {
   /** The one message of the other side. The stream is ended after it. */
   onMessage(message: StreamMessage): void
-  /** It ended without one. */
-  onFailure(error: StackError): void
+  /** It ended without one; `isUnopened`: since what came could not be opened. */
+  onFailure(error: StackError, isUnopened: boolean): void
   /** Where given: it is no failure that the other side ends without saying anything. */
   onEnd?(): void
 }
@@ -227,7 +230,7 @@ class Conversation implements StreamHandlers {
     if (this.#done) return
     const message = this.#parser.push(bytes)
     if (message === 'more') return
-    if (message === 'bad') return this.#fail('malformed, or not encrypted with a key of ours')
+    if (message === 'bad') return this.#fail('malformed, or not encrypted with a key of ours', true)
     this.#done = true
     this.#handlers.onMessage(message)
     this.stream?.end()
@@ -241,7 +244,7 @@ class Conversation implements StreamHandlers {
       this.#done = true
       return this.#handlers.onEnd()
     }
-    this.#fail(error?.message ?? 'closed without an answer')
+    this.#fail(error?.message ?? 'closed without an answer: do the keys and the label match?')
   }
 
   /** End it, and tell nobody. */
@@ -256,11 +259,11 @@ class Conversation implements StreamHandlers {
     else this.#fail('no answer in time')
   }
 
-  #fail(what: string): void {
+  #fail(what: string, isUnopened = false): void {
     if (this.#done) return
     this.#done = true
     this.#drop()
-    this.#handlers.onFailure(new StackError('daemon', what))
+    this.#handlers.onFailure(new StackError('daemon', what), isUnopened)
   }
 
   #drop(): void {

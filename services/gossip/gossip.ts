@@ -80,12 +80,16 @@ const MESSAGES: { readonly [E in MemberEvent]: string } = {
   fail: 'failed',
 }
 
+/** What is wrong with a file that is only looked at is told when it is taken. */
+const QUIET: Log = { info: () => {}, warn: () => {}, error: () => {} }
+
 export class Gossip {
   readonly serf: Serf
   readonly #transport: NodeTransport
   readonly #log: Log
   readonly #keysFile: string | undefined
   readonly #joiner: Joiner
+  #list: readonly HostPortConfig[]
   readonly #cancel: Cancel
 
   /** @throws StackError `syscall`, `bad-config` */
@@ -109,7 +113,7 @@ export class Gossip {
     transport: NodeTransport,
     keyring: Keyring | undefined,
   ) {
-    const { advertise, keysFile, join } = config
+    const { advertise, keysFile, label } = config
     const given = advertise && { address: parseAddress(advertise.host), port: advertise.port }
     this.#transport = transport
     this.#log = log
@@ -121,6 +125,7 @@ export class Gossip {
       transport,
       name,
       tags,
+      label,
       ...(given && { advertise: given }),
       ...(keyring && { keyring }),
       onKeys: () => {
@@ -138,12 +143,27 @@ export class Gossip {
     this.serf.onUserEvent((event) => logUserEvent(log, event))
     this.serf.start()
     const { serf } = this
-    this.#joiner = new Joiner({ clock, random, log, serf, list: () => resolveAll(join, log) })
+    this.#list = config.join
+    const list = (): Promise<Destination[]> => resolveAll(this.#list, log)
+    this.#joiner = new Joiner({ clock, random, log, serf, list })
   }
 
   /** Join; goes on trying in the background. Resolves after the first attempt. */
   join(): Promise<void> {
     return this.#joiner.start()
+  }
+
+  /** Go on with this list: who is new in it is joined now, and nobody is left. */
+  rejoin(list: readonly HostPortConfig[]): void {
+    this.#list = list
+    this.#joiner.retry()
+  }
+
+  /** True if the file has other keys than are in use. @throws StackError `bad-config`. */
+  hasOtherKeys(): boolean {
+    const { keyring } = this.serf
+    if (this.#keysFile === undefined || keyring === undefined) return false
+    return !keyring.equals(readKeys(this.#keysFile, QUIET))
   }
 
   /**

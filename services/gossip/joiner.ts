@@ -46,6 +46,13 @@ export class Joiner {
     await this.#attempt()
   }
 
+  /** The list has changed: try now. */
+  retry(): void {
+    this.#pauseMs = RETRY_MIN_MS
+    this.#retrying()
+    void this.#attempt()
+  }
+
   close(): void {
     this.#closed = true
     this.#retrying()
@@ -67,6 +74,8 @@ export class Joiner {
       }
     }
     this.#pauseMs = reached ? RETRY_MAX_MS : Math.min(RETRY_MAX_MS, 2 * this.#pauseMs)
+    // One that was begun meanwhile has its own.
+    this.#retrying()
     this.#retrying = clock.after(this.#pauseMs, () => {
       void this.#attempt()
     })

@@ -50,11 +50,16 @@ export class Keyring {
    * @throws StackError `bad-argument`; the keys stay as they are.
    */
   replace(keys: readonly Uint8Array[]): boolean {
-    const before = this.#keys
     const next = new Keyring(keys).keys
-    const isSame = next.length === before.length && next.every((key, i) => same(key, before[i]!))
-    if (!isSame) this.#keys = next
-    return !isSame
+    if (this.equals(next)) return false
+    this.#keys = next
+    return true
+  }
+
+  /** True if these are the keys, in this order. */
+  equals(keys: readonly Uint8Array[]): boolean {
+    const own = this.#keys
+    return keys.length === own.length && keys.every((key, i) => same(key, own[i]!))
   }
 
   /** Decrypt with it from now on. @throws StackError `exhausted`, `bad-argument` */

@@ -22,6 +22,7 @@ import { isAt, isGone, type NodeRecord } from './node_table.ts'
 import { type ProbeCounters, Prober } from './prober.ts'
 import { type NodeEvents, Swim, type SwimCounters } from './swim.ts'
 import type { Transport } from './transport.ts'
+import { Unopened } from './unopened.ts'
 
 /** Versions of the protocol (lowest, highest, spoken), then serf's. */
 export const VERSIONS: Uint8Array = Uint8Array.of(1, 5, 2, 2, 5, 5)
@@ -74,8 +75,11 @@ export class Memberlist {
     const onQueued = (): void => this.wake()
     const swim = new Swim({ clock, random, events: delegate, self, onQueued })
     this.swim = swim
+    const unopened = new Unopened({ clock, log })
+    const onUnopened = (from: Address): void => unopened.note(from)
     this.#datagrams = new Datagrams({
       transport,
+      onUnopened,
       sealing,
       swim,
       userBroadcasts: (overhead, bytes) => delegate.broadcasts(overhead, bytes, this.#limit),
@@ -86,7 +90,7 @@ export class Memberlist {
       merge: (state: Uint8Array, join: boolean) => delegate.mergeState(state, join),
       onMessage: (payload: Uint8Array) => delegate.onUserMessage(payload),
     }
-    this.#exchange = new Exchange({ clock, transport, sealing, swim, user })
+    this.#exchange = new Exchange({ clock, transport, sealing, swim, user, onUnopened })
     this.#prober = new Prober({
       clock,
       random,
@@ -130,7 +134,7 @@ export class Memberlist {
     const { transport, random } = this.#options
     transport.start({
       onDatagram: (bytes, address, port) => this.#datagrams.receive(bytes, address, port),
-      onStream: (stream) => this.#exchange.accept(stream),
+      onStream: (stream, from) => this.#exchange.accept(stream, from),
     })
     this.#prober.start()
     this.#pullLater(random.below(pushPullMs(1)))

@@ -168,7 +168,7 @@ export class MemoryTransport implements Transport {
     if (this.#closed || this.#handlers === undefined) return undefined
     const far = new MemoryStream(this.#network, this)
     far.peer = near
-    far.handlers = this.#handlers.onStream(far)
+    far.handlers = this.#handlers.onStream(far, near.address)
     return far
   }
 
@@ -190,6 +190,11 @@ class MemoryStream implements GossipStream {
   #closed = false
   /** Segments stay in order: none arrives before this. */
   #arrivalMs = 0
+
+  /** Of its side. */
+  get address(): Address {
+    return this.#host.address
+  }
 
   constructor(network: MemoryNetwork, host: MemoryTransport, handlers?: StreamHandlers) {
     this.#network = network

@@ -118,14 +118,17 @@ export class NodeTransport implements Transport {
       this.counters.sendErrors++
     })
     this.#server.on('connection', (socket) => {
-      if (this.#accepted >= STREAMS_MAX || this.#closed !== undefined) {
+      const { remoteAddress: from } = socket
+      const full = this.#accepted >= STREAMS_MAX || this.#closed !== undefined
+      // Without an address it is gone already.
+      if (full || from === undefined) {
         this.counters.streamsRefused++
         socket.destroy()
         return
       }
       this.#accepted++
       const stream = new NodeStream(socket, this.#refresh)
-      stream.handlers = onStream(stream)
+      stream.handlers = onStream(stream, addressOf(from))
       this.#own(stream)
       socket.once('close', () => {
         this.#accepted--

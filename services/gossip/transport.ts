@@ -27,8 +27,8 @@ export interface GossipStream {
 export interface TransportHandlers {
   /** The octets may be kept. */
   onDatagram(bytes: Uint8Array, address: Address, port: number): void
-  /** Another side opened a stream. */
-  onStream(stream: GossipStream): StreamHandlers
+  /** Another side, at this address, opened a stream. */
+  onStream(stream: GossipStream, from: Address): StreamHandlers
 }
 
 export interface Transport {

@@ -32,8 +32,8 @@ describe('node', () => {
   })
 
   it('reads where to gossip', () => {
-    const gossip =
-      '{ join: [ 10.200.0.2, "n3.lan:7000", "[fd00::3]:1" ], keys_file: k, endpoint_timeout: 5m }'
+    const join = '[ 10.200.0.2, "n3.lan:7000", "[fd00::3]:1" ]'
+    const gossip = `{ join: ${join}, keys_file: k, endpoint_timeout: 5m, label: x }`
     const text = `name: t\nnode: { name: a, underlay: { address: 10.200.0.1 }, gossip: ${gossip} }`
     expect(parseConfig(text, 'f.yaml').config?.node?.gossip).toEqual({
       bind: { host: '10.200.0.1', port: 7946 },
@@ -44,6 +44,7 @@ describe('node', () => {
         { host: 'fd00::3', port: 1 },
       ],
       keysFile: 'k',
+      label: 'x',
       endpointTimeoutMs: 300_000,
     })
   })
@@ -51,6 +52,38 @@ describe('node', () => {
   it('keeps endpoints of the dead for a minute where the file does not say', () => {
     const text = 'name: t\nnode: { name: a, underlay: { address: 10.200.0.1 }, gossip: {} }'
     expect(parseConfig(text, 'f.yaml').config?.node?.gossip?.endpointTimeoutMs).toBe(60_000)
+  })
+
+  it('has gossip with the defaults where the file gives it no value', () => {
+    const node = 'node: { name: a, underlay: { address: 10.200.0.1 }, gossip: }'
+    expect(parseConfig(`name: t\n${node}`, 'f.yaml').config?.node?.gossip).toMatchObject({
+      bind: { host: '10.200.0.1', port: 7946 },
+      join: [],
+      label: '',
+    })
+  })
+
+  it('with a fault in it is not said to be missing', () => {
+    const node = 'node: { name: a, underlay: { address: 10.0.0.1 }, gossip: { x: 1 } }'
+    const back = `networks: { back: { driver: overlay, driver_opts: { ${VNI}: 7 } } }`
+    const list = faults(`name: t\n${node}\n${back}`)
+    expect(list).toHaveLength(1)
+    expect(list[0]).toContain('"x"')
+    expect(faults(`name: t\nnode:\n${back}`)).toEqual([
+      'f.yaml:2:1: "name" is missing',
+      'f.yaml:2:1: "underlay" is missing',
+    ])
+    expect(faults(`name: t\n${back}`).join()).toContain('driver "overlay" needs "node" at the top')
+  })
+
+  it('is encrypted as `docker network create -o encrypted` writes it', () => {
+    const node = 'node: { name: a, underlay: { address: 10.0.0.1, keys_file: k } }'
+    const back = `{ driver: overlay, driver_opts: { ${VNI}: 7, encrypted: "" } }`
+    const { config } = parseConfig(`name: t\n${node}\nnetworks: { back: ${back} }`, 'f.yaml')
+    expect(config?.networks[0]).toMatchObject({
+      overlay: { encrypted: true },
+      options: { mtuBytes: 1418 },
+    })
   })
 
   it.each([
@@ -66,6 +99,7 @@ describe('node', () => {
     ['{ name: a, underlay: { address: 10.0.0.1 }, gossip: { join: [ "x:99999" ] } }', 'a name'],
     ['{ name: a, underlay: { address: 10.0.0.1 }, gossip: { endpoint_timeout: 25h } }', '"24h"'],
     ['{ name: a, underlay: { address: 10.0.0.1 }, gossip: { endpoint_timeout: 10ms } }', '"1s"'],
+    ['{ name: a, underlay: { address: 10.0.0.1 }, gossip: { label: "" } }', '1 to 255 octets'],
     ['{ name: a, underlay: { adress: 10.0.0.1 } }', 'did you mean "address"'],
   ])('%s', (node, fault) => {
     const text = faults(`name: t\nnode: ${node}`)

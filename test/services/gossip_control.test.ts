@@ -2,13 +2,14 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, describe, expect, it } from 'vitest'
-import { parseConfig } from '../../services/config/parse.ts'
+import { afterAll, afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import type { NodeConfig } from '../../services/config/overlay_model.ts'
 import { formatKey } from '../../services/gossip/keyring.ts'
 import { GossipControl } from '../../services/gossip_control.ts'
 import type { Log } from '../../services/log.ts'
 import { SystemClock } from '../../stack/clock.ts'
 import { Random } from '../../stack/random.ts'
+import { config } from './generate.ts'
 import { Rig } from './rig.ts'
 
 const PORT = 27_946
@@ -29,34 +30,69 @@ describe('gossip beside a controller', () => {
     writeFileSync(keysFile, `# keys\n${keys.join('\n')}\n`, { mode: 0o600 })
   }
 
-  const apply = (timeout = '60s'): Promise<void> => {
-    const bind = `"127.0.0.1:${PORT}"`
-    const gossip = `{ bind: ${bind}, keys_file: keys.b64, endpoint_timeout: ${timeout} }`
-    const underlay = '{ address: 127.0.0.1 }'
-    const text = `name: t\nnode: { name: a, underlay: ${underlay}, gossip: ${gossip} }`
-    return control.apply(parseConfig(text, 'f.yaml').config?.node)
+  const apply = async (timeout = '60s'): Promise<string[]> => {
+    return await steps(`keys_file: keys.b64, endpoint_timeout: ${timeout}`)
+  }
+
+  const nodeOf = (gossip: string, n = 1): NodeConfig => {
+    const bind = `"127.0.0.${n}:${PORT}"`
+    const underlay = `{ address: 127.0.0.${n} }`
+    const node = `{ name: n${n}, underlay: ${underlay}, gossip: { bind: ${bind}, ${gossip} } }`
+    return config(`name: t\nnode: ${node}`).node!
+  }
+
+  /** Apply it; what was said before that would be done is what was done. */
+  const steps = async (gossip: string, it = control, n = 1): Promise<string[]> => {
+    const node = nodeOf(gossip, n)
+    const said = it.preview(node)
+    const done = await it.apply(node)
+    expect(done).toEqual(said)
+    expect(it.preview(node)).toEqual([])
+    return done.map(({ action, subject, detail }) => `${action} ${subject} ${detail}`)
+  }
+
+  const makeControl = (): GossipControl => {
+    const { overlays } = new Rig().controller.node.context
+    const file = join(folder, 'f.yaml')
+    return new GossipControl({
+      clock: new SystemClock(),
+      random: new Random(1),
+      log,
+      overlays,
+      file,
+    })
   }
 
   const keys = (): string[] => control.gossip.serf.keyring!.keys.map(formatKey)
 
-  afterEach(async () => {
-    await control.close()
-    rmSync(folder, { recursive: true, force: true })
+  const members = (it: GossipControl): string[] =>
+    it.gossip
+      .view()
+      .members.filter(({ state }) => state === 'alive')
+      .map(({ name }) => name)
+
+  const others: GossipControl[] = []
+
+  beforeEach(() => {
+    control = makeControl()
+    told.length = 0
   })
 
+  afterEach(async () => {
+    for (const each of [control, ...others.splice(0)]) await each.close()
+  })
+
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
   it('reads its file of keys with each apply, and stays in the cluster', async () => {
-    const { overlays } = new Rig().controller.node.context
-    const clock = new SystemClock()
-    const file = join(folder, 'f.yaml')
-    control = new GossipControl({ clock, random: new Random(1), log, overlays, file })
     writeKeys(first)
-    await apply()
+    expect(await apply()).toEqual([`start-gossip n1 127.0.0.1 port ${PORT}`])
     const { gossip } = control
     expect(keys()).toEqual([first])
     // A key that is added decrypts; moved to the front, it encrypts; taken away, it is gone.
     for (const rotation of [[first, second], [second, first], [second]]) {
       writeKeys(...rotation)
-      await apply()
+      expect(await apply()).toEqual(['update-gossip n1 keys'])
       expect(keys()).toEqual(rotation)
       expect(formatKey(gossip.serf.keyring!.primary)).toBe(rotation[0])
     }
@@ -74,10 +110,55 @@ describe('gossip beside a controller', () => {
     await expect(apply()).rejects.toThrow('longer than 65536 octets')
     rmSync(keysFile)
     writeFileSync(keysFile, `${third}\n`, { mode: 0o644 })
-    await apply('5m')
+    expect(await apply('5m')).toEqual(['update-gossip n1 endpoint_timeout, keys'])
     expect(keys()).toEqual([third])
     expect(told.filter((message) => message.includes('chmod 600'))).toHaveLength(1)
     expect(told.filter((message) => message === 'gossip has other keys')).toHaveLength(4)
     expect(control.gossip).toBe(gossip)
   })
+
+  it('joins who is new in its list without leaving, and says what it restarts for', async () => {
+    const other = makeControl()
+    others.push(other)
+    await steps('join: []', other, 2)
+    await steps('join: []')
+    const { gossip } = control
+    const join = `join: [ "127.0.0.2:${PORT}" ]`
+    expect(await steps(join)).toEqual(['update-gossip n1 join'])
+    for (const it of [control, other]) {
+      await vi.waitFor(() => expect(members(it)).toEqual(['n1', 'n2']), 5000)
+    }
+    expect(await steps('join: []')).toEqual(['update-gossip n1 join'])
+    expect(members(control)).toEqual(['n1', 'n2'])
+    expect(control.gossip).toBe(gossip)
+    writeKeys(first)
+    const restart = `restart-gossip n1 127.0.0.1 port ${PORT}`
+    expect(await steps('keys_file: keys.b64')).toEqual([restart])
+    expect(await steps('label: shop')).toEqual([restart])
+    expect(control.preview(undefined)).toEqual([
+      { action: 'stop-gossip', subject: 'n1', detail: '' },
+    ])
+    await control.apply(undefined)
+    expect(control.preview(undefined)).toEqual([])
+  })
+
+  it('is in a cluster with nodes of its label only, and says what may be wrong', async () => {
+    const other = makeControl()
+    others.push(other)
+    const join = `join: [ "127.0.0.2:${PORT}" ]`
+    await steps('label: shop', other, 2)
+    await steps(join)
+    const refused = 'messages from 127.0.0.1 cannot be opened: do the keys and the label match?'
+    await vi.waitFor(() => expect(told).toContain(refused), 5000)
+    const hint = 'could not join: closed without an answer: do the keys and the label match?'
+    await vi.waitFor(() => expect(told).toContain(hint), 5000)
+    await vi.waitFor(() => expect(told.filter((line) => line === hint)).toHaveLength(2), 8000)
+    expect(
+      told.filter((line) => line === refused),
+      'told once',
+    ).toHaveLength(1)
+    expect(members(control)).toEqual(['n1'])
+    await steps(`${join}, label: shop`)
+    await vi.waitFor(() => expect(members(other)).toEqual(['n1', 'n2']), 5000)
+  }, 20_000)
 })
