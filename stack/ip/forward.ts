@@ -53,7 +53,7 @@ export class Forward {
   ): void {
     const pool = this.#pool
     const { mem } = pool
-    if ((from.internal || out.internal) && !this.#hooks.admits(packet)) {
+    if ((from.internal || out.internal) && !this.#hooks.admits(from, out, packet)) {
       return pool.drop(packet, DropReason.NetworkInternal)
     }
     pull(packet, eth.HEADER_BYTES)

@@ -38,7 +38,13 @@ import { NatFragments } from './nat_fragments.ts'
 import { NatLegs, type NatNetwork } from './nat_legs.ts'
 import { NatMarks } from './nat_marks.ts'
 import { NatRelated } from './nat_related.ts'
-import { NatRules, type PortMapping, type VirtualService } from './nat_rules.ts'
+import {
+  isPublished,
+  NatRules,
+  type PortMapping,
+  type Rule,
+  type VirtualService,
+} from './nat_rules.ts'
 import { type FilteringMode, NatStart, PENDING, ruleOf } from './nat_start.ts'
 import { type PortPolicy, PortPool } from './port_pool.ts'
 import type { RouterInterface } from './router_interface.ts'
@@ -202,9 +208,13 @@ export class Nat implements Hooks {
     return true
   }
 
-  admits({ flow }: Packet): boolean {
-    if (flow === PENDING) return this.#start.rule !== undefined
-    return flow >= 0 && this.#marks.isRuled(flow)
+  admits(from: RouterInterface, out: RouterInterface, { flow }: Packet): boolean {
+    if (flow === PENDING) return mayCross(this.#start.rule, from, out)
+    if (flow < 0) return false
+    const rule = this.#marks.ruleOf(flow)
+    // Answers pass where their connection was admitted.
+    if ((flow & 1) === Direction.Reply) return rule !== undefined
+    return mayCross(rule, from, out)
   }
 
   restore(packet: Packet): void {
@@ -313,4 +323,13 @@ export class Nat implements Hooks {
     this.#pool.drop(packet, reason)
     return false
   }
+}
+
+/**
+ * True if who connects may be led by this rule although a leg is internal: to the own network
+ * always, out of an internal one never, into one by what is published there.
+ */
+function mayCross(rule: Rule | undefined, from: RouterInterface, out: RouterInterface): boolean {
+  if (rule === undefined) return false
+  return out === from || (!from.internal && isPublished(rule))
 }

@@ -61,8 +61,10 @@ export class NatMarks {
     this.#conntrack.setMark(flow, mark)
   }
 
-  isRuled(flow: number): boolean {
-    return (this.#conntrack.mark(flow) & Flag.Ruled) !== 0
+  /** The rule that a connection came by, or undefined. */
+  ruleOf(flow: number): Rule | undefined {
+    const mark = this.#conntrack.mark(flow)
+    return (mark & Flag.Ruled) === 0 ? undefined : this.#ruleOf(mark)
   }
 
   isHairpin(flow: number): boolean {

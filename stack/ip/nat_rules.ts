@@ -243,6 +243,11 @@ export class NatRules {
   }
 }
 
+/** True for what is there for other networks too: a virtual address is its own network's affair. */
+export function isPublished({ service }: Rule): boolean {
+  return service === undefined || service.shared === true
+}
+
 /** True if the source or destination words of a tuple are IPv4: both are of one family. */
 export function isFour(tuple: Int32Array): boolean {
   return tuple[0] === 0 && tuple[1] === 0 && tuple[2] === MAPPED

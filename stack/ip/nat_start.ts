@@ -20,7 +20,7 @@ import { explain, explainEnd } from './nat_explain.ts'
 import { Fate, type NatFragments } from './nat_fragments.ts'
 import type { Masquerade, NatLegs } from './nat_legs.ts'
 import { BACKENDS_MAX, Flag, type NatMarks } from './nat_marks.ts'
-import { isFour, type NatRules, type Rule } from './nat_rules.ts'
+import { isFour, isPublished, type NatRules, type Rule } from './nat_rules.ts'
 import type { PortPool } from './port_pool.ts'
 import type { RouterInterface } from './router_interface.ts'
 import * as translate from './translate.ts'
@@ -110,8 +110,7 @@ export class NatStart {
     const { pool, legs, fragments } = this.#options
     const { rule } = this
     packet.flow = NO_FLOW
-    // A virtual address is the network's own affair; what is published has the router's address.
-    const published = rule !== undefined && (rule.service === undefined || rule.service.shared)
+    const published = rule !== undefined && isPublished(rule)
     if (!published && !this.#mapped && legs.isGuarded(from, out, isFour(this.original))) {
       if (packet.traced) explain(pool, `new, from outside, to what ${out.name} does not publish`)
       // Another client's mapping may let it in next time.
