@@ -7,8 +7,9 @@
  * ```
  *
  * Connections that live are not this file's business: connection tracking keeps them where they
- * are, so whatever changes here moves none of them. What lives is only counted, and the index of a
- * backend that was removed is used again when its last connection ended.
+ * are, so whatever changes here moves none of them. What lives is only counted, what is over and
+ * remembered is not; the index of a backend that was removed is used again when its last connection
+ * is forgotten.
  *
  * Passive ejection: who refuses or does not answer {@link FAILURES_MAX} connections in a row gets
  * none for {@link EJECTION_MS}, twice as long each further time up to {@link EJECTION_MAX_MS}; but
@@ -49,6 +50,8 @@ interface Backend {
   draining: boolean
   /** Removed, and kept for the connections that it still has. */
   removed: boolean
+  /** Connections that are remembered, over or not. */
+  known: number
   total: number
   failures: number
   /** Failures since the last success. */
@@ -122,6 +125,7 @@ export class Backends implements Balance {
       up,
       draining: weight === 0,
       removed: false,
+      known: 0,
       total: 0,
       failures: 0,
       streak: 0,
@@ -136,7 +140,7 @@ export class Backends implements Balance {
     return index
   }
 
-  /** No new connection; when the last one ended its index is free. */
+  /** No new connection; when the last one is forgotten its index is free. */
   remove(index: number): void {
     const backend = this.#backends[index]!
     backend.removed = true
@@ -207,8 +211,10 @@ export class Backends implements Balance {
   }
 
   opened(index: number): void {
+    const backend = this.#backends[index]!
     this.#field.active[index]!++
-    this.#backends[index]!.total++
+    backend.known++
+    backend.total++
     this.flows++
     if (this.#picked !== index) return
     this.#picked = -1
@@ -221,6 +227,14 @@ export class Backends implements Balance {
     const backend = this.#backends[index]!
     if (backend.unsettled > 0) backend.unsettled--
     else backend.streak = 0
+  }
+
+  reopened(index: number): void {
+    this.#field.active[index]!++
+  }
+
+  forgotten(index: number): void {
+    this.#backends[index]!.known--
     this.#retire(index)
   }
 
@@ -311,7 +325,8 @@ export class Backends implements Balance {
   }
 
   #retire(index: number): void {
-    if (!this.#backends[index]!.removed || this.#field.active[index]! > 0) return
+    const { removed, known } = this.#backends[index]!
+    if (!removed || known > 0) return
     this.#backends[index] = undefined
   }
 }

@@ -18,7 +18,12 @@ export interface Balance {
   /** Its own port; left out or 0: the service's. */
   targetPort?(backend: number): number
   opened(backend: number): void
+  /** A connection is over; what is sent twice still finds its way for a while. */
   closed(backend: number): void
+  /** One that was closed goes on. */
+  reopened(backend: number): void
+  /** One that was closed is not known any more. */
+  forgotten(backend: number): void
   /** A connection was refused or not answered. */
   failed(backend: number): void
   /** A connection was turned away, because `pick` found nobody. */

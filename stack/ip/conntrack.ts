@@ -21,7 +21,8 @@ import type { Cancel, Clock } from '../clock.ts'
 import { DropReason } from '../drop.ts'
 import { StackError } from '../errors.ts'
 import type { Packet, Pool } from '../packet.ts'
-import { isOpening, isOver, Step, TcpState, TcpTracker } from './conntrack_tcp.ts'
+import { ConntrackCounters } from './conntrack_counters.ts'
+import { isOver, Step, TcpState, TcpTracker } from './conntrack_tcp.ts'
 import { DEFAULT_TIMEOUTS, idleMs, type Timeouts, tcpTimeoutsMs } from './conntrack_timeouts.ts'
 import * as ipv4 from './ipv4.ts'
 import { strideOf } from './stride.ts'
@@ -41,6 +42,8 @@ const SWEEP_MS = 1000
 const SWEEP_BUDGET = 4096
 /** Entries looked at for one to give up when the table is full. */
 export const EARLY_DROP_MAX = 64
+/** SYNs without an answer until nobody is held to be there: three seconds of a common TCP. */
+export const OPENINGS_MAX = 3
 
 const Status = { Live: 1, Answered: 2, Assured: 4 } as const
 
@@ -63,6 +66,10 @@ export class Conntrack {
   expired: (flow: number) => void = () => {}
   /** Called with the Original flow when an entry begins, and before it goes: for flow caches. */
   turned: (flow: number) => void = () => {}
+  /** Called when a packet of `flow` has taken its TCP connection out of the state `before`. */
+  moved: (flow: number, before: number) => void = () => {}
+  /** Called once, with the Original flow, when {@link OPENINGS_MAX} SYNs had no answer. */
+  unanswered: (flow: number) => void = () => {}
   /** Hears every new entry, change of state and end, while somebody listens. */
   changed: ((flow: number, change: ConntrackChange) => void) | undefined = undefined
   readonly #pool: Pool
@@ -74,8 +81,7 @@ export class Conntrack {
   /** Tick in which it ends; of a free entry: the next free one + 1, 0 if none. */
   readonly #expires: Int32Array
   readonly #marks: Int32Array
-  readonly #packets: Uint32Array
-  readonly #octets: Float64Array
+  readonly #counters: ConntrackCounters
   readonly #tcp: TcpTracker
   /** Entries below it were used once. */
   #fresh = 0
@@ -99,8 +105,7 @@ export class Conntrack {
     this.#status = new Uint8Array(entriesMax)
     this.#expires = new Int32Array(entriesMax)
     this.#marks = new Int32Array(entriesMax)
-    this.#packets = new Uint32Array(entriesMax * 2)
-    this.#octets = new Float64Array(entriesMax * 2)
+    this.#counters = new ConntrackCounters(entriesMax)
     this.#tcp = new TcpTracker(entriesMax)
   }
 
@@ -116,8 +121,8 @@ export class Conntrack {
 
   /** Octets of memory that a full table takes. */
   get bytes(): number {
-    const own = [this.#status, this.#expires, this.#marks, this.#packets, this.#octets]
-    const parts = this.#index.bytes + this.#tcp.bytes
+    const own = [this.#status, this.#expires, this.#marks]
+    const parts = this.#index.bytes + this.#tcp.bytes + this.#counters.bytes
     return own.reduce((total, { byteLength }) => total + byteLength, parts)
   }
 
@@ -146,14 +151,12 @@ export class Conntrack {
     this.#index.add(entry, original, reply)
     this.#status[entry] = Status.Live
     this.#marks[entry] = 0
-    this.#packets.fill(0, entry * 2, entry * 2 + 2)
-    this.#octets.fill(0, entry * 2, entry * 2 + 2)
+    this.#counters.reset(entry)
     this.#tcp.reset(entry)
     this.#count++
     this.#expire(entry, this.#timeouts.genericMs)
     this.#sweep ??= this.#clock.after(SWEEP_MS, this.#tick)
     this.turned(entry * 2)
-    this.changed?.(entry * 2, 'new')
     return entry * 2
   }
 
@@ -165,28 +168,25 @@ export class Conntrack {
   update(flow: number, packet: Packet, ip: number): number {
     const entry = flow >>> 1
     const end = packet.head + packet.len
+    const state = this.#tcp.state(entry)
+    const status = this.#status[entry]!
     const protocol = this.#index.word(flow, PROTOCOL) & 0xff
     if (protocol === ipv4.Protocol.Tcp) {
       if (!this.#updateTcp(flow, ip, end)) return DropReason.ConntrackInvalid
     } else {
-      const answered = (this.#status[entry]! & Status.Answered) !== 0
+      const answered = (status & Status.Answered) !== 0
       const icmp = protocol === ipv4.Protocol.Icmp || protocol === ipv4.Protocol.Icmp6
       if ((flow & 1) === Direction.Reply) this.#status[entry]! |= Status.Answered
       else if (answered && !icmp) this.#status[entry]! |= Status.Assured
       this.#expire(entry, idleMs(this.#timeouts, protocol, this.isAssured(flow)))
     }
-    this.#packets[flow]!++
-    this.#octets[flow]! += end - ip
+    const isNew = !this.#counters.isSeen(entry)
+    this.#counters.count(flow, end - ip)
+    if (isNew) this.changed?.(flow & ~1, 'new')
+    else if (protocol === ipv4.Protocol.Tcp) {
+      if (this.#tcp.state(entry) !== state) this.changed?.(flow & ~1, 'update')
+    } else if (this.#status[entry] !== status) this.changed?.(flow & ~1, 'update')
     return 0
-  }
-
-  /**
-   * True if a packet of `flow`, its IP header at `ip`, begins another connection after this one is
-   * over: a SYN in time_wait or closed (RFC 9293 §3.6.1).
-   */
-  isSucceeded(flow: number, packet: Packet, ip: number): boolean {
-    const { head, len } = packet
-    return isOver(this.#tcp.state(flow >>> 1)) && isOpening(this.#pool.mem, ip, head + len)
   }
 
   #updateTcp(flow: number, ip: number, end: number): boolean {
@@ -205,7 +205,10 @@ export class Conntrack {
     if (stays && (status & Status.Answered) !== 0) status |= Status.Assured
     this.#status[entry] = status
     this.#expire(entry, this.#tcpMs(entry, state))
-    if (state !== before) this.changed?.(flow & ~1, 'update')
+    if (state !== before) this.moved(flow, before)
+    else if (state === TcpState.SynSent && this.packets(flow) === OPENINGS_MAX - 1) {
+      this.unanswered(flow)
+    }
     return true
   }
 
@@ -256,11 +259,11 @@ export class Conntrack {
 
   /** Packets and octets seen of this direction. */
   packets(flow: number): number {
-    return this.#packets[flow]!
+    return this.#counters.packets[flow]!
   }
 
   octets(flow: number): number {
-    return this.#octets[flow]!
+    return this.#counters.octets[flow]!
   }
 
   /** Milliseconds until it is forgotten. */
@@ -284,7 +287,7 @@ export class Conntrack {
     this.#status[entry]! &= ~Status.Live
     this.ended(entry * 2)
     this.turned(entry * 2)
-    this.changed?.(entry * 2, 'destroy')
+    if (this.#counters.isSeen(entry)) this.changed?.(entry * 2, 'destroy')
     this.#index.remove(entry)
     this.#expires[entry] = this.#free
     this.#free = entry + 1

@@ -28,7 +28,7 @@ import * as eth from '../eth/frame.ts'
 import { NO_FLOW, type Packet, type Pool } from '../packet.ts'
 import type { Random } from '../random.ts'
 import { type Conntrack, Direction } from './conntrack.ts'
-import { TcpState } from './conntrack_tcp.ts'
+import { isOpening, isOver } from './conntrack_tcp.ts'
 import type { Fib } from './fib.ts'
 import type { Hooks } from './hooks.ts'
 import * as ipv4 from './ipv4.ts'
@@ -55,7 +55,7 @@ export interface NatOptions extends NatPolicy {
   readonly pool: Pool
   readonly clock: Clock
   readonly random: Random
-  /** Whose `ended` is taken over. */
+  /** Whose `ended`, `moved` and `unanswered` are taken over. */
   readonly conntrack: Conntrack
   readonly fib4: Fib
   readonly fib6: Fib
@@ -188,8 +188,9 @@ export class Nat implements Hooks {
     if (kind !== TupleKind.Flow) return true
     const first = this.#fragments.read(mem, ip, end)
     let flow = conntrack.find(this.#start.original)
-    if (flow >= 0 && conntrack.isSucceeded(flow, packet, ip)) {
-      // By a connection that may go elsewhere: other rules, other backends.
+    // A SYN in time_wait or closed begins another connection (RFC 9293 §3.6.1).
+    if (flow >= 0 && isOver(conntrack.state(flow)) && isOpening(mem, ip, end)) {
+      // It may go elsewhere: other rules, other backends.
       if (!packet.traced) conntrack.remove(flow)
       flow = NO_FLOW
     }
@@ -269,14 +270,11 @@ export class Nat implements Hooks {
   #enterKnown(packet: Packet, ip: number, flow: number): boolean {
     const conntrack = this.#conntrack
     if (!packet.traced) {
-      const before = conntrack.state(flow)
       const reason = conntrack.update(flow, packet, ip)
       if (reason > 0) {
         this.#pool.drop(packet, reason)
         return false
       }
-      const refused = before === TcpState.SynSent && conntrack.state(flow) === TcpState.Close
-      if (refused && (flow & 1) === Direction.Reply) this.#marks.failed(flow)
     }
     conntrack.loadTuple(flow ^ 1, this.#other)
     const changed = translate.putDestination(this.#pool.mem, packet, ip, this.#other)

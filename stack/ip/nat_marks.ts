@@ -6,7 +6,8 @@
  *   mark of an entry   | backend 12 | rule 16 | flags 4 |
  * ```
  */
-import { type Conntrack, Direction } from './conntrack.ts'
+import { type Conntrack, Direction, OPENINGS_MAX } from './conntrack.ts'
+import { isOver, TcpState } from './conntrack_tcp.ts'
 import * as ipv4 from './ipv4.ts'
 import { type NatRules, RULES_MAX, type Rule } from './nat_rules.ts'
 import type { PortPool } from './port_pool.ts'
@@ -25,7 +26,7 @@ const BACKEND_SHIFT = 20
 const BACKEND_MASK: number = -1 << BACKEND_SHIFT
 
 export interface NatMarksOptions {
-  /** Whose `ended` is taken over. */
+  /** Whose `ended`, `moved` and `unanswered` are taken over. */
   readonly conntrack: Conntrack
   readonly rules: NatRules
   readonly ports: PortPool
@@ -47,6 +48,8 @@ export class NatMarks {
     this.#rules = rules
     this.#ports = ports
     conntrack.ended = (flow) => this.#ended(flow)
+    conntrack.moved = (flow, before) => this.#moved(flow, before)
+    conntrack.unanswered = (flow) => this.failed(flow)
   }
 
   /** A new connection, through a rule or not. `flags` without `Ruled`. */
@@ -115,16 +118,38 @@ export class NatMarks {
       this.#ports.release(this.#original, this.#reply)
     }
     if ((mark & Flag.Ruled) === 0) return
-    if (!this.#ending && this.#isUnanswered(flow)) this.failed(flow)
     const rule = this.#ruleOf(mark)
     rule.flows--
-    rule.service?.balance.closed(mark >>> BACKEND_SHIFT)
+    const balance = rule.service?.balance
+    if (balance === undefined) return
+    const backend = mark >>> BACKEND_SHIFT
+    if (!isOver(conntrack.state(flow))) {
+      if (!this.#ending && this.#isUnanswered(flow)) balance.failed(backend)
+      balance.closed(backend)
+    }
+    balance.forgotten(backend)
   }
 
-  /** A TCP connection that waited its time for an answer; UDP may have none to wait for. */
+  /** Its backend hears of its end when it is over, not when it is forgotten. */
+  #moved(flow: number, before: number): void {
+    const balance = this.ruleOf(flow)?.service?.balance
+    if (balance === undefined) return
+    const over = isOver(this.#conntrack.state(flow))
+    if (over === isOver(before)) return
+    const backend = this.#conntrack.mark(flow) >>> BACKEND_SHIFT
+    if (!over) return balance.reopened(backend)
+    if (before === TcpState.SynSent && (flow & 1) === Direction.Reply) balance.failed(backend)
+    balance.closed(backend)
+  }
+
+  /**
+   * A TCP connection that waited its time for an answer, and is not known for that yet; UDP may
+   * have none to wait for.
+   */
   #isUnanswered(flow: number): boolean {
     const conntrack = this.#conntrack
     if (conntrack.isAnswered(flow) || conntrack.remainingMs(flow) > 0) return false
+    if (conntrack.packets(flow) >= OPENINGS_MAX) return false
     return (conntrack.tupleWord(flow, PROTOCOL) & 0xff) === ipv4.Protocol.Tcp
   }
 

@@ -55,7 +55,7 @@ describe('least_conn', () => {
         for (const action of actions) {
           if (action < 40 && open.length > 0) {
             const [backend] = open.splice(action % open.length, 1)
-            lab.backends.closed(backend!)
+            lab.end(backend!)
             continue
           }
           const load = weights.map((weight, i) => {
@@ -168,7 +168,7 @@ describe.each(SCHEDULERS)('%s', (scheduler) => {
             expect({ up, able: weight > 0 }).toEqual({ up: true, able: true })
             expect(lab.backends.addressWords(picked)[3]).toBe(0x0a01_0000 + host)
           }
-          while (open.length > 9) lab.backends.closed(open.shift()!)
+          while (open.length > 9) lab.end(open.shift()!)
         }
       }),
       { numRuns: runs },
@@ -187,7 +187,7 @@ describe.each(SCHEDULERS)('%s', (scheduler) => {
       const before = lab.backends.counts(1).active
       const all = Array.from({ length: 900 }, () => lab.open())
       const share = (lab.backends.counts(1).active - before) / 300
-      for (const backend of all) lab.backends.closed(backend)
+      for (const backend of all) lab.end(backend)
       return share
     }
     const first = share()
@@ -269,7 +269,7 @@ describe('ejection', () => {
     for (let i = 0; i < 10; i++) {
       lab.fail(0, FAILURES_MAX - 1)
       lab.backends.opened(0)
-      lab.backends.closed(0)
+      lab.end(0)
     }
     expect(lab.backends.counts(0).status).toBe('up')
   })
@@ -279,9 +279,9 @@ describe('ejection', () => {
     lab.addAll([1, 1])
     lab.backends.opened(0)
     for (let i = 0; i < FAILURES_MAX - 1; i++) lab.backends.failed(0)
-    lab.backends.closed(0)
+    lab.end(0)
     lab.backends.opened(0)
-    lab.backends.closed(0)
+    lab.end(0)
     lab.fail(0, FAILURES_MAX - 1)
     expect(lab.backends.counts(0).status, 'a success came between').toBe('up')
     lab.fail(0, 1)
@@ -312,11 +312,28 @@ describe('books', () => {
     expect([lab.visit(), lab.visit()]).toEqual([1, 1])
     expect(lab.backends.addressWords(0)[3]).toBe(0x0a01_0001)
     expect(lab.add(3)).toBe(2)
-    lab.backends.closed(0)
+    lab.end(0)
     expect(lab.add(4)).toBe(0)
     const { active, total } = lab.backends.counts(0)
     expect([active, total]).toEqual([0, 0])
     expect(lab.backends.flows).toBe(4)
+  })
+
+  it('an index stays while a connection that is over is known', () => {
+    const lab = new BalanceLab({ scheduler: 'least_conn' })
+    lab.addAll([1, 1])
+    for (let i = 0; i < 6; i++) lab.open()
+    for (let i = 0; i < 3; i++) lab.backends.closed(0)
+    expect(lab.backends.counts(0).active, 'what is over is no load').toBe(0)
+    expect([lab.open(), lab.open(), lab.open()]).toEqual([0, 0, 0])
+    lab.backends.reopened(0)
+    expect(lab.open()).toBe(1)
+    for (let i = 0; i < 4; i++) lab.backends.closed(0)
+    lab.backends.remove(0)
+    for (let i = 0; i < 5; i++) lab.backends.forgotten(0)
+    expect(lab.add(3)).toBe(2)
+    lab.backends.forgotten(0)
+    expect(lab.add(4)).toBe(0)
   })
 
   it('refuses weights and numbers that are too great', () => {

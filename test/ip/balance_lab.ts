@@ -54,8 +54,14 @@ export class BalanceLab {
   /** A connection that begins and ends well. */
   visit(tuple: Int32Array = this.anyone()): number {
     const backend = this.open(tuple)
-    if (backend >= 0) this.backends.closed(backend)
+    if (backend >= 0) this.end(backend)
     return backend
+  }
+
+  /** A connection ends, and is forgotten. */
+  end(backend: number): void {
+    this.backends.closed(backend)
+    this.backends.forgotten(backend)
   }
 
   /** Visits by backend. */
@@ -72,7 +78,7 @@ export class BalanceLab {
     for (let i = 0; i < times; i++) {
       this.backends.opened(backend)
       this.backends.failed(backend)
-      this.backends.closed(backend)
+      this.end(backend)
     }
   }
 

@@ -391,6 +391,39 @@ describe('listing and events', () => {
     expect(protocols({})).toEqual(['icmp6'])
   })
 
+  it('tells who listens of UDP that is answered, and of a stream', () => {
+    const heard: string[] = []
+    lab.conntrack.changed = (flow, change) => {
+      const { state, timeoutS, original, reply } = describeFlow(lab.conntrack, flow)
+      heard.push(`${change} ${state} ${timeoutS} s, ${original.packets}:${reply.packets}`)
+    }
+    const [there, back] = [
+      { from: CLIENT, to: SERVER },
+      { from: SERVER, to: CLIENT },
+    ]
+    const ask = () => lab.see(udp(there, { from: 9, to: 53 }, new Uint8Array(0)))
+    ask()
+    ask()
+    lab.see(udp(back, { from: 53, to: 9 }, new Uint8Array(0)))
+    ask()
+    ask()
+    lab.pass(130_000)
+    expect(heard).toEqual([
+      'new unreplied 30 s, 1:0',
+      'update replied 30 s, 2:1',
+      'update assured 120 s, 3:1',
+      'destroy assured 0 s, 4:1',
+    ])
+  })
+
+  it('tells nobody of what was refused', () => {
+    const heard: string[] = []
+    lab.conntrack.changed = (_, change) => heard.push(change)
+    expect(lab.tcp('>', SYN | RST, { seq: 1 })).toBeGreaterThan(0)
+    expect(lab.conntrack.count).toBe(0)
+    expect(heard).toEqual([])
+  })
+
   it('tells who listens of every connection, change of state and end', () => {
     const heard: string[] = []
     lab.conntrack.changed = (flow, change) => {
@@ -401,8 +434,7 @@ describe('listing and events', () => {
     lab.tcp('>', RST, { seq: 101 })
     lab.pass(11_000)
     expect(heard).toEqual([
-      'new none',
-      'update syn_sent',
+      'new syn_sent',
       'update syn_recv',
       'update established',
       'update close',

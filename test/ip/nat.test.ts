@@ -8,6 +8,7 @@ const SYN = 2
 const SYN_ACK = 0x12
 const ACK = 0x10
 const RST_ACK = 0x14
+const FIN_ACK = 0x11
 const DATA = Uint8Array.of(1, 2, 3)
 
 function datagram(from: string, fromPort: number, to: string, toPort: number): Uint8Array {
@@ -581,6 +582,51 @@ describe.each([
     lab.run(300_000)
     expect(balance.failures).toEqual([1, 1])
     expect(balance.open).toEqual([0, 0])
+    expect(balance.forgot).toEqual([1, 1])
+    lab.end()
+  })
+
+  it('hear of a backend that answers none of three SYNs at once, and once only', () => {
+    const lab = new NatLab()
+    const balance = new Turns([server, sibling])
+    lab.router.addAddress(lab.front, parseAddress(vip))
+    lab.nat.addService(serviceOf(balance))
+    const syn = segment([client, 700], [vip, 80], SYN)
+    for (const failures of [0, 0, 1, 1, 1]) {
+      lab.lines(lab.front, syn)
+      expect(balance.failures).toEqual([failures, 0])
+      lab.run(1000)
+    }
+    lab.run(300_000)
+    expect(balance.failures).toEqual([1, 0])
+    expect([balance.open, balance.forgot]).toEqual([
+      [0, 0],
+      [1, 0],
+    ])
+    lab.end()
+  })
+
+  it('hear of the end of a connection when it is over, not when it is forgotten', () => {
+    const lab = new NatLab()
+    const balance = new Turns([server])
+    lab.router.addAddress(lab.front, parseAddress(vip))
+    lab.nat.addService(serviceOf(balance))
+    const [there, here, back] = [
+      [vip, 80],
+      [client, 700],
+      [server, 8000],
+    ] as const
+    lab.lines(lab.front, segment(here, there, SYN))
+    lab.lines(lab.back, segment(back, here, SYN_ACK, { ack: 1 }))
+    lab.lines(lab.front, segment(here, there, ACK, { seq: 1, ack: 1 }))
+    lab.lines(lab.front, segment(here, there, FIN_ACK, { seq: 1, ack: 1 }))
+    lab.lines(lab.back, segment(back, here, FIN_ACK, { seq: 1, ack: 2 }))
+    expect(balance.open, 'the last acknowledgement is to come').toEqual([1])
+    lab.lines(lab.front, segment(here, there, ACK, { seq: 2, ack: 2 }))
+    expect([balance.open, balance.forgot]).toEqual([[0], [0]])
+    expect(lab.conntrack.count).toBe(1)
+    lab.run(300_000)
+    expect([balance.open, balance.forgot, balance.failures]).toEqual([[0], [1], [0]])
     lab.end()
   })
 

@@ -189,6 +189,7 @@ export function mappingOf(target: string, fields: Partial<PortMapping> = {}): Po
 /** Each backend in its turn; keeps the books. */
 export class Turns implements Balance {
   readonly open: number[]
+  readonly forgot: number[]
   readonly failures: number[]
   next = 0
   readonly #addresses: readonly Int32Array[]
@@ -196,6 +197,7 @@ export class Turns implements Balance {
   constructor(targets: readonly string[]) {
     this.#addresses = targets.map((text) => parseAddress(text).words)
     this.open = targets.map(() => 0)
+    this.forgot = targets.map(() => 0)
     this.failures = targets.map(() => 0)
   }
 
@@ -213,6 +215,14 @@ export class Turns implements Balance {
 
   closed(backend: number): void {
     this.open[backend]!--
+  }
+
+  reopened(backend: number): void {
+    this.open[backend]!++
+  }
+
+  forgotten(backend: number): void {
+    this.forgot[backend]!++
   }
 
   failed(backend: number): void {
