@@ -9,8 +9,8 @@ import type { Clock } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import { Conntrack } from '../stack/ip/conntrack.ts'
 import { ExpiryResets } from '../stack/ip/expiry_resets.ts'
-import type { Fib } from '../stack/ip/fib.ts'
 import { FlowCache } from '../stack/ip/flow_cache.ts'
+import type { HookParts } from '../stack/ip/hooks.ts'
 import { Nat } from '../stack/ip/nat.ts'
 import { PolicyFlows } from '../stack/ip/policy_flows.ts'
 import { Router } from '../stack/ip/router.ts'
@@ -59,8 +59,8 @@ export function buildNode(options: NodeOptions): Node {
     ...(options.connectionsMax === undefined ? {} : { entriesMax: options.connectionsMax }),
   })
   let nat: Nat | undefined
-  const hooks = (fibs: { readonly fib4: Fib; readonly fib6: Fib }): Nat => {
-    nat = new Nat({ pool, clock, random, conntrack, ...fibs })
+  const hooks = (parts: HookParts): Nat => {
+    nat = new Nat({ pool, clock, random, conntrack, ...parts })
     return nat
   }
   const router = new Router({ pool, clock, random, hooks })

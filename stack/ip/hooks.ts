@@ -14,7 +14,16 @@
  * A hook returns false when it took the packet: dropped it with a reason, or answered it.
  */
 import type { Packet } from '../packet.ts'
+import type { Fib } from './fib.ts'
 import type { RouterInterface } from './router_interface.ts'
+
+/** What whoever makes hooks is given of the router. */
+export interface HookParts {
+  readonly fib4: Fib
+  readonly fib6: Fib
+  /** See `Local.serves`. Not before the router is made. */
+  readonly serves: (from: RouterInterface, packet: Packet, protocol: number, at: number) => boolean
+}
 
 export interface Hooks {
   /** `head` at the Ethernet header; the IP header is checked, padding cut. */

@@ -106,6 +106,17 @@ export class Local {
     this.#streams.delete(port)
   }
 
+  /**
+   * True if a service listens for this packet, `head` at the Ethernet header, its transport header
+   * at `at`: of TCP any of its port, as one that is refused is refused by it. Changes nothing.
+   */
+  serves(from: RouterInterface, packet: Packet, protocol: number, at: number): boolean {
+    const port = u16(this.#pool.mem, at + DST_PORT)
+    if (protocol === ipv4.Protocol.Tcp) return this.#streams.has(port)
+    const service = protocol === ipv4.Protocol.Udp ? this.#services.get(port) : undefined
+    return service !== undefined && (service.accepts?.(packet, from) ?? true)
+  }
+
   /** A whole IPv4 datagram. Takes ownership. */
   receive4(from: RouterInterface, packet: Packet, group: boolean): void {
     const { mem } = this.#pool

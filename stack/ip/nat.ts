@@ -29,8 +29,7 @@ import { NO_FLOW, type Packet, type Pool } from '../packet.ts'
 import type { Random } from '../random.ts'
 import { type Conntrack, Direction } from './conntrack.ts'
 import { isOpening, isOver } from './conntrack_tcp.ts'
-import type { Fib } from './fib.ts'
-import type { Hooks } from './hooks.ts'
+import type { HookParts, Hooks } from './hooks.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
 import { explain, explainEnd } from './nat_explain.ts'
@@ -51,14 +50,12 @@ import type { RouterInterface } from './router_interface.ts'
 import * as translate from './translate.ts'
 import { DST, invert, kindOf, readTuple, SRC, TUPLE_WORDS, TupleKind } from './tuple.ts'
 
-export interface NatOptions extends NatPolicy {
+export interface NatOptions extends NatPolicy, HookParts {
   readonly pool: Pool
   readonly clock: Clock
   readonly random: Random
   /** Whose `ended`, `moved` and `unanswered` are taken over. */
   readonly conntrack: Conntrack
-  readonly fib4: Fib
-  readonly fib6: Fib
 }
 
 /** How translation behaves towards the outside: by RFC 4787 §4 and §5. */
@@ -85,7 +82,7 @@ export class Nat implements Hooks {
   readonly #scratch = new Int32Array(TUPLE_WORDS)
 
   constructor(options: NatOptions) {
-    const { pool, clock, random, conntrack, fib4, fib6 } = options
+    const { pool, clock, random, conntrack, fib4, fib6, serves } = options
     this.#pool = pool
     this.#conntrack = conntrack
     const { changed } = pool.notes
@@ -98,7 +95,8 @@ export class Nat implements Hooks {
     })
     const fragments = new NatFragments({ pool, clock, random })
     const marks = new NatMarks({ conntrack, rules, ports })
-    const parts = { pool, clock, conntrack, fib4, fib6, legs, rules, marks, ports, fragments }
+    const tables = { conntrack, fib4, fib6, legs, rules, marks, ports, fragments }
+    const parts = { pool, clock, serves, ...tables }
     this.#legs = legs
     this.#rules = rules
     this.#ports = ports

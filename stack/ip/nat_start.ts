@@ -13,7 +13,7 @@ import type { Clock } from '../clock.ts'
 import { DropReason } from '../drop.ts'
 import { NO_FLOW, type Packet, type Pool } from '../packet.ts'
 import type { Conntrack } from './conntrack.ts'
-import type { Fib } from './fib.ts'
+import type { HookParts } from './hooks.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
 import { explain, explainEnd } from './nat_explain.ts'
@@ -24,6 +24,7 @@ import { isFour, isPublished, type NatRules, type Rule } from './nat_rules.ts'
 import type { PortPool } from './port_pool.ts'
 import type { RouterInterface } from './router_interface.ts'
 import * as translate from './translate.ts'
+import { hasTransport, locate, offsetOf, protocolOf } from './transport.ts'
 import { DST, invert, isEchoReply, PORTS, PROTOCOL, Sctp, SRC, TUPLE_WORDS } from './tuple.ts'
 
 /** `Packet.flow` between the hooks, of the first packet of a connection. */
@@ -32,12 +33,10 @@ export const PENDING = -2
 /** Who may use a mapping from outside: whom it was made for, or everybody (RFC 4787 §5). */
 export type FilteringMode = 'endpoint-dependent' | 'endpoint-independent'
 
-export interface NatStartOptions {
+export interface NatStartOptions extends HookParts {
   readonly pool: Pool
   readonly clock: Clock
   readonly conntrack: Conntrack
-  readonly fib4: Fib
-  readonly fib6: Fib
   readonly legs: NatLegs
   readonly rules: NatRules
   readonly marks: NatMarks
@@ -73,7 +72,8 @@ export class NatStart {
     const reply = this.#reply
     const found = ruleOf(this.#options, this.original)
     const hidden = found?.mapping?.outsideOnly === true && !legs.isExternal(from)
-    const rule = hidden ? undefined : found
+    const served = found?.any === true && this.#isServed(from, packet, ip)
+    const rule = hidden || served ? undefined : found
     this.rule = rule
     this.#datagram = -1
     invert(this.original, reply)
@@ -140,6 +140,18 @@ export class NatStart {
     if (this.#mapped) return this.#connect(packet, Flag.Masqueraded)
     const flags = (masquerade === 'none' ? 0 : Flag.Masqueraded) | (hairpin ? Flag.Hairpin : 0)
     return this.#connect(packet, flags)
+  }
+
+  /**
+   * True if it is for the leg's own gateway address, and a service of the router takes it there: so
+   * names and leases stay where sandboxes look for them, whatever is published at any address.
+   */
+  #isServed(from: RouterInterface, packet: Packet, ip: number): boolean {
+    const { pool, legs, serves } = this.#options
+    if (legs.isExternal(from) || legOf(this.#options, this.original) !== from.index) return false
+    const located = locate(pool.mem, ip, packet.head + packet.len)
+    if (!hasTransport(located)) return false
+    return serves(from, packet, protocolOf(located), ip + offsetOf(located))
   }
 
   /** Put the target into `#reply` as source. False: there is none. */
@@ -237,7 +249,7 @@ export class NatStart {
   }
 }
 
-type Fibs = Pick<NatStartOptions, 'fib4' | 'fib6'>
+type Fibs = Pick<HookParts, 'fib4' | 'fib6'>
 
 /** The rule for the destination of a tuple. */
 export function ruleOf(
@@ -254,10 +266,17 @@ export function ruleOf(
 }
 
 /** True if the destination of a tuple is an address of the router. */
-function isOwn({ fib4, fib6 }: Fibs, tuple: Int32Array): boolean {
+function isOwn(fibs: Fibs, tuple: Int32Array): boolean {
+  return legOf(fibs, tuple) >= 0
+}
+
+/** The index of the leg that has the destination of a tuple as its address, or -1. */
+function legOf({ fib4, fib6 }: Fibs, tuple: Int32Array): number {
   const fib = isFour(tuple) ? fib4 : fib6
   const id = fib.lookup(tuple, DST)
-  return id >= 0 && fib.route(id).kind === 'local'
+  if (id < 0) return -1
+  const { kind, link } = fib.route(id)
+  return kind === 'local' ? link! : -1
 }
 
 /** True if connections of the tuple's protocol have ports, or identifiers instead. */

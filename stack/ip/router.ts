@@ -31,7 +31,7 @@ import { Delivery } from './delivery.ts'
 import { Egress } from './egress.ts'
 import type { Fib, Route } from './fib.ts'
 import { Forward } from './forward.ts'
-import { type Hooks, NO_HOOKS } from './hooks.ts'
+import { type HookParts, type Hooks, NO_HOOKS } from './hooks.ts'
 import { IcmpErrors } from './icmp_errors.ts'
 import { Ingress } from './ingress.ts'
 import { Local, type TcpService, type UdpFilter, type UdpReceiver } from './local.ts'
@@ -51,7 +51,7 @@ export interface RouterOptions {
   /** ICMP errors and TCP resets a second, on each interface. Default 200. */
   readonly icmpPerS?: number
   /** Who looks at packets on their way (hooks.ts); left out: nobody. */
-  readonly hooks?: (fibs: { readonly fib4: Fib; readonly fib6: Fib }) => Hooks
+  readonly hooks?: (parts: HookParts) => Hooks
   /** Most neighbors remembered; left out: the default of {@link Neighbors}. */
   readonly neighborsMax?: number
 }
@@ -79,7 +79,9 @@ export class Router {
     const { fib4, fib6 } = this.#routing
     this.fib4 = fib4
     this.fib6 = fib6
-    const hooks = options.hooks?.({ fib4, fib6 }) ?? NO_HOOKS
+    const serves: HookParts['serves'] = (from, packet, protocol, at) =>
+      local.serves(from, packet, protocol, at)
+    const hooks = options.hooks?.({ fib4, fib6, serves }) ?? NO_HOOKS
     const interfaces = this.#interfaces
     const advertisers = this.#advertisers
     const neighbors = new Neighbors({

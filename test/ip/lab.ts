@@ -8,8 +8,7 @@ import { sum } from '../../stack/checksum.ts'
 import { VirtualClock } from '../../stack/clock.ts'
 import { DROP_NAMES, type DropName } from '../../stack/drop.ts'
 import { type Mac, parseMac } from '../../stack/eth/mac.ts'
-import type { Fib } from '../../stack/ip/fib.ts'
-import type { Hooks } from '../../stack/ip/hooks.ts'
+import type { HookParts, Hooks } from '../../stack/ip/hooks.ts'
 import { Router } from '../../stack/ip/router.ts'
 import type { RouterInterface, RouterInterfaceOptions } from '../../stack/ip/router_interface.ts'
 import { type Packet, Pool } from '../../stack/packet.ts'
@@ -40,7 +39,7 @@ export const INGRESS_PORT = 7
 export interface LabOptions {
   readonly largeCount?: number
   readonly icmpPerS?: number
-  readonly hooks?: (lab: Lab, fibs: { readonly fib4: Fib; readonly fib6: Fib }) => Hooks
+  readonly hooks?: (lab: Lab, parts: HookParts) => Hooks
 }
 
 export class Lab {
@@ -58,7 +57,7 @@ export class Lab {
       clock: this.clock,
       random: new Random(1),
       ...(icmpPerS === undefined ? {} : { icmpPerS }),
-      ...(hooks === undefined ? {} : { hooks: (fibs) => hooks(this, fibs) }),
+      ...(hooks === undefined ? {} : { hooks: (parts) => hooks(this, parts) }),
     })
   }
 

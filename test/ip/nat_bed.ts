@@ -5,6 +5,7 @@
 import { parseAddress, parsePrefix } from '../../stack/address.ts'
 import { VirtualClock } from '../../stack/clock.ts'
 import { Conntrack } from '../../stack/ip/conntrack.ts'
+import type { HookParts } from '../../stack/ip/hooks.ts'
 import { Nat } from '../../stack/ip/nat.ts'
 import { Router } from '../../stack/ip/router.ts'
 import type { RouterInterface } from '../../stack/ip/router_interface.ts'
@@ -27,8 +28,8 @@ export function natBed(): NatBed {
   const random = new Random(5)
   const conntrack = new Conntrack({ pool, clock, seed: 1, entriesMax: 5000 })
   let nat: Nat | undefined
-  const hooks = (fibs: Pick<Router, 'fib4' | 'fib6'>): Nat => {
-    nat = new Nat({ pool, clock, random, conntrack, ...fibs })
+  const hooks = (parts: HookParts): Nat => {
+    nat = new Nat({ pool, clock, random, conntrack, ...parts })
     return nat
   }
   const router = new Router({ pool, clock, random, hooks })

@@ -7,7 +7,7 @@ import { type Family, formatAddress, fromBytes, parseAddress } from '../../stack
 import { finish } from '../../stack/checksum.ts'
 import type { Balance } from '../../stack/ip/balance.ts'
 import { Conntrack } from '../../stack/ip/conntrack.ts'
-import { Nat, type NatOptions } from '../../stack/ip/nat.ts'
+import { Nat, type NatPolicy } from '../../stack/ip/nat.ts'
 import type { NatNetwork } from '../../stack/ip/nat_legs.ts'
 import type { PortMapping } from '../../stack/ip/nat_rules.ts'
 import type { RouterInterface } from '../../stack/ip/router_interface.ts'
@@ -65,14 +65,14 @@ export class NatLab extends Lab {
   readonly back: RouterInterface
   readonly up: RouterInterface
 
-  constructor(options: Partial<NatOptions> & { readonly entriesMax?: number } = {}) {
+  constructor(options: NatPolicy & { readonly entriesMax?: number } = {}) {
     let nat: Nat | undefined
     let conntrack: Conntrack | undefined
     super({
-      hooks: ({ pool, clock }, fibs) => {
+      hooks: ({ pool, clock }, parts) => {
         const { entriesMax = 10_000 } = options
         conntrack = new Conntrack({ pool, clock, seed: 1, entriesMax })
-        nat = new Nat({ pool, clock, random: new Random(2), conntrack, ...fibs, ...options })
+        nat = new Nat({ pool, clock, random: new Random(2), conntrack, ...parts, ...options })
         return nat
       },
     })

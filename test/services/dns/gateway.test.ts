@@ -88,3 +88,15 @@ it('forgets who leaves', async () => {
   expect(await answers(fabric.get('web2'), '10.1.0.1', 'www')).toBe('NOERROR 10.1.0.12')
   await fabric.close()
 })
+
+it('answers at gateways whatever is published at port 53', async () => {
+  const fabric = await open()
+  for (const protocol of ['udp', 'tcp']) {
+    await fabric.controller.addPort(`53:53/${protocol}`, 'web')
+  }
+  for (const gateway of ['10.1.0.1', 'fd00:1::1']) {
+    expect(await answers(fabric.get('web2'), gateway, 'www')).toMatch('NOERROR 10.1.0.1')
+    expect(await answers(fabric.get('web'), gateway, 'web2')).toBe('NOERROR 10.1.0.12')
+  }
+  await fabric.close()
+})
