@@ -24,6 +24,9 @@ const TIMEOUTS: Readonly<Record<string, keyof Timeouts>> = {
   generic: 'genericMs',
 }
 
+/** A year: above what anybody waits for, and far below what the table's clock can tell. */
+const TIMEOUT_MAX_MS = 8760 * 3_600_000
+const TIMEOUT_MIN_MS = 1000
 const PORT_MIN = 1024
 const PORT_MAX = 65_535
 
@@ -33,7 +36,7 @@ interface Span {
   readonly last: number
 }
 
-const duration = text(parseDuration)
+const duration = text(parseTimeout)
 const modes = z.enum(['endpoint-independent', 'endpoint-dependent'])
 
 const conntrackSchema: z.ZodType<ConntrackEntry> = mapping({
@@ -87,6 +90,13 @@ function parse<T extends object>(
 ): Partial<T> {
   if (value === undefined || value === null) return {}
   return parseEntry(schema, value, [key], faults) ?? {}
+}
+
+/** `2h`, in milliseconds. @throws StackError that says what would be right. */
+function parseTimeout(written: string): number {
+  const ms = parseDuration(written)
+  if (ms >= TIMEOUT_MIN_MS && ms <= TIMEOUT_MAX_MS) return ms
+  throw new StackError('bad-config', `"${written}" is not between 1s and 8760h, a year`)
 }
 
 /** `20000-29999`. @throws StackError that says what would be right. */

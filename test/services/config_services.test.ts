@@ -71,6 +71,13 @@ nat: { mapping: endpoint-dependent, filtering: endpoint-independent, ports: "200
     expect(faults('conntrack: { timeouts: { udp: soon } }\n')).toEqual([
       'f:11:31: "soon" is not a duration, such as "2s", "500ms" or "1m30s"',
     ])
+    for (const time of ['0s', '999ms', '8761h', '60000h']) {
+      expect(faults(`conntrack: { timeouts: { udp: ${time} } }\n`)).toEqual([
+        `f:11:31: "${time}" is not between 1s and 8760h, a year`,
+      ])
+    }
+    const widest = good('conntrack: { timeouts: { udp: 1s, tcp_established: 8760h } }\n')
+    expect(widest.tracking.timeouts).toEqual({ udpMs: 1000, tcpEstablishedMs: 31_536_000_000 })
     for (const ports of ['80-90', '3000-2000', '2000', '1024-65536']) {
       expect(faults(`nat: { ports: "${ports}" }\n`)).toEqual([
         `f:11:15: "${ports}" is no range of ports from 1024 up, such as "20000-29999"`,
