@@ -18,12 +18,27 @@ export interface BalancerRow {
   readonly flows: number
   /** Connections that it was given since the service was made. */
   readonly total: number
+  /** Connections of it that were refused or not answered. */
+  readonly failures: number
+  /** What the last health check found, by family; empty: nothing checks it. */
+  readonly checks: readonly string[]
+}
+
+/** What a balancer tells of its service. */
+export interface BalancerTotals {
+  /** Connections given to backends. */
+  readonly flows: number
+  /** Connections turned away, because no backend could take them. */
+  readonly refused: number
+  /** Clients that stick to a backend. */
+  readonly clients: number
 }
 
 /** Spreads the connections of one service. */
 export interface RunningBalancer {
   update(service: ServiceState): void
   stats(): readonly BalancerRow[]
+  totals(): BalancerTotals
   /** May this address of a backend be given new clients? */
   isReady(sandbox: string, address: Address): boolean
   close(): void
@@ -53,6 +68,11 @@ export class ServiceSet {
   /** What is known of its backends; empty: nobody balances it. */
   stats(name: string): readonly BalancerRow[] {
     return this.#running.get(name)?.balancer?.stats() ?? []
+  }
+
+  /** Undefined: nobody balances it. */
+  totals(name: string): BalancerTotals | undefined {
+    return this.#running.get(name)?.balancer?.totals()
   }
 
   /** True also of what nobody checks. */

@@ -54,10 +54,15 @@ export interface BackendRow {
   readonly sandbox: string
   readonly addresses: readonly string[]
   readonly weight: number
-  /** `up`, `down`, `draining`; `unchecked` where nothing asks it. */
+  /** `up`, `down`, `draining`, `ejected`; `unchecked` where nothing asks it. */
   readonly state: string
+  /** Connections now; what is over is none. */
   readonly flows: number
   readonly total: number
+  /** Connections of it that were refused or not answered. */
+  readonly failures: number
+  /** What the last health check found, by family: `IPv4: refused`. Empty: nothing asks it. */
+  readonly checks: readonly string[]
 }
 
 export interface ServiceRow {
@@ -75,6 +80,11 @@ export interface ServiceRow {
   readonly affinityMs: number
   /** Its type; null: backends are not checked. */
   readonly healthcheck: string | null
+  /** Connections given to backends so far, and turned away as none could take them. */
+  readonly total: number
+  readonly refused: number
+  /** Clients that stick to a backend now. */
+  readonly clients: number
   readonly backends: readonly BackendRow[]
 }
 
@@ -113,6 +123,7 @@ export function ports(node: Node): PortRow[] {
 export function services(node: Node): ServiceRow[] {
   return [...node.state.services.values()].map((service) => {
     const stats = node.services.stats(service.name)
+    const totals = node.services.totals(service.name)
     return {
       name: service.name,
       network: service.network,
@@ -122,6 +133,9 @@ export function services(node: Node): ServiceRow[] {
       scheduler: service.scheduler,
       affinityMs: service.affinityMs,
       healthcheck: service.healthcheck?.type ?? null,
+      total: totals?.flows ?? 0,
+      refused: totals?.refused ?? 0,
+      clients: totals?.clients ?? 0,
       backends: service.backends.map(({ sandbox, addresses, weight }): BackendRow => {
         const known = stats.find((row) => row.sandbox === sandbox)
         return {
@@ -131,6 +145,8 @@ export function services(node: Node): ServiceRow[] {
           state: known?.state ?? 'unchecked',
           flows: known?.flows ?? 0,
           total: known?.total ?? 0,
+          failures: known?.failures ?? 0,
+          checks: known?.checks ?? [],
         }
       }),
     }

@@ -17,26 +17,13 @@ import { StackError } from '../../stack/errors.ts'
 import { BACKENDS_MAX } from '../../stack/ip/nat_marks.ts'
 import type { VirtualService } from '../../stack/ip/nat_rules.ts'
 import type { Context } from '../context.ts'
-import type { BalancerRow, RunningBalancer } from '../service_set.ts'
+import type { BalancerRow, BalancerTotals, RunningBalancer } from '../service_set.ts'
 import type { ServiceState } from '../state.ts'
 import { Group, type MemberRow } from './group.ts'
 
 /** More of a backend than a list shows. */
 export interface BackendRow extends BalancerRow {
   readonly weight: number
-  /** Connections refused or not answered. */
-  readonly failures: number
-  /** What the last health check found, by family; empty: nothing checks it. */
-  readonly checks: readonly string[]
-}
-
-export interface BalancerTotals {
-  /** Connections given to backends. */
-  readonly flows: number
-  /** Connections turned away, because no backend could take them. */
-  readonly refused: number
-  /** Clients that stick to a backend. */
-  readonly clients: number
 }
 
 export interface BalancerOptions {

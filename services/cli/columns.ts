@@ -130,6 +130,7 @@ export const SERVICES: readonly Column<ServiceBackend>[] = [
   { title: 'STATE', cell: ({ backend }) => backend?.state },
   { title: 'FLOWS', cell: ({ backend }) => backend && grouped(backend.flows), right: true },
   { title: 'TOTAL', cell: ({ backend }) => backend && grouped(backend.total), right: true },
+  { title: 'FAILED', cell: ({ backend }) => backend && grouped(backend.failures), right: true },
 ]
 
 export const CONNECTIONS: readonly Column<ConntrackRow>[] = [

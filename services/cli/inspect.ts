@@ -142,10 +142,15 @@ function serviceBlock(service: ServiceRow): string[] {
       scheduler: service.scheduler,
       'affinity ms': service.affinityMs || null,
       healthcheck: service.healthcheck,
+      connections: service.total,
+      refused: service.refused || null,
+      'clients that stick': service.clients || null,
     }),
-    ...service.backends.map(({ sandbox, addresses, weight, state, flows }) => {
+    ...service.backends.map(({ sandbox, addresses, weight, state, flows, ...row }) => {
       const name = `  backend ${printable(sandbox)}: ${addresses.join(' ')}`
-      return `${name}, weight ${weight}, ${state}, ${flows} flows`
+      const counts = `${flows} flows, ${row.total} in all, ${row.failures} failed`
+      const checks = row.checks.map((text) => `; ${printable(text)}`).join('')
+      return `${name}, weight ${weight}, ${state}, ${counts}${checks}`
     }),
   ]
 }

@@ -270,7 +270,7 @@ describe('views', () => {
     expect((await one('web')).ports).toHaveLength(1)
     expect((await one('uplink')).uplink?.addresses).toContain('203.0.113.2/24')
     const [, text] = await tapline('inspect', 'lb')
-    expect(text).toMatch(/^ {2}backend web: 10\.1\.0\.11 fd00::11, weight 2, unchecked, 0 flows$/m)
+    expect(text).toMatch(/^ {2}backend web: 10\.1\.0\.11 fd00::11, weight 2, unchecked, 0 flows, 0 in all, 0 failed$/m)
     expect((await tapline('inspect', 'uplink'))[1]).toMatch(/^ {2}netns: +outside$/m)
   })
 
