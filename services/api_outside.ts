@@ -1,6 +1,7 @@
 /** The part of the API about the outside: published ports, services, connections. */
+import { formatAddress, parseAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
-import { PROTOCOL_NAMES, STATE_NAMES } from '../stack/ip/conntrack_list.ts'
+import { PROTOCOL_NAMES, protocolName, STATE_NAMES } from '../stack/ip/conntrack_list.ts'
 import type { Handler } from './api.ts'
 import type { FlowFilter } from './views_outside.ts'
 
@@ -24,31 +25,54 @@ export const OUTSIDE_HANDLERS: Readonly<Record<string, Handler>> = {
   }),
 }
 
-/** @throws StackError `bad-argument` */
+const PROTOCOL_MAX = 255
+const PORT_MAX = 65_535
+
+/** In the words of lists, however it was written. @throws StackError `bad-argument` */
 export function flowFilter(query: URLSearchParams): FlowFilter {
-  const given = (key: string): string | undefined => query.get(key) ?? undefined
-  const [protocol, state, address] = [given('protocol'), given('state'), given('address')]
-  const [src, dst, sandbox, port] = [given('src'), given('dst'), given('sandbox'), given('port')]
-  if (port !== undefined && !/^\d{1,5}$/.test(port)) {
-    throw new StackError('bad-argument', `port is a number, not "${port}"`)
+  const given = <T>(key: string, parse: (text: string) => T): T | undefined => {
+    const text = query.get(key)
+    return text === null ? undefined : parse(text)
   }
-  if (protocol !== undefined && !/^\d{1,3}$/.test(protocol))
-    oneOf('protocol', protocol, PROTOCOL_NAMES)
-  if (state !== undefined) oneOf('state', state, STATE_NAMES)
-  return {
-    ...(protocol !== undefined && { protocol }),
-    ...(state !== undefined && { state }),
-    ...(address !== undefined && { address }),
-    ...(src !== undefined && { src }),
-    ...(dst !== undefined && { dst }),
-    ...(sandbox !== undefined && { sandbox }),
-    ...(port !== undefined && { port: Number(port) }),
+  const address = (key: string) => given(key, (text) => addressOf(key, text))
+  const wanted = {
+    protocol: given('protocol', protocolOf),
+    state: given('state', (text) => oneOf('state', text, STATE_NAMES)),
+    address: address('address'),
+    src: address('src'),
+    dst: address('dst'),
+    sandbox: given('sandbox', (text) => text),
+    port: given('port', portOf),
+  }
+  const known = Object.entries(wanted).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(known) as FlowFilter
+}
+
+/** A name, or the name of a number. */
+function protocolOf(text: string): string {
+  if (!/^\d+$/.test(text)) return oneOf('protocol', text.toLowerCase(), PROTOCOL_NAMES)
+  if (Number(text) <= PROTOCOL_MAX) return protocolName(Number(text))
+  throw new StackError('bad-argument', `no protocol ${text}; numbers go to ${PROTOCOL_MAX}`)
+}
+
+function addressOf(key: string, text: string): string {
+  try {
+    return formatAddress(parseAddress(text))
+  } catch (cause) {
+    const message = `${key} is one IPv4 or IPv6 address, such as 10.1.0.11, not "${text}"`
+    throw new StackError('bad-argument', message, { cause })
   }
 }
 
+function portOf(text: string): number {
+  const port = Number(text)
+  if (/^\d+$/.test(text) && port <= PORT_MAX) return port
+  throw new StackError('bad-argument', `port is a number to ${PORT_MAX}, not "${text}"`)
+}
+
 /** @throws StackError `bad-argument` if it is none of them. */
-function oneOf(what: string, given: string, known: readonly string[]): void {
-  if (known.includes(given)) return
+function oneOf(what: string, given: string, known: readonly string[]): string {
+  if (known.includes(given)) return given
   throw new StackError('bad-argument', `no ${what} "${given}"; there are: ${known.join(', ')}`)
 }
 

@@ -169,6 +169,12 @@ describe('connections', () => {
     expect((await list({ sandbox: 'app' })).map(({ protocol }) => protocol)).toEqual(['icmp'])
     expect(await list({ dst: '203.0.113.2', port: 5300 })).toHaveLength(1)
     expect(await list({ src: '203.0.113.2' })).toEqual([])
+    expect(await list({ protocol: 17 })).toHaveLength(1)
+    expect(await list({ protocol: 'UDP' })).toHaveLength(1)
+    await ask('2001:db8::2', 53)
+    expect(await list({ dst: '2001:DB8:0:0::2' })).toHaveLength(1)
+    expect(await list({ address: '2001:0db8::0:1' })).toHaveLength(1)
+    await tapline('conntrack', 'delete', '--dst', '2001:DB8:0::2')
     const [code, table] = await tapline('conntrack', '--proto', 'udp')
     expect(code).toBe(0)
     const client = '203\\.0\\.113\\.1:\\d+'
@@ -191,6 +197,17 @@ describe('connections', () => {
     expect((await tapline('conntrack', 'delete', '--all'))[0]).toBe(0)
     expect((await tapline('conntrack', '--port', '0'))[0]).toBe(2)
     expect((await tapline('conntrack', '--sandbox', 'nobody'))[0]).toBe(1)
+    for (const [option, value, message] of [
+      ['--src', 'foo', 'src is one IPv4 or IPv6 address, such as 10.1.0.11, not "foo"'],
+      ['--dst', '10.1', 'dst is one IPv4 or IPv6 address, such as 10.1.0.11, not "10.1"'],
+      ['--address', '203.0.113.1/24', 'address is one IPv4 or IPv6 address, such as'],
+      ['--proto', '300', 'no protocol 300; numbers go to 255'],
+    ] as const) {
+      const told = [2, expect.stringContaining(`tapline: ${message}`)]
+      expect(await tapline('conntrack', option, value)).toEqual(told)
+      expect(await tapline('conntrack', 'delete', option, value)).toEqual(told)
+    }
+    await expect(lab.client.get('conntrack', { port: 70_000 })).rejects.toThrow('to 65535')
     await expect(lab.client.get('conntrack', { port: 'x' })).rejects.toThrow('port is a number')
   })
 })
@@ -270,7 +287,9 @@ describe('views', () => {
     expect((await one('web')).ports).toHaveLength(1)
     expect((await one('uplink')).uplink?.addresses).toContain('203.0.113.2/24')
     const [, text] = await tapline('inspect', 'lb')
-    expect(text).toMatch(/^ {2}backend web: 10\.1\.0\.11 fd00::11, weight 2, unchecked, 0 flows, 0 in all, 0 failed$/m)
+    expect(text).toMatch(
+      /^ {2}backend web: 10\.1\.0\.11 fd00::11, weight 2, unchecked, 0 flows, 0 in all, 0 failed$/m,
+    )
     expect((await tapline('inspect', 'uplink'))[1]).toMatch(/^ {2}netns: +outside$/m)
   })
 
