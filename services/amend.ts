@@ -3,13 +3,13 @@
  * rm` and `drain` do. Each makes another configuration, which is then applied like a file; so that
  * nothing else is touched, and the next file that is applied has the last word.
  */
-import { sameAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import type { Config, SandboxConfig } from './config/model.ts'
 import { boundPort, publication, publishingNetwork } from './config/publishing.ts'
 import { notFound } from './not_found.ts'
+import { type DecidedPort, decidePorts } from './plan_ports.ts'
 import { formatPort, formatPublished, type PortConfig, parsePort, portsClash } from './ports.ts'
-import type { PortState, State } from './state.ts'
+import type { State } from './state.ts'
 
 /** Another configuration for a node in this state. @throws StackError; nothing is changed then. */
 export type Amendment = (config: Config, state: State) => Config
@@ -31,25 +31,31 @@ export function addPort(written: string, sandbox: string): Amendment {
 
 /**
  * Take a published port away: `8080`, `8080/tcp`, `203.0.113.2:53/udp` as listed, or as it was
- * added. @throws StackError `not-found`.
+ * added. Entries of its sandbox that were left open are pinned to the ports that they have, so
+ * that none of them takes its place. @throws StackError `not-found`, `bad-argument` if several fit.
  */
 export function removePort(written: string): Amendment {
   return (config, state) => {
-    const names = ({ port }: PortState): string[] => [formatPublished(port), formatPort(port)]
-    const [wanted, withTcp] = [written, `${written}/tcp`]
-    const found = [...state.ports.values()].find((held) =>
-      names(held).some((name) => name === wanted || name === withTcp),
-    )
-    if (found === undefined) {
-      throw new StackError(
-        'not-found',
-        `no published port "${written}"; "tapline ports" lists them`,
-      )
-    }
-    const { ports } = find(config, found.sandbox)
-    const index = ports.findIndex((port) => isSource(port, found.port))
-    return withPorts(config, found.sandbox, ports.toSpliced(index, 1))
+    const all = decidePorts(config, state)
+    const gone = named(written, all)
+    const left = all.filter((one) => one !== gone && one.sandbox === gone.sandbox)
+    const pinned = left.map(({ entry, port }) => ({ ...port, address: entry.address }))
+    return withPorts(config, gone.sandbox, pinned)
   }
+}
+
+/** The entry that is meant: by what it has before what was asked for. */
+function named(written: string, all: readonly DecidedPort[]): DecidedPort {
+  const isName = (text: string): boolean => text === written || text === `${written}/tcp`
+  const listed = all.find(({ port }) => isName(formatPublished(port)) || isName(formatPort(port)))
+  if (listed !== undefined) return listed
+  const [only, ...more] = all.filter(({ entry }) => isName(formatPort(entry)))
+  if (only === undefined) {
+    throw new StackError('not-found', `no published port "${written}"; "tapline ports" lists them`)
+  }
+  if (more.length === 0) return only
+  const list = [only, ...more].map(({ port }) => formatPublished(port)).join(', ')
+  throw new StackError('bad-argument', `"${written}" may be any of ${list}; name that one`)
 }
 
 /** Give a backend no new connections; it keeps those that it has. @throws `not-found`. */
@@ -106,16 +112,4 @@ export function refuseTaken(config: Config, state: State, port: PortConfig): voi
     const message = `${formatPort(port)} overlaps ${formatPort(other)} of ${who}`
     throw new StackError('exists', message)
   }
-}
-
-/** True if a port in use may have come of this entry. */
-function isSource(port: PortConfig, used: PortConfig): boolean {
-  return (
-    port.protocol === used.protocol &&
-    port.count === used.count &&
-    port.targetPort === used.targetPort &&
-    (port.port === undefined || port.port === used.port) &&
-    (port.address === undefined ||
-      (used.address !== undefined && sameAddress(port.address, used.address)))
-  )
 }

@@ -1,8 +1,10 @@
 /**
  * Which port of the node leads where. A port goes to its sandbox's address on the first network
  * that is not internal, else on the first; one mapping a family. Ports that the file leaves open
- * are those that the sandbox has now, else the lowest free ones.
+ * are those that the sandbox has now, else the lowest free ones; of the range that the entry names,
+ * or of the automatic one.
  */
+import { isDeepStrictEqual } from 'node:util'
 import { type Address, formatAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
@@ -15,55 +17,92 @@ import {
   PORT_MAX,
   PORT_PROTOCOLS,
   type PortConfig,
+  type PortSpan,
   portFamilies,
   portsClash,
 } from './ports.ts'
 import { type EndpointState, endpointKey, type PortState, type State } from './state.ts'
 
+/** An entry of a sandbox, and what it has: the same, with the port of the node decided. */
+export interface DecidedPort {
+  readonly sandbox: string
+  readonly network: string
+  /** As in the configuration. */
+  readonly entry: PortConfig
+  readonly port: PortConfig
+}
+
 /** @throws StackError `bad-config` if the target has no address of the family, `exhausted`. */
 export function planPorts(
   config: Config,
   { endpoints }: Pick<State, 'endpoints'>,
-  held: State,
+  held: Pick<State, 'ports'>,
 ): Map<string, PortState> {
-  const wanted = config.sandboxes.flatMap((sandbox) =>
-    sandbox.ports.map((port) => {
-      const network = publishingNetwork(sandbox, config.networks)!
-      return { sandbox: sandbox.name, network: network.name, port: boundPort(port, network) }
-    }),
-  )
-  const services = config.services.flatMap((service) => service.ports.map(publication))
-  const taken = [...wanted.map(({ port }) => port), ...services].filter(
-    (port) => port?.port !== undefined,
-  ) as PortConfig[]
-  const kept = new Set<PortState>()
-  const decided = wanted.map((wish) => ({ ...wish, chosen: keep(wish, { taken, kept, held }) }))
   const states = new Map<string, PortState>()
-  const starts = new Map<string, number>()
-  for (const { sandbox, network, port, chosen: given } of decided) {
-    const chosen = given ?? choose(sandbox, port, taken, starts)
-    const key = `${sandbox} ${formatPort(chosen)}`
-    const mappings = mappingsOf(chosen, endpoints.get(endpointKey({ sandbox, network }))!)
+  for (const { sandbox, network, entry, port } of decidePorts(config, held)) {
+    const key = `${sandbox} ${formatPort(port)}`
+    const mappings = mappingsOf(port, endpoints.get(endpointKey({ sandbox, network }))!)
     if (mappings.length === 0) {
-      const what = `${formatPort(port)} of sandbox "${sandbox}"`
+      const what = `${formatPort(entry)} of sandbox "${sandbox}"`
       throw new StackError('bad-config', `${what}: it has no address of that family`)
     }
-    states.set(key, { key, sandbox, network, port: chosen, mappings })
+    states.set(key, { key, sandbox, network, port, mappings })
   }
   return states
 }
 
-/** As written; else what the sandbox has now for this target, if nobody wants it; or nothing. */
+/**
+ * Which port each entry has, in the order of the file. Of the configuration in force and what is
+ * held, it tells which entry a held port came of.
+ *
+ * @throws StackError `exhausted`.
+ */
+export function decidePorts(config: Config, held: Pick<State, 'ports'>): DecidedPort[] {
+  const wanted = config.sandboxes.flatMap((sandbox) =>
+    sandbox.ports.map((entry) => {
+      const network = publishingNetwork(sandbox, config.networks)!
+      const wish = boundPort(entry, network)
+      return { sandbox: sandbox.name, network: network.name, entry, wish }
+    }),
+  )
+  const services = config.services.flatMap((service) => service.ports.map(publication))
+  const taken = [...wanted.map(({ wish }) => wish), ...services].filter(
+    (port) => port?.port !== undefined,
+  ) as PortConfig[]
+  const kept = new Set<PortState>()
+  const first = wanted.map((one) => ({ ...one, port: keep(one, { taken, kept, held }) }))
+  const starts = new Map<string, number>()
+  return first.map(({ sandbox, network, entry, wish, port }) => {
+    return { sandbox, network, entry, port: port ?? choose(sandbox, wish, taken, starts) }
+  })
+}
+
+/**
+ * As written; else what the sandbox has now for this target, if nobody wants it, of the same
+ * address before others; or nothing.
+ */
 function keep(
-  { sandbox, port }: { readonly sandbox: string; readonly port: PortConfig },
-  o: { readonly taken: PortConfig[]; readonly kept: Set<PortState>; readonly held: State },
+  { sandbox, wish }: { readonly sandbox: string; readonly wish: PortConfig },
+  o: {
+    readonly taken: PortConfig[]
+    readonly kept: Set<PortState>
+    readonly held: Pick<State, 'ports'>
+  },
 ): PortConfig | undefined {
-  if (port.port !== undefined) return port
-  for (const state of o.held.ports.values()) {
-    const { port: had } = state
-    const same = had.targetPort === port.targetPort && had.count === port.count
-    if (state.sandbox !== sandbox || !same || had.protocol !== port.protocol) continue
-    const candidate = { ...port, port: had.port }
+  if (wish.port !== undefined) return wish
+  const { first, last } = choiceOf(wish)
+  const had = [...o.held.ports.values()].filter(
+    ({ sandbox: owner, port }) =>
+      owner === sandbox &&
+      port.targetPort === wish.targetPort &&
+      port.count === wish.count &&
+      port.protocol === wish.protocol &&
+      port.port! >= first &&
+      port.port! <= last,
+  )
+  const same = had.filter(({ port }) => isDeepStrictEqual(port.address, wish.address))
+  for (const state of new Set([...same, ...had])) {
+    const candidate = at(wish, state.port.port!)
     if (o.kept.has(state) || o.taken.some((other) => portsClash(other, candidate))) continue
     o.kept.add(state)
     o.taken.push(candidate)
@@ -78,26 +117,36 @@ function keep(
  */
 function choose(
   sandbox: string,
-  port: PortConfig,
+  wish: PortConfig,
   taken: PortConfig[],
   starts: Map<string, number>,
 ): PortConfig {
-  const { count, protocol, address } = port
-  const key = `${protocol} ${count} ${address === undefined ? '' : formatAddress(address)}`
-  let first = starts.get(key) ?? AUTOMATIC_FIRST
-  while (first + count - 1 <= PORT_MAX) {
-    const candidate = { ...port, port: first }
+  const { count, protocol, address } = wish
+  const { first, last } = choiceOf(wish)
+  const host = address === undefined ? '' : formatAddress(address)
+  const key = `${protocol} ${count} ${first}-${last} ${host}`
+  let next = starts.get(key) ?? first
+  while (next + count - 1 <= last) {
+    const candidate = at(wish, next)
     const other = taken.find((one) => portsClash(one, candidate))
     if (other === undefined) {
-      starts.set(key, first + count)
+      starts.set(key, next + count)
       taken.push(candidate)
       return candidate
     }
-    first = other.port! + other.count
+    next = other.port! + other.count
   }
-  const span = `${AUTOMATIC_FIRST}-${PORT_MAX}`
   const what = count === 1 ? 'port' : `${count} ports in a row`
-  throw new StackError('exhausted', `no free ${what} in ${span} for sandbox "${sandbox}"`)
+  throw new StackError('exhausted', `no free ${what} in ${first}-${last} for sandbox "${sandbox}"`)
+}
+
+function choiceOf({ among }: PortConfig): PortSpan {
+  return among ?? { first: AUTOMATIC_FIRST, last: PORT_MAX }
+}
+
+/** An entry with its port decided. */
+function at({ among: _, ...port }: PortConfig, first: number): PortConfig {
+  return { ...port, port: first }
 }
 
 function mappingsOf(port: PortConfig, endpoint: EndpointState): PortMapping[] {

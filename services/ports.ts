@@ -4,11 +4,13 @@
  * ```text
  *   [HOST_IP:]HOST[-END]:CONTAINER[-END][/tcp|udp|sctp]      8080:80   127.0.0.1:53:53/udp
  *   CONTAINER[-END][/...]                                    80: the host port is chosen
+ *   HOST-END:CONTAINER                                       8000-8010:80: one of the range is
  *   [IPv6]:HOST:CONTAINER                                    [2001:db8::2]:8080:80
  * ```
  *
- * A range is one entry however many ports it has; both sides are of one length. Without an address
- * a port is published on every address of the node, of both families.
+ * A range is one entry however many ports it has; both sides are of one length, unless a single
+ * port is to have any free one of a range. Without an address a port is published on every address
+ * of the node, of both families.
  */
 import { type Address, type Family, formatAddress, parseAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
@@ -21,14 +23,22 @@ export type PortProtocol = keyof typeof PORT_PROTOCOLS
 export interface PortConfig {
   /** Undefined: every address of the node, of both families. */
   readonly address: Address | undefined
-  /** First port of the node; undefined: chosen from {@link AUTOMATIC_FIRST} on. */
+  /** First port of the node; undefined: chosen, of {@link among}. */
   readonly port: number | undefined
+  /** Which one may be chosen; left out: from {@link AUTOMATIC_FIRST} on. */
+  readonly among?: PortSpan
   readonly count: number
   /** First port of the sandbox. */
   readonly targetPort: number
   readonly protocol: PortProtocol
   /** What SRV questions call it. */
   readonly name?: string
+}
+
+/** Ports from `first` to `last`, both included. */
+export interface PortSpan {
+  readonly first: number
+  readonly last: number
 }
 
 /** Where automatic ports come from: the dynamic range of RFC 6335 §6, as Docker has it. */
@@ -92,11 +102,12 @@ function checked(o: {
   readonly protocol: PortProtocol
 }): PortConfig {
   const { written, address, own, container, protocol } = o
-  if (own !== undefined && own.count !== container.count) {
-    refuse(`"${written}": ${own.count} ports cannot lead to ${container.count}`)
-  }
   const { first, count } = container
-  return { address, port: own?.first, count, targetPort: first, protocol }
+  const port = { address, port: own?.first, count, targetPort: first, protocol }
+  if (own === undefined || own.count === count) return port
+  if (count > 1) refuse(`"${written}": ${own.count} ports cannot lead to ${count}`)
+  const among = { first: own.first, last: own.first + own.count - 1 }
+  return { ...port, port: undefined, among }
 }
 
 function range(text: string, written: string): Range {
@@ -145,11 +156,13 @@ export function portsClash(a: PortConfig, b: PortConfig): boolean {
 }
 
 /** As a person would write it: `203.0.113.2:5353:53/udp`. */
-export function formatPort({ address, port, count, targetPort, protocol }: PortConfig): string {
+export function formatPort(entry: PortConfig): string {
+  const { address, port, among, count, targetPort, protocol } = entry
   const span = (first: number): string =>
     count === 1 ? `${first}` : `${first}-${first + count - 1}`
   const host = address === undefined ? '' : `${hostText(address)}:`
-  const published = port === undefined ? '' : `${span(port)}:`
+  const choice = among === undefined ? '' : `${among.first}-${among.last}:`
+  const published = port === undefined ? choice : `${span(port)}:`
   return `${host}${published}${span(targetPort)}/${protocol}`
 }
 

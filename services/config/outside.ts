@@ -95,17 +95,16 @@ function checkHost(entry: UplinkEntry, faults: Faults): void {
   }
 }
 
-const portSchema: z.ZodType<PortEntry> = mapping(
-  {
-    target: z.union([z.number(), z.string()]),
-    published: z.union([z.number(), z.string()]).optional(),
-    host_ip: z.string().optional(),
-    protocol: z.string().optional(),
-    mode: z.enum(['host', 'ingress']).optional(),
-    name: z.string().optional(),
-  },
-  ['app_protocol'],
-)
+const portSchema: z.ZodType<PortEntry> = mapping({
+  target: z.union([z.number(), z.string()]),
+  published: z.union([z.number(), z.string()]).optional(),
+  host_ip: z.string().optional(),
+  protocol: z.string().optional(),
+  mode: z.enum(['host', 'ingress']).optional(),
+  name: z.string().optional(),
+  // A hint for those who read the application's data, which nothing here does.
+  app_protocol: z.string().optional(),
+})
 
 export interface PortEntry {
   target: number | string
@@ -114,6 +113,7 @@ export interface PortEntry {
   protocol?: string | undefined
   mode?: 'host' | 'ingress' | undefined
   name?: string | undefined
+  app_protocol?: string | undefined
 }
 
 /** Entries without faults; `note` is told where each was written. */

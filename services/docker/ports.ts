@@ -68,7 +68,9 @@ function choose(port: PortConfig, last: number, taken: readonly PortConfig[]): P
 
 /** One more port of an endpoint, written as in a file. @throws StackError. */
 export function addedPort(written: string, record: DockerRecord): PortConfig {
-  return choose(parsePort(written), 0, takenPorts(record, undefined))
+  const { among, ...port } = parsePort(written)
+  const first = among?.first ?? port.port
+  return choose({ ...port, port: first }, among?.last ?? 0, takenPorts(record, undefined))
 }
 
 /** Whose a port is, as listed or as added, and that without it. @throws StackError `not-found`. */

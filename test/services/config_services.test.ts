@@ -262,7 +262,7 @@ describe('published ports', () => {
     ['{ published: 80 }', 'f:11:38: "target" is missing'],
     ['{ target: true }', 'f:11:48: expected a number or a string, got true'],
     ['{ target: 80, mode: hostt }', 'f:11:58: "hostt" is not one of host, ingress; did you'],
-    ['{ target: 80, app_protocol: h }', 'f:11:52: "app_protocol" is not supported by this'],
+    ['{ target: 80, app_protocol: 1 }', 'f:11:66: expected a string, got 1'],
     ['[ 80 ]', 'f:11:38: '],
   ])('%s is refused', (ports, message) => {
     const list = inPorts(ports)

@@ -108,6 +108,34 @@ describe('published ports', () => {
     )
   })
 
+  it('come of the range that the entry names, one each, until it is full', () => {
+    const ports = ['8000-8001:80', '8000-8001:81']
+    const first = desired(file({ web: { ports }, safe: { ports: ['8000:1/udp'] } }))
+    expect(published(first).map((line) => line.split(' ')[0])).toEqual([
+      '8000:80/tcp',
+      '8001:81/tcp',
+      '8000:1/udp',
+    ])
+    const second = desired(file({ web: { ports: ports.toReversed() } }), first)
+    expect([...second.ports.keys()]).toEqual(['web 8001:81/tcp', 'web 8000:80/tcp'])
+    const other = desired(file({ web: { ports: ['8001-8009:80', '8001:81'] } }), first)
+    expect([...other.ports.keys()]).toEqual(['web 8002:80/tcp', 'web 8001:81/tcp'])
+    expect(() => desired(file({ web: { ports: [...ports, '8000-8001:82'] } }))).toThrow(
+      'no free port in 8000-8001 for sandbox "web"',
+    )
+  })
+
+  it('left open keep the one of their address, and never one that the file gave', () => {
+    const first = desired(file({ web: { ports: ['7080:80', '80', '10.9.9.9::80'] } }))
+    expect([...first.ports.keys()]).toEqual([
+      'web 7080:80/tcp',
+      'web 49153:80/tcp',
+      'web 10.9.9.9:49154:80/tcp',
+    ])
+    const second = desired(file({ web: { ports: ['10.9.9.9::80', '80'] } }), first)
+    expect(steps(first, second)).toEqual(['unpublish 7080:80/tcp'])
+  })
+
   it('run out with an error that says so', () => {
     const all = { ports: ['49153-65535:1-16383'] }
     expect(() => desired(file({ web: { ports: ['80'] }, safe: all }))).toThrow(
@@ -237,6 +265,36 @@ describe('amendments', () => {
         'unpublish 49153:80/tcp',
       ])
     }
+  })
+
+  it('take away the one that is meant of several to one port, and move none', () => {
+    const open = addPort('80', 'web')(base, state)
+    const two = plan(open, state)
+    const both = addPort('7080:80', 'web')(open, two)
+    const after = plan(both, two)
+    expect([...after.ports.keys()].filter((key) => key.endsWith(':80/tcp'))).toEqual([
+      'web 49153:80/tcp',
+      'web 49154:80/tcp',
+      'web 7080:80/tcp',
+    ])
+    for (const [name, gone] of [
+      ['7080', '7080:80/tcp'],
+      ['49153', '49153:80/tcp'],
+      ['49154', '49154:80/tcp'],
+    ] as const) {
+      expect(steps(after, plan(removePort(name)(both, after), after))).toEqual([
+        `unpublish ${gone}`,
+      ])
+    }
+    expect(() => removePort('80')(both, after)).toThrow(
+      '"80" may be any of 49153/tcp, 49154/tcp; name that one',
+    )
+  })
+
+  it('take away what was left open by what was asked for', () => {
+    expect(steps(state, plan(removePort('80')(base, state), state))).toEqual([
+      'unpublish 49153:80/tcp',
+    ])
   })
 
   it.each([

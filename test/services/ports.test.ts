@@ -34,6 +34,7 @@ describe('the short form', () => {
     ['53:53/udp', { port: 53, count: 1, targetPort: 53, protocol: 'udp' }],
     ['1:65535/SCTP', { port: 1, count: 1, targetPort: 65535, protocol: 'sctp' }],
     ['9090-9091:8080-8081', { port: 9090, count: 2, targetPort: 8080, protocol: 'tcp' }],
+    ['8000-8010:80', { port: undefined, among: { first: 8000, last: 8010 }, targetPort: 80 }],
     ['127.0.0.1:8001:8001', { address: '127.0.0.1', port: 8001, count: 1, targetPort: 8001 }],
     ['127.0.0.1::80', { address: '127.0.0.1', port: undefined, count: 1, targetPort: 80 }],
     [
@@ -53,7 +54,7 @@ describe('the short form', () => {
     ['80:65536', /"65536" is not a port/],
     ['65530-65540:1-11', /"65530-65540" is not a port/],
     ['8000-8005:80-84', /6 ports cannot lead to 5/],
-    ['8000-9000:80', /1001 ports cannot lead to 1$/],
+    ['8000-9000:80-81', /1001 ports cannot lead to 2$/],
     ['90-80:90-80', /the range 90-80 ends before it begins/],
     ['8080:80/icmp', /"icmp" is not tcp, udp or sctp/],
     ['8080:80/', /"" is not tcp, udp or sctp/],
@@ -94,6 +95,7 @@ describe('the long form', () => {
     expect(formatPort(long)).toBe('10.0.0.1:8080:80/udp')
     expect(formatPort(longPort({ target: '80-81', published: '90-91' }))).toBe('90-91:80-81/tcp')
     expect(formatPort(longPort({ target: 80, host_ip: '::1' }))).toBe('[::1]:80/tcp')
+    expect(formatPort(longPort({ target: 80, published: '8000-8010' }))).toBe('8000-8010:80/tcp')
     expect(() => longPort({ target: 80, published: 0 })).toThrow('"0" is not a port')
   })
 })
@@ -126,6 +128,12 @@ describe('texts', () => {
         expect(plain(parsePort(formatPort(port)))).toEqual(plain(port))
       }),
     )
+  })
+
+  it('tell a choice that is left open', () => {
+    for (const text of ['80/tcp', '8000-8010:80/tcp', '10.0.0.1:8000-8010:80/udp']) {
+      expect(formatPort(parsePort(text))).toBe(text)
+    }
   })
 
   it('name the side of the node', () => {
