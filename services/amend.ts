@@ -3,19 +3,36 @@
  * rm` and `drain` do. Each makes another configuration, which is then applied like a file; so that
  * nothing else is touched, and the next file that is applied has the last word.
  */
+import { type Address, formatAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
-import type { Config, SandboxConfig } from './config/model.ts'
-import { boundPort, publication, publishingNetwork } from './config/publishing.ts'
+import type { Config, NetworkConfig, SandboxConfig } from './config/model.ts'
+import { boundPort, hostFault, publication, publishingNetwork } from './config/publishing.ts'
 import { notFound } from './not_found.ts'
 import { type DecidedPort, decidePorts } from './plan_ports.ts'
-import { formatPort, formatPublished, type PortConfig, parsePort, portsClash } from './ports.ts'
+import {
+  formatPort,
+  formatPublished,
+  isAny,
+  type PortConfig,
+  parsePort,
+  portsClash,
+} from './ports.ts'
 import type { State } from './state.ts'
 
 /** Another configuration for a node in this state. @throws StackError; nothing is changed then. */
 export type Amendment = (config: Config, state: State) => Config
 
-/** Publish one more port, written as in a file. @throws StackError `exists` if it is taken. */
-export function addPort(written: string, sandbox: string): Amendment {
+/**
+ * Publish one more port, written as in a file.
+ *
+ * @param hasAddress - as in {@link refuseUnfit}.
+ * @throws StackError `exists` if it is taken, `bad-argument`.
+ */
+export function addPort(
+  written: string,
+  sandbox: string,
+  hasAddress: (address: Address) => boolean = () => true,
+): Amendment {
   return (config, state) => {
     const port = parsePort(written)
     const owner = find(config, sandbox)
@@ -24,7 +41,7 @@ export function addPort(written: string, sandbox: string): Amendment {
       const message = `sandbox "${sandbox}" is on no network of driver "bridge"`
       throw new StackError('bad-argument', message)
     }
-    refuseTaken(config, state, boundPort(port, network))
+    refuseUnfit(config, state, { port, network, hasAddress })
     return withPorts(config, sandbox, [...owner.ports, port])
   }
 }
@@ -98,8 +115,29 @@ function withPorts(config: Config, name: string, ports: readonly PortConfig[]): 
   return { ...config, sandboxes }
 }
 
-/** Ports that were chosen count too: who has one keeps it. */
-export function refuseTaken(config: Config, state: State, port: PortConfig): void {
+/**
+ * A port that cannot be published beside the others, or where it says. Ports that were chosen count
+ * too: who has one keeps it.
+ *
+ * @param hasAddress - whether an address that is not every one is there to be asked by.
+ * @throws StackError `exists`, `bad-argument`.
+ */
+export function refuseUnfit(
+  config: Config,
+  state: State,
+  o: {
+    readonly port: PortConfig
+    readonly network: NetworkConfig
+    readonly hasAddress: (address: Address) => boolean
+  },
+): void {
+  const port = boundPort(o.port, o.network)
+  const { address } = port
+  const fault = hostFault(port, o.network, config.uplink)
+  if (fault !== undefined) throw new StackError('bad-argument', fault)
+  if (address !== undefined && !isAny(address) && !o.hasAddress(address)) {
+    throw new StackError('bad-argument', `${formatAddress(address)} is no address of this host`)
+  }
   const held = [...state.ports.values()].map((other) => ({
     who: `sandbox "${other.sandbox}"`,
     port: other.port,

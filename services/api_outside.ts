@@ -81,7 +81,7 @@ function texts(body: unknown, keys: readonly string[]): string[] {
   const given = (body ?? {}) as Record<string, unknown>
   return keys.map((key) => {
     const value = given[key]
-    if (typeof value === 'string' && value !== '') return value
+    if (typeof value === 'string') return value
     const wanted = keys.map((name) => `${name}: string`).join(', ')
     throw new StackError('bad-argument', `wanted { ${wanted} }`)
   })

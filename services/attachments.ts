@@ -24,9 +24,8 @@ import {
 import { StackError } from '../stack/errors.ts'
 import { formatMac, isGroupMac, parseMac } from '../stack/eth/mac.ts'
 import type { RateSpec } from '../stack/ip/rate_limit.ts'
-import { refuseTaken } from './amend.ts'
+import { refuseUnfit } from './amend.ts'
 import { type Config, NO_ENDPOINT_OPTIONS, type SandboxConfig } from './config/model.ts'
-import { boundPort } from './config/publishing.ts'
 import { nameFault } from './config/schema.ts'
 import type { Controller } from './controller.ts'
 import { parsePort } from './ports.ts'
@@ -117,10 +116,11 @@ export class Attachments {
     if (this.#held.size >= ATTACHMENTS_MAX) {
       throw new StackError('exhausted', `${ATTACHMENTS_MAX} interfaces are attached already`)
     }
+    const { hasAddress } = this.#controller
     try {
       await this.#controller.amend((config, state) => {
         if (this.#held.has(key)) throw new StackError('exists', `${key} is attached already`)
-        const sandbox = sandboxConfig(request, config, state)
+        const sandbox = sandboxConfig(request, { config, state, hasAddress })
         this.#held.set(key, { request, sandbox })
         return { ...config, sandboxes: [...this.#living(config), sandbox] }
       })
@@ -214,7 +214,15 @@ export function keyOf(o: { readonly id: string; readonly interfaceName: string }
 }
 
 /** @throws StackError that says what cannot be had. */
-function sandboxConfig(request: AttachRequest, config: Config, state: State): SandboxConfig {
+function sandboxConfig(
+  request: AttachRequest,
+  o: {
+    readonly config: Config
+    readonly state: State
+    readonly hasAddress: Controller['hasAddress']
+  },
+): SandboxConfig {
+  const { config, state, hasAddress } = o
   const network = config.networks.find(({ name }) => name === request.network)
   if (network === undefined) {
     throw new StackError('not-found', `no network "${request.network}"`)
@@ -239,7 +247,7 @@ function sandboxConfig(request: AttachRequest, config: Config, state: State): Sa
     if (fault !== undefined) throw new StackError('bad-argument', fault)
   }
   const ports = request.ports.map(parsePort)
-  for (const port of ports) refuseTaken(config, state, boundPort(port, network))
+  for (const port of ports) refuseUnfit(config, state, { port, network, hasAddress })
   return {
     name: sandboxName(request, config),
     netns: request.netns,

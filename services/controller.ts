@@ -17,6 +17,7 @@
  * aborts goes on with `close`, or with another `apply`.
  */
 import { setImmediate } from 'node:timers/promises'
+import type { Address } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import type { ConntrackRow } from '../stack/ip/conntrack_list.ts'
 import { type Amendment, addPort, drain, removePort } from './amend.ts'
@@ -88,9 +89,12 @@ export class Controller {
     })
   }
 
+  /** False: the outside is the host, which has no such address. */
+  readonly hasAddress = (address: Address): boolean => this.node.uplink?.hasAddress(address) ?? true
+
   /** Publish one more port until the next `apply`, written as in a file. @throws StackError. */
   addPort(written: string, sandbox: string): Promise<ApplyReport> {
-    return this.amend(addPort(written, sandbox))
+    return this.amend(addPort(written, sandbox, this.hasAddress))
   }
 
   /** Take a published port away until the next `apply`. @throws StackError. */

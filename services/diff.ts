@@ -265,8 +265,8 @@ export function reportStep(step: Step): StepReport {
   if ('service' in step) {
     const { name, vips, mode, scheduler, backends } = step.service
     const list = backends.map(({ sandbox, weight }) => `${sandbox}:${weight}`).join(' ')
-    const where = vips.length === 0 ? mode : vips.map(formatAddress).join(' ')
-    return { action, subject: name, detail: `${where} ${scheduler} ${list}`.trim() }
+    const how = mode === 'vip' ? `${vips.map(formatAddress).join(' ')} ${scheduler}` : mode
+    return { action, subject: name, detail: `${how} ${list}`.trim() }
   }
   const { sandbox, network, interfaceName, addresses } = step.endpoint
   const detail = [interfaceName, ...addresses.map(formatPrefix)].join(' ')

@@ -75,7 +75,8 @@ export interface ServiceRow {
     readonly published: number | null
     readonly protocol: string
   }[]
-  readonly scheduler: string
+  /** Null: names lead to the backends, so that nothing is scheduled. */
+  readonly scheduler: string | null
   /** 0: clients do not stick. */
   readonly affinityMs: number
   /** Its type; null: backends are not checked. */
@@ -130,7 +131,7 @@ export function services(node: Node): ServiceRow[] {
       mode: service.mode,
       vips: service.vips.map(formatAddress),
       ports: service.ports.map(portRow),
-      scheduler: service.scheduler,
+      scheduler: service.mode === 'vip' ? service.scheduler : null,
       affinityMs: service.affinityMs,
       healthcheck: service.healthcheck?.type ?? null,
       total: totals?.flows ?? 0,

@@ -8,8 +8,8 @@ import {
 } from '../../stack/address.ts'
 import { formatPort, type PortConfig, portsClash } from '../ports.ts'
 import type { Located } from './located.ts'
-import type { NetworkConfig, SandboxConfig, UplinkConfig } from './model.ts'
-import { boundPort, publishingNetwork } from './publishing.ts'
+import type { SandboxConfig, UplinkConfig } from './model.ts'
+import { boundPort, hostFault, publishingNetwork } from './publishing.ts'
 
 export function checkOutside(o: Located): void {
   if (o.config.uplink !== undefined) checkUplink(o, o.config.uplink)
@@ -25,28 +25,10 @@ export function checkOutside(o: Located): void {
         o.faults.at(o.path(port), `${formatPort(bound)} overlaps ${whose}`)
       }
       before.push({ sandbox, port: bound })
-      if (network !== undefined) checkHost(o, { port, bound, network })
+      const fault = network && hostFault(bound, network, o.config.uplink)
+      if (fault !== undefined) o.faults.at(o.path(port), fault)
     }
   }
-}
-
-/** The address that a port is published on: one that is reached, of a family that can answer. */
-function checkHost(
-  o: Located,
-  p: { readonly port: PortConfig; readonly bound: PortConfig; readonly network: NetworkConfig },
-): void {
-  const { address } = p.bound
-  if (address === undefined) return
-  const path = o.path(p.port)
-  const text = formatAddress(address)
-  const { name, ipv4, ipv6 } = p.network
-  if (!(address.family === 6 ? ipv6 : ipv4)) {
-    return o.faults.at(path, `${text}: network "${name}" has no IPv${address.family}`)
-  }
-  const { addresses = [] } = o.config.uplink ?? {}
-  const near = addresses.find((own) => contains(own, address))
-  if (near === undefined || addresses.some((own) => sameAddress(own.address, address))) return
-  o.faults.at(path, `${text} is another machine's: the uplink has ${formatPrefix(near)}`)
 }
 
 function checkUplink(o: Located, uplink: UplinkConfig): void {

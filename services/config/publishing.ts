@@ -1,7 +1,15 @@
 /** Where a sandbox's published ports lead, and by which address they are reached. */
+import {
+  type Address,
+  contains,
+  formatAddress,
+  formatPrefix,
+  isMulticast,
+  sameAddress,
+} from '../../stack/address.ts'
 import { isAny, type PortConfig } from '../ports.ts'
 import { hasGateway } from './drivers.ts'
-import type { NetworkConfig, SandboxConfig, ServicePort } from './model.ts'
+import type { NetworkConfig, SandboxConfig, ServicePort, UplinkConfig } from './model.ts'
 
 /**
  * The first of its networks that is not internal, else the first; of those with a gateway.
@@ -25,6 +33,42 @@ export function boundPort(port: PortConfig, network: NetworkConfig): PortConfig 
   const { binding4 } = network.options
   if (port.address !== undefined || binding4 === undefined || isAny(binding4)) return port
   return { ...port, address: binding4 }
+}
+
+/**
+ * Why nobody is served at the address of a port: it is no single machine's or another one's, or of
+ * a family that cannot answer. Undefined: it may be.
+ *
+ * @param bound - as {@link boundPort} tells.
+ */
+export function hostFault(
+  { address }: PortConfig,
+  { name, ipv4, ipv6 }: NetworkConfig,
+  uplink: UplinkConfig | undefined,
+): string | undefined {
+  if (address === undefined) return undefined
+  const text = formatAddress(address)
+  if (isMulticast(address)) return `${text} is a multicast group, not an address of the node`
+  if (text === '255.255.255.255') return `${text} is a broadcast, not an address of the node`
+  if (!(address.family === 6 ? ipv6 : ipv4)) {
+    return `${text}: network "${name}" has no IPv${address.family}`
+  }
+  if (uplink === undefined) return undefined
+  if (isLoopback(address)) {
+    if (uplink.host) return undefined
+    return `${text} leads nowhere: only an uplink with "host: true" is asked by loopback addresses`
+  }
+  const near = uplink.addresses.find((own) => contains(own, address))
+  if (near === undefined || uplink.addresses.some((own) => sameAddress(own.address, address))) {
+    return undefined
+  }
+  return `${text} is another machine's: the uplink has ${formatPrefix(near)}`
+}
+
+/** 127.0.0.0/8 and ::1. */
+export function isLoopback({ family, words }: Address): boolean {
+  if (family === 4) return words[3]! >>> 24 === 127
+  return words[0] === 0 && words[1] === 0 && words[2] === 0 && words[3] === 1
 }
 
 /** What a service's port takes of the node's. */

@@ -286,6 +286,27 @@ describe('published ports', () => {
     ])
   })
 
+  it.each([
+    ['10.1.0.2', []],
+    ['10.9.9.9', []],
+    ['203.0.113.2', []],
+    ['203.0.113.9', ["203.0.113.9 is another machine's: the uplink has 203.0.113.2/24"]],
+    ['224.0.0.1', ['224.0.0.1 is a multicast group, not an address of the node']],
+    ['255.255.255.255', ['255.255.255.255 is a broadcast, not an address of the node']],
+    [
+      '127.0.0.2',
+      ['127.0.0.2 leads nowhere: only an uplink with "host: true" is asked by loopback addresses'],
+    ],
+  ])('may be on addresses where somebody can ask for them: %s', (address, wanted) => {
+    const uplink = 'uplink: { netns: o, addresses: [ 203.0.113.2/24 ] }\n'
+    const found = inPorts(`"${address}:80:80"`, uplink)
+    expect(found).toEqual(wanted.map((text) => `f:11:38: ${text}`))
+  })
+
+  it('may be on loopback addresses of a host', () => {
+    expect(inPorts('"127.0.0.2:80:80"', 'uplink: host\n')).toEqual([])
+  })
+
   it('clash where their network binds them', () => {
     const bound = (address: string): string =>
       `{ driver_opts: { com.docker.network.bridge.host_binding_ipv4: ${address} } }`

@@ -134,6 +134,10 @@ describe('published ports', () => {
       [['add', '50-60:1-11/udp', 'app'], 1, '50-60:1-11/udp overlaps 53:5300/udp of sandbox "web"'],
       [['add', '80:80', 'nobody'], 1, 'no sandbox "nobody"'],
       [['add', '0:80', 'app'], 2, '"0:80": "0" is not a port from 1 to 65535'],
+      [['add', '', 'app'], 2, '"": "" is not a port from 1 to 65535 or a range'],
+      [['add', '203.0.113.9:80:80', 'app'], 2, "203.0.113.9 is another machine's: the uplink has"],
+      [['add', '224.0.0.1:80:80', 'app'], 2, '224.0.0.1 is a multicast group'],
+      [['add', '127.0.0.1:80:80', 'app'], 2, '127.0.0.1 leads nowhere'],
       [['rm', '54/udp'], 1, 'no published port "54/udp"'],
     ] as const) {
       const [exit, written] = await tapline('ports', ...args)
@@ -251,10 +255,10 @@ describe('flows', () => {
 describe('services', () => {
   it('are shown with their backends, and drained', async () => {
     const [service] = await lab.client.get<ServiceRow[]>('services')
-    expect(service).toMatchObject({ name: 'lb', mode: 'dnsrr', vips: [], scheduler: 'maglev' })
+    expect(service).toMatchObject({ name: 'lb', mode: 'dnsrr', vips: [], scheduler: null })
     expect(await tapline('drain', 'lb', 'web')).toEqual([0, 'web is being drained\n'])
     const [, table] = await tapline('services')
-    expect(table).toMatch(/^lb +front +dnsrr +80\/tcp +maglev +web +10\.1\.0\.11 fd00::11 +0 /m)
+    expect(table).toMatch(/^lb +front +dnsrr +80\/tcp +- +web +10\.1\.0\.11 fd00::11 +0 /m)
     expect(await tapline('drain', 'lb', 'web')).toEqual([0, 'it is drained already\n'])
     expect((await tapline('drain', 'lb', 'nobody'))[0]).toBe(1)
   })
