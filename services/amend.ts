@@ -6,9 +6,9 @@
 import { type Address, formatAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import type { Config, NetworkConfig, SandboxConfig } from './config/model.ts'
-import { boundPort, hostFault, publication, publishingNetwork } from './config/publishing.ts'
+import { boundPort, hostFault, publishingNetwork } from './config/publishing.ts'
 import { notFound } from './not_found.ts'
-import { type DecidedPort, decidePorts } from './plan_ports.ts'
+import { type DecidedPort, decidePorts, heldPorts, ownerText } from './plan_ports.ts'
 import {
   formatPort,
   formatPublished,
@@ -55,9 +55,16 @@ export function removePort(written: string): Amendment {
   return (config, state) => {
     const all = decidePorts(config, state)
     const gone = named(written, all)
-    const left = all.filter((one) => one !== gone && one.sandbox === gone.sandbox)
+    const { kind, name } = gone.owner
+    if (kind === 'service') {
+      const whose = `${formatPublished(gone.port)} is of service "${name}"`
+      throw new StackError('bad-argument', `${whose}; take it out of the file, and apply that`)
+    }
+    const left = all.filter(
+      (one) => one !== gone && one.owner.kind === kind && one.owner.name === name,
+    )
     const pinned = left.map(({ entry, port }) => ({ ...port, address: entry.address }))
-    return withPorts(config, gone.sandbox, pinned)
+    return withPorts(config, name, pinned)
   }
 }
 
@@ -138,16 +145,9 @@ export function refuseUnfit(
   if (address !== undefined && !isAny(address) && !o.hasAddress(address)) {
     throw new StackError('bad-argument', `${formatAddress(address)} is no address of this host`)
   }
-  const held = [...state.ports.values()].map((other) => ({
-    who: `sandbox "${other.sandbox}"`,
-    port: other.port,
-  }))
-  const services = config.services.flatMap(({ name, ports }) =>
-    ports.map((own) => ({ who: `service "${name}"`, port: publication(own) })),
-  )
-  for (const { who, port: other } of [...held, ...services]) {
-    if (other === undefined || !portsClash(port, other)) continue
-    const message = `${formatPort(port)} overlaps ${formatPort(other)} of ${who}`
+  for (const { owner, port: other } of heldPorts(state)) {
+    if (!portsClash(port, other)) continue
+    const message = `${formatPort(port)} overlaps ${formatPort(other)} of ${ownerText(owner)}`
     throw new StackError('exists', message)
   }
 }

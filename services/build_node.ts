@@ -5,6 +5,7 @@
  * What draws from `random` does so in the same order whatever is left out, so that a node without a
  * flow cache does the same as one with it.
  */
+import type { Address } from '../stack/address.ts'
 import type { Clock } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import { Conntrack } from '../stack/ip/conntrack.ts'
@@ -88,7 +89,9 @@ export function buildNode(options: NodeOptions): Node {
   const parts = { ...own, conntrack, flows, policies, expiryResets, overlays }
   const context: Context = { ...parts, nat: nat!, tally: { lostDevices: 0 } }
   const netnsOf = (sandbox: string): string | undefined => node.state.sandboxes.get(sandbox)?.netns
-  const services = new ServiceSet((service) => new Balancer({ context, netnsOf }, service))
+  const standIn = (address: Address): Address | undefined => node.uplink?.standIn(address)
+  const balancing = { context, netnsOf, standIn }
+  const services = new ServiceSet((service) => new Balancer(balancing, service))
   const names = new NameService({
     context,
     host: options.dns,

@@ -85,7 +85,8 @@ export function diff(current: State, desired: State): Step[] {
   const services = new Set<string>()
   for (const [name, service] of [...current.services, ...desired.services]) {
     const [before, after] = [current.services.get(name), desired.services.get(name)]
-    const rests = networks.has(service.network) || (uplink && service.ingress.length > 0)
+    const led = uplink && onHost && service.ports.some((port) => port.published !== undefined)
+    const rests = networks.has(service.network) || led
     if (rests || !isDeepStrictEqual(front(before), front(after))) services.add(name)
   }
   const changes = { node, networks, sandboxes, endpoints, routes, uplink, ports, services }
@@ -203,8 +204,8 @@ function bridgeOf(network: NetworkState | undefined): Partial<NetworkState> | un
 /** What clients see of a service: while it stays, its connections do. */
 function front(service: ServiceState | undefined): Partial<ServiceState> | undefined {
   if (service === undefined) return undefined
-  const { network, vips, mode, ports, ingress } = service
-  return { network, vips, mode, ports, ingress }
+  const { network, vips, mode, ports } = service
+  return { network, vips, mode, ports }
 }
 
 /** Without what is exchanged while the interface stays: names, policy and rates. */

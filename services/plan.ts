@@ -25,7 +25,7 @@ import type {
   SandboxConfig,
   SubnetConfig,
 } from './config/model.ts'
-import { publishingNetwork } from './config/publishing.ts'
+import { answeringNetworks } from './config/publishing.ts'
 import { defaultSubnet } from './ipam.ts'
 import type { LinkRoute } from './links.ts'
 import { NetworkPool } from './network_pool.ts'
@@ -33,7 +33,7 @@ import type { EndpointRecord } from './overlay/peer_source.ts'
 import { nameServers } from './plan_dns.ts'
 import { routeState, uplinkState } from './plan_outside.ts'
 import { planPolicy, type Subnets } from './plan_policy.ts'
-import { planPorts } from './plan_ports.ts'
+import { decidePorts, planPorts } from './plan_ports.ts'
 import { planServices } from './plan_services.ts'
 import { sandboxState } from './plan_stack.ts'
 import {
@@ -97,9 +97,8 @@ export function plan(config: Config, held: State, elsewhere: Elsewhere = () => [
   const endpoints = new Map<string, EndpointState>()
   for (const sandbox of config.sandboxes) {
     sandboxes.set(sandbox.name, sandboxState(sandbox, config))
-    const { length } = sandbox.ports
-    const published = length > 0 ? publishingNetwork(sandbox, config.networks) : undefined
-    for (const endpoint of planEndpoints(sandbox, pools, published, policyOf)) {
+    const answering = answeringNetworks(sandbox, config)
+    for (const endpoint of planEndpoints(sandbox, pools, answering, policyOf)) {
       endpoints.set(endpointKey(endpoint), endpoint)
     }
   }
@@ -107,9 +106,10 @@ export function plan(config: Config, held: State, elsewhere: Elsewhere = () => [
   for (const route of config.routes) {
     routes.set(formatPrefix(route.to), routeState(route, networks, config.uplink))
   }
-  const ports = planPorts(config, { endpoints }, held)
+  const decided = decidePorts(config, held)
+  const ports = planPorts(decided, { endpoints })
   const uplink = uplinkState(config)
-  const services = planServices(config, { endpoints }, (service, network) =>
+  const services = planServices(config, decided, { endpoints }, (service, network) =>
     pools.get(network)!.vips(service),
   )
   const { tracking } = config
@@ -162,7 +162,7 @@ function planSubnets(config: Config, held: State): Map<string, readonly SubnetCo
 function planEndpoints(
   sandbox: SandboxConfig,
   pools: ReadonlyMap<string, NetworkPool>,
-  published: NetworkConfig | undefined,
+  answering: ReadonlySet<string>,
   policyOf: (endpoint: EndpointConfig) => PolicySpec | undefined,
 ): EndpointState[] {
   const routed = new Set<Family>()
@@ -173,7 +173,7 @@ function planEndpoints(
     const routes: LinkRoute[] = []
     for (const { address } of addresses) {
       const via = pool.gatewayOf(address)
-      const closed = network.internal && network.name !== published?.name
+      const closed = network.internal && !answering.has(network.name)
       if (closed || via === undefined || routed.has(address.family)) continue
       routed.add(address.family)
       routes.push({ destination: EVERYWHERE[address.family], via })

@@ -184,8 +184,6 @@ export interface ServiceState {
   readonly vips: readonly Address[]
   readonly mode: 'vip' | 'dnsrr'
   readonly ports: readonly ServicePortState[]
-  /** Addresses of the node where its published ports lead to it. */
-  readonly ingress: readonly Address[]
   readonly scheduler: SchedulerName
   readonly backends: readonly BackendState[]
   /** Further names. */
@@ -198,8 +196,11 @@ export interface ServiceState {
 }
 
 export interface ServicePortState {
+  /** First port of the virtual address and of the backends. */
   readonly target: number
-  readonly published: number | undefined
+  readonly count: number
+  /** The same on the node, with its first port decided; undefined: it has none there. */
+  readonly published: PortConfig | undefined
   readonly protocol: 6 | 17
   /** For SRV questions. */
   readonly name?: string | undefined

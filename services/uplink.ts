@@ -29,6 +29,7 @@ import { isLoopback } from './config/publishing.ts'
 import type { Context } from './context.ts'
 import { type CaptureSink, DeviceEnd } from './device_end.ts'
 import type { HostPort, HostSide } from './links.ts'
+import { isAny, PORT_PROTOCOLS, portFamilies } from './ports.ts'
 import type { ServiceState, UplinkState } from './state.ts'
 
 /** Its name in listings, captures and traces. */
@@ -148,6 +149,11 @@ export class Uplink {
     this.#host.unpublish(mappings.map(hostPort))
   }
 
+  /** Where the host leads what is asked of its address; undefined: the outside is elsewhere. */
+  standIn(address: Address): Address | undefined {
+    return this.#host?.standIn(address)
+  }
+
   /** The same of a service's ports. */
   publishService(service: ServiceState): void {
     this.#host?.publish(servicePorts(service))
@@ -229,17 +235,15 @@ function hostPort({ protocol, address, port, count, target }: PortMapping): Host
 }
 
 function servicePorts({ ports, vips }: ServiceState): HostPort[] {
-  return ports.flatMap(({ published: port, protocol }) =>
-    port === undefined
-      ? []
-      : vips.map(({ family }: Address) => ({
-          protocol,
-          family,
-          address: undefined,
-          port,
-          count: 1,
-        })),
-  )
+  const published = ports.flatMap((port) => port.published ?? [])
+  return published.flatMap((entry) => {
+    const { address, port = 0, count } = entry
+    const protocol = PORT_PROTOCOLS[entry.protocol]
+    const own = address === undefined || isAny(address) ? undefined : address
+    return vips
+      .filter(({ family }) => portFamilies(entry).includes(family))
+      .map(({ family }) => ({ protocol, family, address: own, port, count }))
+  })
 }
 
 /** Its device: of an interface that is there, or a TAP of our own. Precondition: prepared. */

@@ -13,7 +13,7 @@ import {
 } from '../stack/ip/conntrack_list.ts'
 import type { Node } from './node.ts'
 import { notFound } from './not_found.ts'
-import { formatPublished, PORT_PROTOCOLS } from './ports.ts'
+import { formatPublished, PORT_PROTOCOLS, type PortConfig, portFamilies } from './ports.ts'
 import type { ServicePortState } from './state.ts'
 
 export interface UplinkRow {
@@ -42,11 +42,13 @@ export interface PortRow {
   /** First port of the node. */
   readonly port: number
   readonly count: number
-  /** First port of the sandbox. */
+  /** First port of the sandbox or service. */
   readonly targetPort: number
-  readonly sandbox: string
+  /** Null: it leads to a service. */
+  readonly sandbox: string | null
+  readonly service: string | null
   readonly network: string
-  /** Addresses of the sandbox, one a family. */
+  /** Addresses of the sandbox, or virtual ones of the service; one a family. */
   readonly targets: readonly string[]
 }
 
@@ -72,7 +74,10 @@ export interface ServiceRow {
   readonly vips: readonly string[]
   readonly ports: readonly {
     readonly target: number
+    readonly count: number
     readonly published: number | null
+    /** Of the node; null: every one, or none is published. */
+    readonly address: string | null
     readonly protocol: string
   }[]
   /** Null: names lead to the backends, so that nothing is scheduled. */
@@ -107,18 +112,38 @@ export function uplink({ uplink: open }: Node): UplinkRow | null {
   }
 }
 
-export function ports(node: Node): PortRow[] {
-  return [...node.state.ports.values()].map(({ port, sandbox, network, mappings }) => ({
+/** Those of sandboxes, then those of services. */
+export function ports({ state }: Node): PortRow[] {
+  const sandboxes = [...state.ports.values()].map(({ port, sandbox, network, mappings }) => {
+    const targets = mappings.map(({ target }) => formatAddress(target))
+    return { ...publishedRow(port), sandbox, service: null, network, targets }
+  })
+  const services = [...state.services.values()].flatMap(({ name, network, vips, ports: own }) => {
+    const rest = { sandbox: null, service: name, network }
+    return own
+      .flatMap(({ published }) => published ?? [])
+      .map((port) => ({
+        ...publishedRow(port),
+        ...rest,
+        targets: vips
+          .filter(({ family }) => portFamilies(port).includes(family))
+          .map(formatAddress),
+      }))
+  })
+  return [...sandboxes, ...services]
+}
+
+function publishedRow(
+  port: PortConfig,
+): Omit<PortRow, 'sandbox' | 'service' | 'network' | 'targets'> {
+  return {
     published: formatPublished(port),
     protocol: port.protocol,
     address: port.address === undefined ? null : formatAddress(port.address),
     port: port.port!,
     count: port.count,
     targetPort: port.targetPort,
-    sandbox,
-    network,
-    targets: mappings.map(({ target }) => formatAddress(target)),
-  }))
+  }
 }
 
 export function services(node: Node): ServiceRow[] {
@@ -154,9 +179,12 @@ export function services(node: Node): ServiceRow[] {
   })
 }
 
-function portRow({ target, published, protocol }: ServicePortState): ServiceRow['ports'][number] {
+function portRow(own: ServicePortState): ServiceRow['ports'][number] {
+  const { target, count, published, protocol } = own
+  const { port = null, address } = published ?? {}
   const name = protocol === PORT_PROTOCOLS.tcp ? 'tcp' : 'udp'
-  return { target, published: published ?? null, protocol: name }
+  const host = address === undefined ? null : formatAddress(address)
+  return { target, count, published: port, address: host, protocol: name }
 }
 
 /** Which connections: those of the tracker's filter, and of one sandbox. */

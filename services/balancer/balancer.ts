@@ -3,7 +3,7 @@
  * their health checks.
  *
  * ```text
- *   vip:port, ingress:published ──► Nat ──► Backends (one a family) ──► a sandbox
+ *   vip:port, published ports   ──► Nat ──► Backends (one a family) ──► a sandbox
  *                                              ▲
  *                     health checks ───────────┘   up, down
  * ```
@@ -12,11 +12,12 @@
  * sandboxes checked once a family. While it is updated, only connections of backends that go end;
  * a backend whose weight becomes 0 keeps its own.
  */
-import { type Address, formatAddress } from '../../stack/address.ts'
+import { type Address, EVERYWHERE, formatAddress } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import { BACKENDS_MAX } from '../../stack/ip/nat_marks.ts'
 import type { VirtualService } from '../../stack/ip/nat_rules.ts'
 import type { Context } from '../context.ts'
+import { isAny, portFamilies } from '../ports.ts'
 import type { BalancerRow, BalancerTotals, RunningBalancer } from '../service_set.ts'
 import type { ServiceState } from '../state.ts'
 import { Group, type MemberRow } from './group.ts'
@@ -26,8 +27,12 @@ export interface BackendRow extends BalancerRow {
   readonly weight: number
 }
 
+type StandIn = (address: Address) => Address | undefined
+
 export interface BalancerOptions {
   readonly context: Pick<Context, 'clock' | 'random' | 'router' | 'nat' | 'links' | 'log'>
+  /** Where what is asked of one of the host's addresses comes in, if the host is the outside. */
+  readonly standIn: StandIn
   /** Where a sandbox's stack is, as in {@link LinkRequest}. Asked for checks by `http`. */
   readonly netnsOf: (sandbox: string) => string | undefined
 }
@@ -55,7 +60,7 @@ export class Balancer implements RunningBalancer {
   update(service: ServiceState): void {
     this.#check(service)
     const { nat } = this.#options.context
-    const wanted = frontsOf(service)
+    const wanted = frontsOf(service, this.#options.standIn)
     const fresh: [string, VirtualService][] = []
     const families = new Set(this.#groups.keys())
     try {
@@ -178,16 +183,24 @@ function checkedFamilies({ mode, backends }: ServiceState): Set<4 | 6> {
 type Front = Omit<VirtualService, 'balance'>
 
 /** Addresses and ports that stand for a service, by key. */
-function frontsOf({ vips, ingress, ports }: ServiceState): Map<string, Front> {
+function frontsOf({ vips, ports }: ServiceState, standIn: StandIn): Map<string, Front> {
   const fronts = new Map<string, Front>()
   const add = (front: Front): void => {
-    const { protocol, address, port, targetPort } = front
-    fronts.set(`${formatAddress(address)} ${port} ${protocol} ${targetPort}`, front)
+    const { protocol, address, port, count, targetPort } = front
+    fronts.set(`${formatAddress(address)} ${port} ${count} ${protocol} ${targetPort}`, front)
   }
-  for (const { target: targetPort, published: port, protocol } of ports) {
-    for (const address of vips) add({ address, port: targetPort, protocol, targetPort })
-    if (port === undefined) continue
-    for (const address of ingress) add({ address, port, protocol, targetPort, shared: true })
+  for (const { target: targetPort, count, published, protocol } of ports) {
+    for (const { family, ...vip } of vips) {
+      const common = { count, protocol, targetPort }
+      add({ ...common, address: { family, ...vip }, port: targetPort })
+      if (published === undefined || !portFamilies(published).includes(family)) continue
+      const { address = EVERYWHERE[family].address, port = 0 } = published
+      add({ ...common, address, port, shared: true })
+      const heard = isAny(address) ? undefined : standIn(address)
+      if (heard !== undefined) {
+        add({ ...common, address: heard, port, shared: true, outsideOnly: true })
+      }
+    }
   }
   return fronts
 }

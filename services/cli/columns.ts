@@ -106,7 +106,7 @@ export const UPLINKS: readonly Column<UplinkRow>[] = [
 
 export const PUBLISHED: readonly Column<PortRow>[] = [
   { title: 'PUBLISHED', cell: ({ published }) => published },
-  { title: 'SANDBOX', cell: ({ sandbox }) => sandbox },
+  { title: 'SANDBOX', cell: ({ sandbox, service }) => sandbox ?? `service ${service}` },
   { title: 'NETWORK', cell: ({ network }) => network },
   { title: 'TARGETS', cell: ({ targets }) => targets.join(' ') },
   { title: 'TARGET PORT', cell: (row) => portSpan(row.targetPort, row.count), right: true },
@@ -199,6 +199,11 @@ function portSpan(first: number, count: number): string {
   return count === 1 ? `${first}` : `${first}-${first + count - 1}`
 }
 
-function servicePort({ target, published, protocol }: ServiceRow['ports'][number]): string {
-  return published === null ? `${target}/${protocol}` : `${published}:${target}/${protocol}`
+/** `80/tcp`; of a published one, `8080:80/tcp`. */
+export function servicePort(port: ServiceRow['ports'][number]): string {
+  const { target, count, published, address, protocol } = port
+  const inside = `${portSpan(target, count)}/${protocol}`
+  if (published === null) return inside
+  const host = address === null ? '' : `${address.includes(':') ? `[${address}]` : address}:`
+  return `${host}${portSpan(published, count)}:${inside}`
 }

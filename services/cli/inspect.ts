@@ -10,6 +10,7 @@ import type {
 } from '../views.ts'
 import type { DhcpRow } from '../views_leases.ts'
 import type { PortRow, ServiceRow, UplinkRow } from '../views_outside.ts'
+import { servicePort } from './columns.ts'
 import { type DaemonOptions, examples, openClient, readingCommand } from './command.ts'
 import { print, printable, printJson, style } from './output.ts'
 import { counted } from './table.ts'
@@ -136,9 +137,7 @@ function serviceBlock(service: ServiceRow): string[] {
       network: service.network,
       mode: service.mode,
       vips: service.vips.join(' '),
-      ports: service.ports
-        .map(({ published, target, protocol }) => `${published ?? '-'}:${target}/${protocol}`)
-        .join(' '),
+      ports: service.ports.map(servicePort).join(' '),
       scheduler: service.scheduler,
       'affinity ms': service.affinityMs || null,
       healthcheck: service.healthcheck,

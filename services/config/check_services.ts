@@ -4,17 +4,25 @@
  */
 import { type Address, contains, formatAddress, formatPrefix } from '../../stack/address.ts'
 import { Subnet } from '../ipam.ts'
-import { formatPort, type PortConfig, portsClash } from '../ports.ts'
+import { formatPort, formatPublished, type PortConfig, portsClash } from '../ports.ts'
 import { nearest } from './faults.ts'
 import { addressKey, type Holders, type Located } from './located.ts'
 import { type BackendConfig, isBridged, type NetworkConfig, type ServiceConfig } from './model.ts'
-import { publication } from './publishing.ts'
+import { boundPort, hostFault, isPublished, publishingNetwork } from './publishing.ts'
+
+/** A published port, and whose it is. */
+interface Taken {
+  readonly who: string
+  readonly port: PortConfig
+}
 
 /** @param held - all other addresses that the file gives are in it already. */
 export function checkServices(o: Located, held: Holders): void {
-  const taken = o.config.sandboxes.flatMap(({ name, ports }) =>
-    ports.map((port) => ({ who: `sandbox "${name}"`, port })),
-  )
+  const taken = o.config.sandboxes.flatMap((sandbox): Taken[] => {
+    const network = publishingNetwork(sandbox, o.config.networks)
+    const bound = (port: PortConfig): PortConfig => (network ? boundPort(port, network) : port)
+    return sandbox.ports.map((port) => ({ who: `sandbox "${sandbox.name}"`, port: bound(port) }))
+  })
   for (const service of o.config.services) {
     checkPorts(o, service, taken)
     checkBackends(o, service)
@@ -40,7 +48,7 @@ function checkMode(o: Located, { name, mode, vips, ports }: ServiceConfig): void
   if (vips.length > 0) {
     o.faults.at([...path, 'vip'], 'endpoint_mode dnsrr has no virtual address; leave this out')
   }
-  const published = ports.find((port) => port.published !== undefined)
+  const published = ports.find(isPublished)
   if (published === undefined) return
   o.faults.at(o.path(published), 'endpoint_mode dnsrr cannot publish ports; mode vip can')
 }
@@ -120,25 +128,25 @@ function checkBackend(o: Located, { network }: ServiceConfig, backend: BackendCo
   o.faults.atKey(path, `sandbox "${sandbox.name}" is not on network "${network}"`)
 }
 
-function checkPorts(
-  o: Located,
-  service: ServiceConfig,
-  taken: { readonly who: string; readonly port: PortConfig }[],
-): void {
-  const seen = new Set<string>()
+function checkPorts(o: Located, service: ServiceConfig, taken: Taken[]): void {
   const who = `service "${service.name}"`
+  const network = o.config.networks.find(({ name }) => name === service.network)
+  const seen: PortConfig[] = []
   for (const port of service.ports) {
-    const { target, protocol } = port
-    const text = `${target}/${protocol}`
-    if (seen.has(text)) o.faults.at(o.path(port), `port ${text} is given twice`)
-    seen.add(text)
-    const wanted = publication(port)
-    if (wanted === undefined) continue
+    const inside = { ...port, address: undefined, port: port.targetPort }
+    if (seen.some((other) => portsClash(other, inside))) {
+      o.faults.at(o.path(port), `port ${formatPublished(inside)} is given twice`)
+    }
+    seen.push(inside)
+    if (!isPublished(port) || network === undefined) continue
+    const wanted = boundPort(port, network)
     const other = taken.find((earlier) => portsClash(earlier.port, wanted))
     if (other !== undefined) {
       const message = `${formatPort(wanted)} overlaps ${formatPort(other.port)} of ${other.who}`
       o.faults.at(o.path(port), message)
     }
+    const fault = hostFault(wanted, network, o.config.uplink)
+    if (fault !== undefined) o.faults.at(o.path(port), fault)
     taken.push({ who, port: wanted })
   }
 }

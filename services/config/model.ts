@@ -85,14 +85,12 @@ export interface ServiceConfig {
   readonly answers: 'ready' | 'all'
 }
 
-export interface ServicePort {
-  /** Port of the virtual address and of the backends. */
-  readonly target: number
-  /** Port of the node itself that leads to it too; undefined: none. */
-  readonly published: number | undefined
+/**
+ * Target ports are those of the virtual address and of the backends. One that asks for no port of
+ * the node has none: unlike a sandbox's, it is not chosen.
+ */
+export interface ServicePort extends PortConfig {
   readonly protocol: 'tcp' | 'udp'
-  /** For SRV questions. */
-  readonly name?: string | undefined
 }
 
 export interface BackendConfig {

@@ -9,7 +9,7 @@ import {
 } from '../../stack/address.ts'
 import { isAny, type PortConfig } from '../ports.ts'
 import { hasGateway } from './drivers.ts'
-import type { NetworkConfig, SandboxConfig, ServicePort, UplinkConfig } from './model.ts'
+import type { Config, NetworkConfig, SandboxConfig, ServicePort, UplinkConfig } from './model.ts'
 
 /**
  * The first of its networks that is not internal, else the first; of those with a gateway.
@@ -23,6 +23,22 @@ export function publishingNetwork(
     .map(({ network }) => networks.find(({ name }) => name === network))
     .filter((network) => network !== undefined && hasGateway(network))
   return own.find((network) => !network!.internal) ?? own[0]
+}
+
+/**
+ * Internal networks by which a sandbox answers the outside, though they lead nowhere else: that of
+ * its published ports, and those of services with published ports that it is behind. None if one
+ * of its networks is open, as that leads its answers.
+ */
+export function answeringNetworks(sandbox: SandboxConfig, config: Config): Set<string> {
+  const own = publishingNetwork(sandbox, config.networks)
+  if (own === undefined || !own.internal) return new Set()
+  const behind = config.services.filter(
+    ({ backends, ports }) =>
+      ports.some(isPublished) && backends.some((backend) => backend.sandbox === sandbox.name),
+  )
+  const services = behind.map(({ network }) => network)
+  return new Set(sandbox.ports.length > 0 ? [own.name, ...services] : services)
 }
 
 /**
@@ -71,8 +87,7 @@ export function isLoopback({ family, words }: Address): boolean {
   return words[0] === 0 && words[1] === 0 && words[2] === 0 && words[3] === 1
 }
 
-/** What a service's port takes of the node's. */
-export function publication({ target, published, protocol }: ServicePort): PortConfig | undefined {
-  if (published === undefined) return undefined
-  return { address: undefined, port: published, count: 1, targetPort: target, protocol }
+/** True if a port of a service is one of the node's too. */
+export function isPublished({ port, among }: ServicePort): boolean {
+  return port !== undefined || among !== undefined
 }

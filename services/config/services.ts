@@ -153,12 +153,11 @@ function parseServicePorts(value: unknown, path: Path, o: Note): ServicePort[] {
 }
 
 function servicePort(read: PortConfig, path: Path, faults: Faults): ServicePort | undefined {
-  const { address: host, port: published, count, targetPort: target, protocol, name } = read
+  const { protocol } = read
   if (protocol === 'sctp') faults.at(path, 'a service balances tcp and udp; sctp it cannot')
-  else if (count > 1) faults.at(path, 'a service has single ports; write one entry a port')
-  else if (host !== undefined) {
-    faults.at(path, 'a service is published on every address of the node; leave the address out')
-  } else return { target, published, protocol, ...(name !== undefined && { name }) }
+  else if (read.address !== undefined && read.port === undefined && read.among === undefined) {
+    faults.at(path, 'a service publishes no port that is left open; name one beside the address')
+  } else return { ...read, protocol }
   return undefined
 }
 
@@ -198,7 +197,7 @@ function parseHealthcheck(
   if (entry === undefined) return undefined
   const { type = 'tcp', interval = 2000, timeout = 1000 } = entry
   const first = ports.find(({ protocol }) => (protocol === 'udp') === (type === 'udp'))
-  const implied = type === 'dns' ? DNS_PORT : type === 'icmp' ? 0 : first?.target
+  const implied = type === 'dns' ? DNS_PORT : type === 'icmp' ? 0 : first?.targetPort
   const checked = entry.port ?? implied
   if (type === 'icmp' && entry.port !== undefined) {
     faults.atKey([...path, 'port'], 'a check of type icmp has no port')

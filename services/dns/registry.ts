@@ -154,7 +154,7 @@ export class Registry {
       return service.answers === 'ready' ? { ...member, isReady } : member
     })
     const ports = service.ports.map(
-      (port): NamedPort => ({ ...port, port: port.target, count: 1, name: port.name }),
+      ({ protocol, target: port, count, name }): NamedPort => ({ protocol, port, count, name }),
     )
     const texts = [`service=${name}`, `network=${network}`, `mode=${mode}`]
     if (mode === 'vip') texts.push(`scheduler=${scheduler}`)

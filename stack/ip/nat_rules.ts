@@ -38,12 +38,17 @@ export interface PortMapping {
 /** An address and port that a balance answers for. */
 export interface VirtualService {
   readonly protocol: 6 | 17
+  /** 0.0.0.0 or ::, which must be shared: every own address of that family but virtual ones. */
   readonly address: Address
   readonly port: number
+  /** So many ports from `port` on lead to as many from `targetPort` on; left out: 1. */
+  readonly count?: number
   readonly targetPort: number
   readonly balance: Balance
   /** The address is the router's own and has other ports than services'; left out: it is not. */
   readonly shared?: boolean
+  /** As in {@link PortMapping}. */
+  readonly outsideOnly?: boolean
 }
 
 interface RuleFields {
@@ -126,13 +131,13 @@ export class NatRules {
 
   /** @throws as {@link publish}. */
   addService(service: VirtualService): Rule {
-    const { address, protocol, port, targetPort } = service
+    const { address, protocol, port, count = 1, targetPort } = service
     return this.#add({
       address: address.words,
-      any: false,
+      any: compareWords(address.words, anyOf(address)) === 0,
       protocol,
       port,
-      count: 1,
+      count,
       targetPort,
       mapping: undefined,
       service,
@@ -260,8 +265,8 @@ function compareWords(a: Int32Array, b: Int32Array): number {
   return 0
 }
 
-function anyOf(target: Address): Int32Array {
-  return Int32Array.of(0, 0, target.family === 4 ? MAPPED : 0, 0)
+function anyOf({ family }: Address): Int32Array {
+  return Int32Array.of(0, 0, family === 4 ? MAPPED : 0, 0)
 }
 
 function isOverlap(a: RuleFields, b: RuleFields): boolean {

@@ -71,7 +71,8 @@ export class NatStart {
     const { pool, fragments, legs } = this.#options
     const reply = this.#reply
     const found = ruleOf(this.#options, this.original)
-    const hidden = found?.mapping?.outsideOnly === true && !legs.isExternal(from)
+    const kept = (found?.mapping ?? found?.service)?.outsideOnly === true
+    const hidden = kept && !legs.isExternal(from)
     const served = found?.any === true && this.#isServed(from, packet, ip)
     const rule = hidden || served ? undefined : found
     this.rule = rule
@@ -158,7 +159,7 @@ export class NatStart {
   #aim(rule: Rule): boolean {
     const reply = this.#reply
     const { mapping, service } = rule
-    let port = rule.targetPort
+    let port = rule.targetPort + (this.original[PORTS]! & 0xffff) - rule.port
     let words: Int32Array
     this.#backend = 0
     if (service !== undefined) {
@@ -170,7 +171,6 @@ export class NatStart {
       port = balance.targetPort?.(backend) || port
     } else {
       words = mapping!.target.words
-      port += (this.original[PORTS]! & 0xffff) - rule.port
     }
     for (let i = 0; i < 4; i++) reply[SRC + i] = words[i]!
     reply[PORTS] = (port << 16) | (reply[PORTS]! & 0xffff)

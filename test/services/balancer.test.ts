@@ -4,6 +4,7 @@ import { Balancer } from '../../services/balancer/balancer.ts'
 import type { HealthcheckConfig } from '../../services/config/model.ts'
 import { createFabric, type Fabric, type Sandbox } from '../../services/fabric/fabric.ts'
 import type { Log } from '../../services/log.ts'
+import { parsePort } from '../../services/ports.ts'
 import type { ServiceState } from '../../services/state.ts'
 import { parseAddress } from '../../stack/address.ts'
 
@@ -56,7 +57,7 @@ class Lab {
 
   make(fields: Partial<ServiceState> = {}): Balancer {
     const { context } = this.fabric.controller.node
-    return new Balancer({ context, netnsOf: () => undefined }, stateOf(fields))
+    return new Balancer({ context, ...NOWHERE }, stateOf(fields))
   }
 
   /** Serve on port 53 of a backend: tells its name and who asked; answers checks alike. */
@@ -130,16 +131,18 @@ class Connection {
   }
 }
 
+/** No namespaces, and no host. */
+const NOWHERE = { netnsOf: () => undefined, standIn: () => undefined }
+
 function stateOf(fields: Partial<ServiceState> = {}): ServiceState {
   return {
     name: 'names',
     network: 'back',
     vips: VIPS.map(parseAddress),
     mode: 'vip',
-    ports: [{ target: 53, published: undefined, protocol: 17 }],
+    ports: [{ target: 53, count: 1, published: undefined, protocol: 17 }],
     aliases: [],
     answers: 'ready',
-    ingress: [],
     scheduler: 'rr',
     backends: backendsOf([1, 1, 1, 1]),
     healthcheck: undefined,
@@ -278,11 +281,14 @@ it('keeps a client at its backend by affinity', async () => {
 it('changes its addresses and ports, and publishes', async () => {
   const lab = await Lab.open()
   lab.serveAll()
-  const ingress = ['10.1.0.1', 'fd00:1::1'].map(parseAddress)
-  const ports = [{ target: 53, published: 5353, protocol: 17 }] as const
-  lab.balancer.update(stateOf({ vips: [parseAddress(VIPS[0])], ports, ingress }))
+  const published = (text: string): ServiceState['ports'] => [
+    { target: 53, count: 1, published: parsePort(text), protocol: 17 },
+  ]
+  const ports = published('5353:53/udp')
+  lab.balancer.update(stateOf({ vips: [parseAddress(VIPS[0])], ports }))
   expect(await lab.ask(VIPS[1])).toBe('none')
   expect(HOSTS).toContain(await lab.ask(VIPS[0]))
+  lab.balancer.update(stateOf({ ports }))
   const socket = lab.fabric.get('client').udp()
   for (const address of ['10.1.0.1', 'fd00:1::1']) {
     socket.send('who', address, 5353)
@@ -290,6 +296,14 @@ it('changes its addresses and ports, and publishes', async () => {
     expect(HOSTS).toContain(text.split(' ')[0])
     expect([from, port]).toEqual([address, 5353])
   }
+  lab.balancer.update(stateOf())
+  lab.balancer.update(stateOf({ ports: published('10.1.0.1:5353:53/udp') }))
+  for (const address of ['10.2.0.1', 'fd00:1::1']) {
+    socket.send('who', address, 5353)
+    await expect(socket.receive({ timeoutMs: 500 })).rejects.toThrow()
+  }
+  socket.send('who', '10.1.0.1', 5353)
+  expect(HOSTS).toContain((await socket.receive()).text.split(' ')[0])
   socket.close()
   await lab.end()
 })
@@ -297,7 +311,9 @@ it('changes its addresses and ports, and publishes', async () => {
 it('refuses what cannot be, and changes nothing then', async () => {
   const lab = await Lab.open()
   lab.serveAll()
-  const ports = [53, 54].map((target) => ({ target, published: undefined, protocol: 17 }) as const)
+  const ports = [53, 54].map(
+    (target) => ({ target, count: 1, published: undefined, protocol: 17 }) as const,
+  )
   expect(() => lab.make({ ports })).toThrow('port 53/udp of 10.2.0.200 is taken')
   const other = lab.make({ ports: [ports[1]!] })
   expect(() => lab.balancer.update(stateOf({ ports }))).toThrow(

@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { parseDuration } from '../../services/config/duration.ts'
 import type { Config } from '../../services/config/model.ts'
 import { formatFault, parseConfig } from '../../services/config/parse.ts'
+import { parsePort } from '../../services/ports.ts'
 import { contains, formatPrefix } from '../../stack/address.ts'
 import { formatConfig } from './config_text.ts'
 
@@ -99,7 +100,7 @@ describe('services', () => {
       network: 'front',
       vips: [],
       mode: 'vip',
-      ports: [{ target: 80, published: undefined, protocol: 'tcp' }],
+      ports: [parsePort('80')],
       scheduler: 'maglev',
       backends: [{ sandbox: 'web1', weight: 1 }],
       healthcheck: undefined,
@@ -126,10 +127,7 @@ describe('services', () => {
       network: 'front',
       vips: ['10.1.0.100', 'fd00::100'],
       mode: 'vip',
-      ports: [
-        { target: 80, published: 8081, protocol: 'tcp' },
-        { target: 53, published: 53, protocol: 'udp' },
-      ],
+      ports: [formatConfig(parsePort('8081:80')), formatConfig(parsePort('53:53/udp'))],
       scheduler: 'least_conn',
       backends: [
         { sandbox: 'web1', weight: 3 },
@@ -210,9 +208,13 @@ describe('services', () => {
     ],
     ['network: front, backends: { web1: { wait: 2 } }, ports: [ 80 ]', '44: unknown key "wait"'],
     ['network: front, backends: []', '6: a service needs "ports"'],
-    ['network: front, backends: [], ports: [ 80-81 ]', '47: a service has single ports'],
+    ['network: front, backends: [], ports: [ 80-81, 81 ]', '54: port 81/tcp is given twice'],
     ['network: front, backends: [], ports: [ "80/sctp" ]', '47: a service balances tcp and udp'],
-    ['network: front, backends: [], ports: [ "1.2.3.4:1:1" ]', '47: a service is published on'],
+    [
+      'network: front, backends: [], ports: [ "1.2.3.4::1" ]',
+      '47: a service publishes no port that',
+    ],
+    ['network: front, backends: [], ports: [ "224.0.0.1:1:1" ]', '47: 224.0.0.1 is a multicast'],
     ['network: front, backends: [], ports: [ 80, "81:80" ]', '51: port 80/tcp is given twice'],
     ['network: front, backends: [], ports: [ 0 ]', '47: "0": "0" is not a port from 1 to 65535'],
     ['network: front, backends: [], ports: 80', '45: expected a list of ports, got 80'],

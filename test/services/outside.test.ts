@@ -64,16 +64,22 @@ async function tapline(...args: string[]): Promise<[number, string]> {
 }
 
 /** Who a server in a sandbox says has asked it, when the outside asks a port of the node. */
-async function ask(address: string, port: number, server = 'web', at = 5300): Promise<string> {
+async function ask(
+  address: string,
+  port: number,
+  server = 'web',
+  at = 5300,
+  from = 'outside',
+): Promise<string> {
   const served = host(server).udp(at)
   served.onMessage((message) =>
     served.send(`${server} hears ${message.address}`, message.address, message.port),
   )
-  const client = host('outside').udp()
+  const client = host(from).udp()
   try {
     client.send('who?', address, port)
-    const { text, address: from } = await client.receive({ timeoutMs: 500 })
-    expect(from, 'the answer comes from whom was asked').toBe(address)
+    const { text, address: by } = await client.receive({ timeoutMs: 500 })
+    expect(by, 'the answer comes from whom was asked').toBe(address)
     return text
   } finally {
     served.close()
@@ -253,6 +259,27 @@ describe('flows', () => {
 })
 
 describe('services', () => {
+  it('are published as sandboxes are: on every address or one, in ranges, and listed', async () => {
+    const entry = `  pool: { network: front, vip: 10.1.0.100, backends: [ app ], ports:
+           [ "7100-7101:5300-5301/udp", "203.0.113.2:7200:5302/udp" ] }\n`
+    const text = FILE.replace('uplink:', `${entry}uplink:`)
+    await lab.client.post('apply', { file: lab.file, text })
+    expect(await ask('203.0.113.2', 7101, 'app', 5301)).toBe('app hears 203.0.113.1')
+    expect(await ask('2001:db8::2', 7100, 'app')).toBe('app hears 2001:db8::1')
+    expect(await ask('203.0.113.2', 7200, 'app', 5302)).toBe('app hears 203.0.113.1')
+    await expect(ask('2001:db8::2', 7200, 'app', 5302)).rejects.toThrow()
+    expect(await ask('10.1.0.1', 7100, 'app', 5300, 'web')).toBe('app hears 10.1.0.11')
+    await expect(ask('10.1.0.1', 7200, 'app', 5302, 'web')).rejects.toThrow()
+    const [, table] = await tapline('ports')
+    expect(table).toMatch(
+      /^7100-7101\/udp +service pool +front +10\.1\.0\.100 fd00::\S+ +5300-5301$/m,
+    )
+    const rows = await lab.client.get<PortRow[]>('ports')
+    expect(rows.map(({ sandbox, service }) => sandbox ?? service)).toEqual(['web', 'pool', 'pool'])
+    const whose = '203.0.113.2:7200/udp is of service "pool"'
+    expect((await tapline('ports', 'rm', '203.0.113.2:7200/udp'))[1]).toContain(whose)
+  })
+
   it('are shown with their backends, and drained', async () => {
     const [service] = await lab.client.get<ServiceRow[]>('services')
     expect(service).toMatchObject({ name: 'lb', mode: 'dnsrr', vips: [], scheduler: null })

@@ -4,7 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { addPort, drain, removePort } from '../../services/amend.ts'
 import { diff, reportStep } from '../../services/diff.ts'
 import { plan } from '../../services/plan.ts'
-import { formatPort, portsClash } from '../../services/ports.ts'
+import { formatPort, parsePort, portsClash } from '../../services/ports.ts'
 import { EMPTY, type State } from '../../services/state.ts'
 import { formatAddress } from '../../stack/address.ts'
 import { formatMac } from '../../stack/eth/mac.ts'
@@ -176,8 +176,9 @@ describe('services', () => {
     const services = { lb: { ...LB, backends: { app: { weight: 3 }, web: {} } } }
     const state = desired(file({ services, uplink: UPLINK }))
     const lb = state.services.get('lb')!
-    expect(lb.ports).toEqual([{ target: 80, published: 8000, protocol: 6 }])
-    expect(lb.ingress.map(formatAddress)).toEqual(['203.0.113.2'])
+    expect(lb.ports).toEqual([
+      { target: 80, count: 1, published: parsePort('8000:80'), protocol: 6 },
+    ])
     expect(lb.backends.map((b) => [b.sandbox, b.weight, b.addresses.map(formatAddress)])).toEqual([
       ['app', 3, ['10.1.0.3', 'fd00::3']],
       ['web', 1, ['10.1.0.2', 'fd00::2']],
@@ -204,11 +205,42 @@ describe('services', () => {
     ]) {
       expect(steps(first, of(change))).toEqual(['delete-service lb', 'create-service lb'])
     }
-    expect(steps(first, of({}, UPLINK))).toEqual([
-      'delete-service lb',
-      'open-uplink uplink',
-      'create-service lb',
-    ])
+    expect(steps(first, of({}, UPLINK))).toEqual(['open-uplink uplink'])
+  })
+
+  it('publish as sandboxes do: bound, ranges, one of a range that then stays', () => {
+    const ports = ['8000-8001:80', '10.9.9.9:90-91:90-91', '81']
+    const networks = {
+      ...NETWORKS,
+      front: {
+        ...NETWORKS.front,
+        driver_opts: { 'com.docker.network.bridge.host_binding_ipv4': '10.9.9.8' },
+      },
+    }
+    const entry = { ...LB, ports }
+    const web = { ports: ['10.9.9.8:8000:1'] }
+    const of = (owner: object): string[] => {
+      const state = desired({ ...file({ web: owner, services: { lb: entry } }), networks }, held)
+      held = state
+      const own = state.services.get('lb')!.ports
+      return own.map(({ published: port }) => (port === undefined ? '' : formatPort(port)))
+    }
+    let held: State = EMPTY
+    expect(of(web)).toEqual(['10.9.9.8:8001:80/tcp', '10.9.9.9:90-91:90-91/tcp', ''])
+    expect(of({})[0]).toBe('10.9.9.8:8001:80/tcp')
+    held = EMPTY
+    expect(of({})[0]).toBe('10.9.9.8:8000:80/tcp')
+  })
+
+  it('lead to backends on an internal network, which then can answer', () => {
+    const route = (state: State, key: string): number => state.endpoints.get(key)!.routes.length
+    const of = (ports: string[], more: object = {}): State =>
+      desired(file({ ...more, services: { lb: { network: 'vault', backends: ['safe'], ports } } }))
+    expect(route(of(['80']), 'safe/vault')).toBe(0)
+    expect(route(of(['8099:80']), 'safe/vault')).toBe(1)
+    const open = { safe: { networks: { vault: {}, front: {} } } }
+    expect(route(of(['8099:80'], open), 'safe/vault')).toBe(0)
+    expect(route(of(['8099:80'], open), 'safe/front')).toBe(2)
   })
 
   it('go before their network, and come after it', () => {
@@ -310,6 +342,9 @@ describe('amendments', () => {
   })
 
   it('take away nothing that is not there', () => {
+    expect(() => removePort('8000')(base, state)).toThrow(
+      '8000/tcp is of service "lb"; take it out of the file, and apply that',
+    )
     expect(() => removePort('81')(base, state)).toThrow('no published port "81"')
   })
 
