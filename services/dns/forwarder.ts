@@ -27,8 +27,8 @@ const WAITING_MAX = 1024
 /** RFC 8767 §5: client response timer, failure recheck timer. */
 const STALE_AFTER_MS = 1800
 const RECHECK_MS = 30_000
-/** Docker's bound, as many as a resolv.conf has; each may be asked from two places. */
-const SERVERS_MAX = 6
+/** Docker's bound, as many as a resolv.conf has. */
+const SERVERS_MAX = 3
 const FAILED_MAX = 256
 
 export interface Question {

@@ -262,13 +262,13 @@ const TTL_MAX_S = 86_400
 
 /**
  * As Docker asks a container's own forwarders: from inside the container, whose routes and policies
- * hold for it; those on loopback from the host. Where it does not get there, the host tries.
+ * hold for it, and from nowhere else: outside the same address may be a stranger's. Those on
+ * loopback are the host's own.
  */
 function fromInside(servers: readonly ServerConfig[], netns: string | undefined): Server[] {
-  const host = servers.map((server): Server => ({ ...server, netns: undefined }))
-  if (netns === undefined) return host
-  const far = servers.filter(({ address }) => !isLoopback(address))
-  return [...far.map((server): Server => ({ ...server, netns })), ...host]
+  return servers.map((server): Server => {
+    return { ...server, netns: isLoopback(server.address) ? undefined : netns }
+  })
 }
 
 function isLoopback({ family, words }: Address): boolean {

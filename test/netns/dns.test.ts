@@ -30,6 +30,7 @@ sandboxes:
     netns: ${lab.ns('web2')}
     networks: { front: { ipv4_address: 10.1.0.12, aliases: [ www ] }, back: {} }
   db: { netns: ${lab.ns('db')}, networks: { back: { ipv4_address: 10.2.0.12 } } }
+  near: { netns: ${lab.ns('near')}, dns: 10.2.0.12, networks: [ back ] }
   safe: { netns: ${lab.ns('safe')}, dns: ${OUT4}, networks: [ vault ] }
   names: { netns: ${lab.ns('names')}, networks: [ front ], ports: [ "5353:53/udp" ] }
 services:
@@ -138,6 +139,24 @@ describe.skipIf(!tools)('names in namespaces', () => {
     expect(await dig('web1', 'big.test')).toHaveLength(120)
     const cut = await status('web1', '+ignore', '+bufsize=512', 'big.test')
     expect(cut).toMatch(/^NOERROR qr tc/)
+  })
+
+  it('asks a forwarder that is a sandbox, and nobody else where it does not know', async () => {
+    const config = ['--keep-in-foreground', '--no-resolv', '--no-hosts', '--conf-file=/dev/null']
+    const own = ['--address=/www.near.test/198.51.100.9', '--listen-address=10.2.0.12']
+    const rest = ['--bind-interfaces', '--pid-file=', '--user=root']
+    const server = lab.spawn('db', 'dnsmasq', ...config, ...own, ...rest)
+    const knows = async (): Promise<boolean> => {
+      return (await dig('near', 'www.near.test')).includes('198.51.100.9')
+    }
+    await until('the sandbox answers', knows, 20_000)
+    expect(await status('near', 'www.far.test')).toMatch(/^REFUSED/)
+    const { stdout } = await lab.cli('dns', 'resolve', '--from', 'near', 'other.far.test')
+    expect(stdout).toContain(`forwarders of the sandbox: 10.2.0.12 from ${lab.ns('near')}\n`)
+    // It would keep its namespace alive.
+    const ended = new Promise((resolve) => server.once('exit', resolve))
+    server.kill()
+    await ended
   })
 
   it.each([['10.1.0.1'], ['fd00:1::1'], ['127.0.0.11']])(

@@ -20,8 +20,9 @@ class Lab {
     this.host = host
   }
 
-  static async open(config: Partial<DnsConfig> = {}): Promise<Lab> {
+  static async open(config: Partial<DnsConfig> = {}, inside = false): Promise<Lab> {
     const host = new MemoryHost()
+    if (inside) host.listen = () => () => {}
     const fabric = await createFabric({
       dns: (clock) => {
         host.clock = clock
@@ -189,6 +190,42 @@ it('asks by zone, by sandbox and by network', async () => {
   expect(await lab.ask('single')).toBe('NOERROR 198.51.100.12')
   await lab.close()
 })
+
+it.each([['order'], ['parallel']] as const)(
+  "asks a sandbox's and a network's own forwarders from inside only, by %s",
+  async (strategy) => {
+    const server = (...all: string[]) => {
+      return all.map((text) => ({ address: parseAddress(text), port: 53 }))
+    }
+    const own = { sandbox: 'app', search: [], options: [], hosts: [] }
+    const lab = await Lab.open(
+      {
+        strategy,
+        networks: [{ network: 'front', servers: server('10.1.0.53') }],
+        sandboxes: [{ ...own, servers: server('10.1.0.54', '127.0.0.53', '::1') }],
+      },
+      true,
+    )
+    // The same addresses as the host sees them: strangers, with answers of their own.
+    for (const at of ['10.1.0.53', '10.1.0.54']) lab.serve(at, zone({}))
+    lab.serve('10.1.0.53 from web', (asked) => [reply(asked, { rcode: 2 })])
+    expect(await lab.ask('www.example')).toBe('SERVFAIL')
+    expect(lab.seen()).toEqual(['10.1.0.53 from web udp'])
+    lab.serve('10.1.0.53 from web', () => [])
+    expect(await lab.ask('else.example')).toBe('SERVFAIL')
+    expect(lab.seen()).toEqual(['10.1.0.53 from web udp', '10.1.0.53 from web udp'])
+    // One who was silent is not passed over for a stranger, now or later.
+    lab.serve('10.1.0.53 from web', zone({ 'third.example': '198.51.100.7' }))
+    expect(await lab.ask('third.example')).toBe('NOERROR 198.51.100.7')
+    expect(lab.seen()).toEqual(['10.1.0.53 from web udp'])
+    for (const at of ['10.1.0.54 from app', '127.0.0.53', '::1']) {
+      lab.serve(at, (asked) => [reply(asked, { rcode: 5 })])
+    }
+    expect(await lab.ask('www.example', 'A', 'app')).toBe('REFUSED')
+    expect(lab.seen()).toEqual(['10.1.0.54 from app udp', '127.0.0.53 udp', '::1 udp'])
+    await lab.close()
+  },
+)
 
 it('lets nothing out of internal networks', async () => {
   const lab = await Lab.open()

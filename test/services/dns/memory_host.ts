@@ -3,14 +3,15 @@
  * what it sends back. Whatever that is goes out as it is, so it can be as hostile as it likes.
  */
 import dns from 'dns-packet'
-import type {
-  DnsHost,
-  HostResolvers,
-  Server,
-  ServerListener,
-  ServerSocket,
+import {
+  type DnsHost,
+  formatServer,
+  type HostResolvers,
+  type Server,
+  type ServerListener,
+  type ServerSocket,
 } from '../../../services/dns/host.ts'
-import { formatAddress, parseAddress } from '../../../stack/address.ts'
+import { parseAddress } from '../../../stack/address.ts'
 import type { Clock } from '../../../stack/clock.ts'
 import { Random } from '../../../stack/random.ts'
 
@@ -27,7 +28,10 @@ const LATENCY_MS = 5
 
 export class MemoryHost implements DnsHost {
   readonly asked: { readonly server: string; readonly name: string; readonly way: string }[] = []
+  /** By address, and where they are asked from: `192.0.2.53`, `192.0.2.53 from web`. */
   readonly servers: Map<string, Behavior> = new Map()
+  /** Given: sandboxes have an inside, from which their own forwarders are asked. */
+  listen?: NonNullable<DnsHost['listen']>
   host: HostResolvers = { servers: [parseAddress('192.0.2.53')], search: [] }
   open = 0
   clock!: Clock
@@ -49,8 +53,8 @@ export class MemoryHost implements DnsHost {
     return this.host
   }
 
-  #socket(way: 'udp' | 'tcp', { address }: Server, listener: ServerListener): ServerSocket {
-    const server = formatAddress(address)
+  #socket(way: 'udp' | 'tcp', asked: Server, listener: ServerListener): ServerSocket {
+    const server = formatServer(asked)
     let open = true
     this.open++
     return {
