@@ -6,6 +6,10 @@
  * is known by is watched, and when that is gone the sockets are closed. Nothing polls; what is
  * watched is told by the kernel (inotify, pidfd).
  *
+ * While the namespace's `lo` was never up, the kernel lets 127.0.0.11 be bound but keeps no source
+ * address for the socket: answers over UDP would come from elsewhere, also once `lo` is up. So `lo`
+ * is brought up first, as container runtimes do.
+ *
  * Streams are bounded in number, in time and in what waits to be written.
  */
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram'
@@ -16,6 +20,7 @@ import { type Address, parseAddress } from '../../stack/address.ts'
 import type { Cancel, SystemClock } from '../../stack/clock.ts'
 import { inetSocket, processHandle } from '../../stack/native/inet_socket.ts'
 import { close, watchReadable } from '../../stack/native/libc.ts'
+import { withNetlink } from '../../stack/native/netlink.ts'
 import { inNetns, netnsPath } from '../../stack/native/netns.ts'
 import type { LoopbackListener } from './host.ts'
 import { HEADER_BYTES, PORT, TCP_BYTES_MAX } from './wire.ts'
@@ -39,11 +44,13 @@ export class Loopbacks {
 
   /**
    * `gone`: the namespace went, and this with it.
-   * @throws StackError: the namespace is gone, its loopback down, or the port taken.
+   * @throws StackError: the namespace is gone, its loopback cannot be brought up, or the port is
+   * taken.
    */
   open(netns: string, listener: LoopbackListener, gone: () => void): Cancel {
     const bound = { address: LOOPBACK, port: PORT }
     const [udpFd, tcpFd] = inNetns(netns, () => {
+      bringUpLoopback()
       const fd = inetSocket('udp', 4, bound)
       try {
         return [fd, inetSocket('tcp', 4, bound)]
@@ -87,6 +94,14 @@ export class Loopbacks {
       close(fd)
     }
   }
+}
+
+/** Of the namespace that this thread is in. @throws StackError. */
+function bringUpLoopback(): void {
+  withNetlink((netlink) => {
+    const link = netlink.link('lo')
+    if (link !== undefined) netlink.setLink(link.index, { up: true })
+  })
 }
 
 function openUdp(fd: number, listener: LoopbackListener, tick: () => void): DatagramSocket {

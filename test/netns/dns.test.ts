@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { deleteNetns } from '../../stack/native/netns.ts'
+import { addNetns, deleteNetns } from '../../stack/native/netns.ts'
 import { hasTool, Lab, until } from './lab.ts'
 import { OUT4, OWN4 } from './outside.ts'
 
@@ -31,6 +31,7 @@ sandboxes:
     networks: { front: { ipv4_address: 10.1.0.12, aliases: [ www ] }, back: {} }
   db: { netns: ${lab.ns('db')}, networks: { back: { ipv4_address: 10.2.0.12 } } }
   near: { netns: ${lab.ns('near')}, dns: 10.2.0.12, networks: [ back ] }
+  plain: { netns: ${lab.ns('plain')}, networks: [ back ] }
   safe: { netns: ${lab.ns('safe')}, dns: ${OUT4}, networks: [ vault ] }
   names: { netns: ${lab.ns('names')}, networks: [ front ], ports: [ "5353:53/udp" ] }
 services:
@@ -70,6 +71,8 @@ describe.skipIf(!tools)('names in namespaces', () => {
   }
 
   beforeAll(async () => {
+    // Somebody else's namespace, with its `lo` down.
+    addNetns(lab.ns('plain'))
     await lab.up(file(lab))
     const config = [
       ...['--keep-in-foreground', '--no-resolv', '--no-hosts', '--conf-file=/dev/null'],
@@ -85,7 +88,7 @@ describe.skipIf(!tools)('names in namespaces', () => {
   })
 
   afterAll(async () => {
-    expect(await lab.end()).toEqual({ code: 0, left: [] })
+    expect(await lab.end()).toEqual({ code: 0, left: [lab.ns('plain')] })
     expect(existsSync(`/etc/netns/${lab.ns('web1')}`)).toBe(false)
   })
 
@@ -128,6 +131,11 @@ describe.skipIf(!tools)('names in namespaces', () => {
     expect(await dig('web2', ...way, '-x', '10.1.0.11')).toEqual(['web1.front.'])
     expect(await status('web2', ...way, 'db', 'AAAA')).toMatch(/^NOERROR qr aa rd ra/)
     expect(await status('web2', ...way, '-c', 'CH', 'version.bind', 'TXT')).toMatch(/^REFUSED/)
+  })
+
+  it.each([['+notcp'], ['+tcp']])('answers where lo was down, by %s', async (way) => {
+    expect(await dig('plain', '@127.0.0.11', way, 'db')).toEqual(['10.2.0.12'])
+    expect(existsSync(`/etc/netns/${lab.ns('plain')}`)).toBe(false)
   })
 
   it("asks a sandbox's own forwarders from inside it, over UDP and TCP", async () => {
