@@ -50,6 +50,8 @@ export interface DnsHost {
   tcp(server: Server, listener: ServerListener): ServerSocket
   /** As it is now. */
   resolvers(): HostResolvers
+  /** `changed` is told when {@link resolvers} may say something else. Left out: it never does. */
+  watchResolvers?(changed: () => void): Cancel
   /**
    * Hear queries at 127.0.0.11, UDP and TCP, inside a network namespace, until that goes: then
    * `gone` is told. Left out: there are none. @throws StackError.

@@ -8,8 +8,8 @@
  * that it is handed share ports, so that the kernel would draw one twice and give the answer of one
  * question to the other.
  *
- * resolv.conf is looked at when it is needed, at most once a second, and read when it changed: it
- * is followed without a watch, so that an idle node stays idle, and however it is replaced.
+ * resolv.conf is looked at when it is needed, at most once a second, and read when it changed. Its
+ * search list is in files of namespaces, which nobody asks us for: for it the file is watched too.
  */
 import { randomBytes } from 'node:crypto'
 import { createSocket, type Socket as DatagramSocket } from 'node:dgram'
@@ -31,6 +31,7 @@ import type {
 import { Loopbacks } from './loopback.ts'
 import { writeResolvConf } from './netns_files.ts'
 import { parseResolvConf } from './resolv_conf.ts'
+import { watchFile } from './resolv_watch.ts'
 import { TCP_BYTES_MAX } from './wire.ts'
 
 const RESOLV_CONF = '/etc/resolv.conf'
@@ -91,6 +92,13 @@ export class KernelDnsHost implements DnsHost {
       this.#seen = ''
     }
     return this.#resolvers
+  }
+
+  watchResolvers(changed: () => void): Cancel {
+    return watchFile(this.#path, () => {
+      this.#lookedMs = Number.NEGATIVE_INFINITY
+      changed()
+    })
   }
 
   listen(netns: string, listener: LoopbackListener, gone: () => void): Cancel {

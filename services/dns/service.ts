@@ -64,6 +64,8 @@ export class NameService {
   readonly #options: NameServiceOptions
   readonly #networks = new Map<string, Network>()
   readonly #sandboxes = new Map<string, Inside>()
+  /** Ends following the host's search list. */
+  readonly #unwatch: Cancel | undefined
   readonly #scratch = new Uint8Array(TCP_BYTES_MAX)
   #config: DnsConfig = DEFAULT_DNS
 
@@ -85,6 +87,7 @@ export class NameService {
     const random16 = host === undefined ? () => random.below(0x1_0000) : () => host.random16()
     this.streams = new GatewayStreams({ ...parts, random16 })
     this.configure(this.#config)
+    this.#unwatch = host?.watchResolvers?.(() => this.#refreshAll())
   }
 
   get config(): DnsConfig {
@@ -104,7 +107,7 @@ export class NameService {
       this.gateway.close()
       this.streams.close()
     }
-    for (const inside of this.#sandboxes.values()) this.#refresh(inside)
+    this.#refreshAll()
   }
 
   addNetwork(state: NetworkState, network: Network | undefined): void {
@@ -200,6 +203,7 @@ export class NameService {
 
   /** No timer and no socket is left. Idempotent. */
   close(): void {
+    this.#unwatch?.()
     this.gateway.close()
     this.streams.close()
     this.forwarder?.close()
@@ -208,6 +212,10 @@ export class NameService {
       this.#say(inside, undefined)
     }
     this.#sandboxes.clear()
+  }
+
+  #refreshAll(): void {
+    for (const inside of this.#sandboxes.values()) this.#refresh(inside)
   }
 
   /** Bring a sandbox's own address, and its resolv.conf, to what they should be now. */

@@ -32,6 +32,8 @@ export class MemoryHost implements DnsHost {
   readonly servers: Map<string, Behavior> = new Map()
   /** Given: sandboxes have an inside, from which their own forwarders are asked. */
   listen?: NonNullable<DnsHost['listen']>
+  setResolvConf?: NonNullable<DnsHost['setResolvConf']>
+  watchResolvers?: NonNullable<DnsHost['watchResolvers']>
   host: HostResolvers = { servers: [parseAddress('192.0.2.53')], search: [] }
   open = 0
   clock!: Clock
