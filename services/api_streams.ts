@@ -10,6 +10,7 @@ import type { Served } from './api.ts'
 import { flowFilter } from './api_outside.ts'
 import { parseFilter } from './capture/filter.ts'
 import { CaptureSession } from './capture/session.ts'
+import { ownersName } from './stack_owner.ts'
 
 /** Largest value of `snaplen`, as tcpdump has it. */
 const SNAP_BYTES_MAX = 262_144
@@ -34,7 +35,8 @@ export function streamCapture(
     backlogBytes: () => batch.backlogBytes,
     end: () => batch.end(),
   })
-  const devices = query.getAll('device')
+  const { sandboxes } = controller.node.state
+  const devices = query.getAll('device').map((name) => ownersName(sandboxes, name))
   for (const device of devices) session.addInterface(device)
   const wanted = devices.length === 0 ? 'all' : devices
   response.on('close', controller.attachCapture(wanted, session.sink))

@@ -24,6 +24,7 @@ import type { Edge } from './edge.ts'
 import { boundsOf, toInteger } from './ipam.ts'
 import type { Node } from './node.ts'
 import { notFound } from './not_found.ts'
+import { ownersName } from './stack_owner.ts'
 import { buildPacket, type PacketFields, packetBytes, putRaw } from './trace_packet.ts'
 
 export interface TraceRequest {
@@ -100,8 +101,9 @@ function checkNumbers(request: TraceRequest): void {
 /** The interface that the sandbox would take: the one on the target's subnet, else the default. */
 function chooseEdge(node: Node, from: string, target: Address | undefined): Edge {
   const edges = node.edges()
-  const named = edges.find((edge) => edge.device.name === from)
-  const own = named === undefined ? edges.filter((e) => e.endpoint.sandbox === from) : [named]
+  const place = ownersName(node.state.sandboxes, from)
+  const named = edges.find((edge) => edge.device.name === place)
+  const own = named === undefined ? edges.filter((e) => e.endpoint.sandbox === place) : [named]
   if (own.length === 0) {
     const names = edges.flatMap(({ device, endpoint }) => [endpoint.sandbox, device.name])
     throw notFound('no sandbox or interface', from, names)

@@ -8,13 +8,15 @@ import dns from 'dns-packet'
 import { formatAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import { readKey } from './dns/forwarder.ts'
-import type { Say } from './dns/local.ts'
+import { reverseName, type Say } from './dns/local.ts'
 import { formatName, type Name, parseName } from './dns/name.ts'
+import { tryAddress } from './dns/resolv_conf.ts'
 import { LATER, ownQuery } from './dns/server.ts'
 import type { NameService } from './dns/service.ts'
-import { rcodeName, TCP_BYTES_MAX, typeName, typeOf } from './dns/wire.ts'
+import { rcodeName, TCP_BYTES_MAX, Type, typeName, typeOf } from './dns/wire.ts'
 import type { Node } from './node.ts'
 import { notFound } from './not_found.ts'
+import { stackOwner } from './stack_owner.ts'
 
 export interface NameRow {
   readonly network: string
@@ -157,19 +159,27 @@ export function flushNames({ names: { forwarder } }: Node): number {
 /**
  * What a sandbox would be told of a name, and why.
  *
- * @throws StackError `not-found`, `bad-argument`.
+ * @throws StackError `not-found`, `bad-argument`; `unsupported`: the host's resolver is its.
  */
 export function resolveName(
-  { names: service }: Node,
+  { names: service, state: { sandboxes } }: Node,
   { from, name: written, type: typeText = 'A' }: ResolveRequest,
 ): Promise<Resolution> {
-  const scope = service.registry.scopes.get(from)
+  const owner = stackOwner(sandboxes, from)
+  const scope = service.registry.scopes.get(owner?.name ?? from)
   if (scope === undefined) throw notFound('no sandbox', from, service.registry.scopes.keys())
+  if (owner?.stack === 'host') {
+    throw new StackError(
+      'unsupported',
+      `${from} is on the host's stack: it has the host's resolver`,
+    )
+  }
   const [name, type] = question(written, typeText)
   const steps: string[] = []
   const say: Say = (step) => steps.push(step)
+  if (scope.sandbox !== from) say(`${from} shares the stack of ${scope.sandbox}, and its resolver`)
   const networks = scope.networks.map(({ network }) => network).join(', ')
-  say(`${from} is on ${networks === '' ? 'no network' : networks}`)
+  say(`${scope.sandbox} is on ${networks === '' ? 'no network' : networks}`)
   const mem = new Uint8Array(TCP_BYTES_MAX)
   const query = ownQuery(name, type)
   mem.set(query)
@@ -191,11 +201,12 @@ export interface ResolveRequest {
   readonly type?: string | undefined
 }
 
-/** @throws StackError `bad-argument`. */
+/** An address asked for PTR is its reverse name. @throws StackError `bad-argument`. */
 function question(written: string, typeText: string): [Name, number] {
   const type = typeOf(typeText)
   if (type === undefined) throw new StackError('bad-argument', `"${typeText}" is not a type`)
-  return [parseName(written), type]
+  const address = type === Type.Ptr ? tryAddress(written) : undefined
+  return [address === undefined ? parseName(written) : reverseName(address), type]
 }
 
 function describe(message: Uint8Array): Pick<Resolution, 'rcode' | 'records'> {

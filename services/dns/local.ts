@@ -17,6 +17,7 @@ import {
   fromBytes,
   type Prefix,
   parseAddress,
+  putAddress,
 } from '../../stack/address.ts'
 import type { AnswerWriter } from './answer.ts'
 import {
@@ -253,6 +254,15 @@ export function addressOf(name: Name): Address | undefined {
   return fromBytes(
     Uint8Array.from({ length: 16 }, (_, i) => digits[2 * i]! * 16 + digits[2 * i + 1]!),
   )
+}
+
+/** The name that is asked for PTR of an address: `11.0.1.10.in-addr.arpa`. */
+export function reverseName(address: Address): Name {
+  const bytes = new Uint8Array(address.family === 4 ? 4 : 16)
+  putAddress(bytes, 0, address)
+  if (address.family === 4) return parseName(`${bytes.reverse().join('.')}.in-addr.arpa`)
+  const nibbles = [...Buffer.from(bytes).toString('hex')].reverse()
+  return parseName(`${nibbles.join('.')}.ip6.arpa`)
 }
 
 /** Is an address in one of these prefixes? */

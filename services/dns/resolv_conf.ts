@@ -25,8 +25,8 @@ export function parseResolvConf(text: string): HostResolvers {
   return { servers, search }
 }
 
-/** Link-local addresses with a zone are left out: it means nothing elsewhere. */
-function tryAddress(text: string): Address | undefined {
+/** Link-local addresses with a zone are none: it means nothing elsewhere. */
+export function tryAddress(text: string): Address | undefined {
   try {
     return parseAddress(text)
   } catch {

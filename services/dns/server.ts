@@ -165,7 +165,8 @@ export class NameServer {
       return Rcode.NoError
     }
     if (!scope.mayForward) {
-      say?.('every network of the sandbox is internal: nothing is asked outside')
+      const where = scope.networks.length === 0 ? 'it is on no network' : 'all of them are internal'
+      say?.(`${where}: nothing is asked outside`)
       return Rcode.ServFail
     }
     if (this.#zone(name)?.servers.length === 0) {

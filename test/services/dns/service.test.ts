@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { parseConfig } from '../../../services/config/parse.ts'
 import { createFabric, type Fabric } from '../../../services/fabric/fabric.ts'
+import { ownersName } from '../../../services/stack_owner.ts'
 import type { NamesView } from '../../../services/views_dns.ts'
 import { parseAddress } from '../../../stack/address.ts'
 import { DropReason } from '../../../stack/drop.ts'
@@ -184,4 +185,48 @@ it('shows what it knows, and explains', async () => {
   expect(unknown.rcode).toBe('SERVFAIL')
   expect(() => fabric.controller.resolveName({ from: 'nobody', name: 'x' })).toThrow(/no sandbox/)
   expect(() => fabric.controller.resolveName({ from: 'app', name: 'a..b' })).toThrow(/label/)
+})
+
+it('explains names to those who share a stack, and not to those on the host', async () => {
+  const sandboxes = {
+    ...SANDBOXES,
+    side: { network_mode: 'container:one' },
+    guest: { network_mode: 'host' },
+    alone: { networks: [] },
+  }
+  await apply({ sandboxes })
+  const { controller } = fabric
+  const told = await controller.resolveName({ from: 'side', name: 'two' })
+  expect(told).toMatchObject({
+    from: 'side',
+    rcode: 'NOERROR',
+    records: ['two 600 IN A 10.1.0.12'],
+  })
+  expect(told.steps[0]).toBe('side shares the stack of one, and its resolver')
+  expect(() => controller.resolveName({ from: 'guest', name: 'two' })).toThrow(
+    "guest is on the host's stack: it has the host's resolver",
+  )
+  const lonely = await controller.resolveName({ from: 'alone', name: 'two' })
+  expect(lonely.rcode).toBe('SERVFAIL')
+  expect(lonely.steps).toContain('it is on no network: nothing is asked outside')
+  const { sandboxes: known } = controller.node.state
+  expect(['side', 'side/eth0', 'one/eth1', 'x/y'].map((name) => ownersName(known, name))).toEqual([
+    'one',
+    'one/eth0',
+    'one/eth1',
+    'x/y',
+  ])
+  expect(controller.trace({ from: 'side', to: '10.1.0.12' }).from).toBe('one/eth0')
+  expect(controller.trace({ from: 'side/eth0', to: '10.1.0.12' }).from).toBe('one/eth0')
+})
+
+it('takes an address asked for PTR as its reverse name', async () => {
+  const asked = { from: 'app', name: '10.1.0.12', type: 'ptr' }
+  const told = await fabric.controller.resolveName(asked)
+  expect(told).toMatchObject({
+    name: '12.0.1.10.in-addr.arpa',
+    records: ['12.0.1.10.in-addr.arpa 600 IN PTR two.front'],
+  })
+  const six = await fabric.controller.resolveName({ ...asked, name: 'fd00::12' })
+  expect(six.name).toBe(`2.1.${'0.'.repeat(26)}0.0.d.f.ip6.arpa`)
 })
