@@ -183,7 +183,7 @@ export const CACHED: readonly Column<CacheRow>[] = [
   { title: 'TYPE', cell: ({ type }) => type },
   { title: 'ANSWER', cell: ({ rcode }) => rcode },
   { title: 'RECORDS', cell: ({ records }) => records, right: true },
-  { title: 'SECONDS LEFT', cell: ({ leftS }) => leftS, right: true },
+  { title: 'SECONDS LEFT', cell: ({ leftS }) => (leftS < 0 ? 'stale' : leftS), right: true },
   { title: 'FROM', cell: ({ servers }) => servers },
 ]
 

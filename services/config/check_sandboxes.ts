@@ -9,6 +9,7 @@ import { hasInterfaces } from './drivers.ts'
 import { nearest } from './faults.ts'
 import { addressKey, type Holders, type Located } from './located.ts'
 import type { EndpointConfig, NetworkConfig, SandboxConfig } from './model.ts'
+import { TARGET_KEY } from './options.ts'
 
 /** @param held - gateways and auxiliary addresses are in it already. */
 export function checkSandboxes(o: Located, held: Holders): void {
@@ -22,6 +23,7 @@ export function checkSandboxes(o: Located, held: Holders): void {
       else checkEndpoint({ ...o, sandbox, endpoint, network, held })
     }
   }
+  checkTargets(o)
   checkNamespaces(o, networks)
 }
 
@@ -128,9 +130,9 @@ function checkTarget(o: EndpointCheck): void {
   const names = o.config.sandboxes.map((sandbox) => sandbox.name)
   const sandbox = o.config.sandboxes.find((candidate) => candidate.name === target)
   if (sandbox === undefined) {
-    const near = nearest(target, names)
-    const hint = near === undefined ? 'define it under "sandboxes"' : `did you mean "${near}"?`
-    return o.faults.at(path, `there is no sandbox "${target}"; ${hint}`)
+    // A network with an entry of its own has the fault there.
+    if (!isWritten(o, o.network)) o.faults.at(path, noSandbox(target, names))
+    return
   }
   const shares = sandbox.endpoints.some((endpoint) =>
     o.config.networks.some((n) => n.name === endpoint.network && n.driver === 'container'),
@@ -139,6 +141,27 @@ function checkTarget(o: EndpointCheck): void {
     const message = `sandbox "${target}" has no stack of its own; name the one that it shares`
     o.faults.at(path, message)
   }
+}
+
+/** Networks of driver `container` name a sandbox that is there, whoever uses them. */
+function checkTargets(o: Located): void {
+  const names = o.config.sandboxes.map((sandbox) => sandbox.name)
+  for (const network of o.config.networks) {
+    const target = network.driver === 'container' ? network.options.sandbox : undefined
+    if (target === undefined || names.includes(target) || !isWritten(o, network)) continue
+    o.faults.at([...o.path(network), 'driver_opts', TARGET_KEY], noSandbox(target, names))
+  }
+}
+
+/** It has an entry of its own, and is not implied by a `network_mode`. */
+function isWritten(o: Located, network: NetworkConfig): boolean {
+  return o.path(network)[0] === 'networks'
+}
+
+function noSandbox(target: string, names: readonly string[]): string {
+  const near = nearest(target, names)
+  const hint = near === undefined ? 'define it under "sandboxes"' : `did you mean "${near}"?`
+  return `there is no sandbox "${target}"; ${hint}`
 }
 
 /** Two sandboxes in one namespace would both have an eth0. */

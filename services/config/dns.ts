@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { type Address, parseAddress } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
-import { parseName } from '../dns/name.ts'
+import { type Name, parseName } from '../dns/name.ts'
 import {
   DEFAULT_DNS,
   type DnsConfig,
@@ -13,7 +13,7 @@ import {
   type ZoneConfig,
 } from './dns_model.ts'
 import { parseDuration } from './duration.ts'
-import type { Faults, Path } from './faults.ts'
+import { type Faults, nearest, type Path } from './faults.ts'
 import { mapping, parseEntry, refuse, type SandboxEntry, text } from './schema.ts'
 
 const DNS_PORT = 53
@@ -26,7 +26,13 @@ const QUERIES_MAX_PER_S = 10_000_000
 const SERVERS_MAX = 3
 /** resolv.conf(5) as C libraries read it today. */
 const SEARCH_MAX = 32
-const OPTION = /^(ndots|timeout|attempts):\d{1,2}$|^[a-z0-9-]+$/
+/** Of resolv.conf(5), in glibc, musl and the BSDs. */
+const NUMBERED = /^(ndots|timeout|attempts):\d{1,2}$/
+const OPTIONS: readonly string[] = [
+  ...['debug', 'rotate', 'edns0', 'inet6', 'use-vc', 'tcp', 'trust-ad', 'no-aaaa', 'no-reload'],
+  ...['no-check-names', 'no-tld-query', 'single-request', 'single-request-reopen'],
+  ...['ip6-bytestring', 'ip6-dotint', 'no-ip6-dotint', 'insecure1', 'insecure2'],
+]
 
 const server = text(readServer)
 const servers = z.array(server).max(SERVERS_MAX)
@@ -88,6 +94,12 @@ export function parseDns(
   const entry: DnsEntry =
     value === undefined || value === null ? {} : (parseEntry(dnsSchema, value, path, faults) ?? {})
   const { ttl, forwarders, zones = {} } = entry
+  const names = new Map(
+    zoneNames(value).flatMap((name): [string, Name][] => {
+      const zone = readOr(faults, [...path, 'zones', name], () => parseName(name))
+      return zone === undefined ? [] : [[name, zone]]
+    }),
+  )
   return {
     enabled: entry.enabled ?? DEFAULT_DNS.enabled,
     loopback: entry.loopback ?? DEFAULT_DNS.loopback,
@@ -96,7 +108,7 @@ export function parseDns(
     strategy: entry.strategy ?? DEFAULT_DNS.strategy,
     timeoutMs: entry.timeout ?? DEFAULT_DNS.timeoutMs,
     zones: Object.entries(zones).flatMap(([name, list]): ZoneConfig[] => {
-      const zone = readOr(faults, [...path, 'zones', name], () => parseName(name))
+      const zone = names.get(name)
       return zone === undefined ? [] : [{ zone, servers: list }]
     }),
     cacheMax: entry.cache ?? DEFAULT_DNS.cacheMax,
@@ -106,6 +118,12 @@ export function parseDns(
     serving: [],
     ...parts,
   }
+}
+
+/** As written, also where something else is wrong, which must not hide a fault of a name. */
+function zoneNames(value: unknown): readonly string[] {
+  const { zones } = (value ?? {}) as { readonly zones?: unknown }
+  return typeof zones === 'object' && zones !== null ? Object.keys(zones) : []
 }
 
 /** `dns` of a network: its forwarders. */
@@ -192,6 +210,8 @@ function readSearch(written: string): string {
 }
 
 function readOption(written: string): string {
-  if (OPTION.test(written)) return written
-  return refuse(`"${written}" is not an option of resolv.conf, such as "ndots:1" or "rotate"`)
+  if (NUMBERED.test(written) || OPTIONS.includes(written)) return written
+  const near = nearest(written, OPTIONS)
+  const hint = near === undefined ? 'such as "ndots:1" or "rotate"' : `did you mean "${near}"?`
+  return refuse(`"${written}" is not an option of resolv.conf, ${hint}`)
 }

@@ -36,6 +36,8 @@ const MODE6 = 'com.docker.network.bridge.gateway_mode_ipv6'
 const EGRESS4 = 'com.docker.network.host_ipv4'
 const EGRESS6 = 'com.docker.network.host_ipv6'
 const BINDING4 = 'com.docker.network.bridge.host_binding_ipv4'
+/** Driver `container`: whose stack is shared. */
+export const TARGET_KEY = 'tapline.sandbox'
 const SNOOPING = 'tapline.igmp_snooping'
 const QUERIER = 'tapline.igmp_querier'
 const FAST_LEAVE = 'tapline.fast_leave'
@@ -51,7 +53,7 @@ export const NETWORK_KEYS: readonly string[] = [
   'tapline.mac_guard',
   SNOOPING,
   QUERIER,
-  'tapline.sandbox',
+  TARGET_KEY,
   MASQUERADE,
   MODE4,
   MODE6,
@@ -195,7 +197,7 @@ function unknown(o: Source, known: readonly string[], later: readonly string[]):
 }
 
 function target(o: Source, container: boolean): string | undefined {
-  const key = 'tapline.sandbox'
+  const key = TARGET_KEY
   const value = o.values[key]
   if (container && typeof value === 'string') return value
   if (container) {

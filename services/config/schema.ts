@@ -262,7 +262,13 @@ export function parseEntry<T>(
 ): T | undefined {
   const result = schema.safeParse(value ?? {}, { reportInput: true })
   if (result.success) return result.data
-  for (const issue of result.error.issues) tell(issue, path, faults)
+  const { issues } = result.error
+  const placeOf = (issue: z.core.$ZodIssue): string => issue.path.join('\n')
+  const odd = new Set(issues.filter(({ code }) => code === 'invalid_type').map(placeOf))
+  for (const issue of issues) {
+    // How long a list is does not matter where there is none.
+    if (issue.code !== 'too_big' || !odd.has(placeOf(issue))) tell(issue, path, faults)
+  }
   return undefined
 }
 

@@ -458,6 +458,25 @@ sandboxes:
     expect(text[0]).toMatch(/sandbox "b" has no stack of its own/)
   })
 
+  it('must be there for a network that says so, whoever uses it', () => {
+    const { faults } = parseConfig(
+      `name: t
+networks:
+  n: { driver: container, driver_opts: { tapline.sandbox: wbe } }
+sandboxes: { web: {}, side: { networks: [ n ] } }
+`,
+      'f.yaml',
+    )
+    const unused = parseConfig(
+      'name: t\nnetworks: { n: { driver: container, driver_opts: { tapline.sandbox: x } } }',
+      'f.yaml',
+    )
+    expect(faults.map(({ line, column, message }) => `${line}:${column} ${message}`)).toEqual([
+      '3:59 there is no sandbox "wbe"; did you mean "web"?',
+    ])
+    expect(unused.faults).toMatchObject([{ line: 2, message: expect.stringContaining('"x"') }])
+  })
+
   it('may share one stack, several of them', () => {
     expect(
       two('{}', '{ network_mode: "container:a" }\n  c: { network_mode: "container:a" }'),

@@ -68,14 +68,23 @@ dns:
     ['dns: { forwarders: [ 1.1.1.1, 1.1.1.2, 1.1.1.3, 1.1.1.4 ] }', /at most 3/],
     ['dns: { ttl: 9000h }', /out of range/],
     ['dns: { zones: { "a..b": [] } }', /a label is empty/],
+    ['dns: { zones: { x: 192.0.2.1 } }', /expected a list/],
     ['dns: { tll: 5s }', /did you mean "ttl"/],
     ['sandboxes: { s: { dns_opt: [ "n dots" ] } }', /not an option of resolv.conf/],
+    ['sandboxes: { s: { dns_opt: [ bogus ] } }', /"bogus" is not an option of resolv.conf/],
+    ['sandboxes: { s: { dns_opt: [ rotat ] } }', /did you mean "rotate"/],
     ['sandboxes: { s: { extra_hosts: [ "nothing" ] } }', /no host, such as "db=192.0.2.7"/],
   ])('is refused: %s', (yaml, fault) => {
     const { faults } = read(yaml)
     expect(faults).toHaveLength(1)
     expect(faults[0]).toMatch(fault)
   })
+})
+
+it('tells a fault of a zone beside others', () => {
+  const { faults } = read('dns: { tll: 5s, zones: { "a..b": [], "c..d": 192.0.2.1 } }')
+  expect(faults).toHaveLength(4)
+  expect(faults.filter((fault) => fault.includes('a label is empty'))).toHaveLength(2)
 })
 
 describe('resolv.conf', () => {
