@@ -6,8 +6,9 @@
  * test('web reaches db', async ({ fabric }) => { ... })
  * ```
  *
- * Where a test fails, its frames are in `captures/TEST-NAME.pcapng`, named by sandbox and
- * interface, for Wireshark; and the seed is told that repeats it.
+ * Where a test fails, its frames are in `captures/FILE-SUITES-TEST-NUMBER.pcapng`, named by sandbox
+ * and interface, for Wireshark; and the seed is told that repeats it. The number is the test's
+ * place in its file: two of one name have two captures.
  */
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
@@ -24,7 +25,7 @@ export interface FabricFixture {
   readonly fabric: Fabric
 }
 
-const NAME_CHARS = 80
+const NAME_CHARS = 160
 
 /** vitest's `test`, with `fabric` among what a test is given. */
 export function fabricTest(options: FabricTestOptions = {}): TestAPI<FabricFixture> {
@@ -35,11 +36,12 @@ export function fabricTest(options: FabricTestOptions = {}): TestAPI<FabricFixtu
       const capture = captures === false ? undefined : fabric.capture()
       onTestFailed(() => {
         const seed = rest.seed ?? 1
-        const where = capture === undefined ? '' : `, frames in ${save(captures, task.name)}`
+        const where =
+          capture === undefined ? '' : `, frames in ${save(captures, captureName(task))}`
         console.error(`${task.name}: failed with seed ${seed}${where}`)
       })
       const save = (folder: string | false, name: string): string => {
-        const path = join(String(folder), `${slug(name)}.pcapng`)
+        const path = join(String(folder), `${name}.pcapng`)
         mkdirSync(String(folder), { recursive: true })
         capture?.save(path)
         return path
@@ -51,7 +53,30 @@ export function fabricTest(options: FabricTestOptions = {}): TestAPI<FabricFixtu
   })
 }
 
+/** What the name of a capture is made of: part of vitest's `Test`. */
+export interface CapturedTask {
+  /** A hash of its file, then its place in each suite: `-1234567_0_2`. */
+  readonly id: string
+  readonly name: string
+  readonly file: { readonly name: string }
+  readonly suite?: CapturedSuite | undefined
+}
+
+interface CapturedSuite {
+  readonly name: string
+  readonly suite?: CapturedSuite | undefined
+}
+
+/** No other test's of the run, and of bounded length. */
+export function captureName({ id, name, file, suite }: CapturedTask): string {
+  const names = [name]
+  for (let each = suite; each !== undefined; each = each.suite) names.unshift(each.name)
+  return `${slug([file.name, ...names].join(' ')).slice(0, NAME_CHARS)}-${slug(id)}`
+}
+
 function slug(name: string): string {
-  const plain = name.toLowerCase().replace(/[^a-z0-9]+/g, '-')
-  return plain.replace(/^-|-$/g, '').slice(0, NAME_CHARS)
+  return name
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, '-')
+    .replace(/^-|-$/g, '')
 }
