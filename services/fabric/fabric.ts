@@ -34,7 +34,7 @@ import {
 import { sleep } from './driver.ts'
 import type { Host } from './host.ts'
 import { FabricLink, type LinkLanes } from './link.ts'
-import { namesOf } from './names.ts'
+import { addressNamed } from './names.ts'
 import { openPlatform, type Platform, type PlatformOptions } from './platform.ts'
 import { Sandbox, type SandboxHome } from './sandbox.ts'
 
@@ -218,7 +218,7 @@ export class Fabric implements AsyncDisposable {
     tcp: () => this.#platform.tcp!,
     addressesOf: (sandbox) =>
       new Map(this.#endpointsOf(sandbox).map((e) => [e.network, e.addresses])),
-    namesOf: (sandbox) => namesOf(this.controller, sandbox),
+    addressNamed: (sandbox, name) => addressNamed(this.controller, sandbox, name),
     join: (sandbox, network, options) =>
       this.#edit(sandbox, (networks) => ({ ...networks, [network]: endpointEntry(options) })),
     leave: (sandbox, network) => this.#edit(sandbox, (networks) => without(networks, network)),

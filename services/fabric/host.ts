@@ -38,7 +38,7 @@ import type { IpHost, Plan } from './ip_host.ts'
 import { Pinger, type PingOptions, type PingReply } from './ping.ts'
 import type { TcpStream } from './tcp.ts'
 import { type ListenOptions, type TcpListener, TcpPorts } from './tcp_ports.ts'
-import type { UdpSocket } from './udp.ts'
+import type { Resolve, UdpSocket } from './udp.ts'
 import { UdpPorts } from './udp_ports.ts'
 import {
   type Heading,
@@ -132,8 +132,8 @@ export class Host implements IpHost {
   }
 
   /** A UDP socket on this port, or on a free one. @throws StackError `exists`. */
-  udp(port?: number): UdpSocket {
-    return this.#udp.bind(port)
+  udp(port?: number, resolve?: Resolve): UdpSocket {
+    return this.#udp.bind(port, resolve)
   }
 
   /** Take TCP connections to this port. @throws StackError `exists`. */

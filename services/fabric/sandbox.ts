@@ -28,8 +28,8 @@ export interface SandboxHome {
   host(netns: string): Host | undefined
   /** Addresses with prefix length, by network. */
   addressesOf(sandbox: string): ReadonlyMap<string, readonly string[]>
-  /** Names of others on its networks, and what they stand for. */
-  namesOf(sandbox: string): ReadonlyMap<string, string>
+  /** What it would be told of a name, if somebody here is called so. @throws StackError. */
+  addressNamed(sandbox: string, name: string): string | undefined
   join(sandbox: string, network: string, options: EndpointOptions): Promise<void>
   leave(sandbox: string, network: string): Promise<void>
   removeSandbox(sandbox: string): Promise<void>
@@ -62,13 +62,14 @@ export class Sandbox {
   }
 
   /**
-   * One echo request, and its answer.
+   * One echo request to an address, a name or another sandbox, and its answer.
    * @throws PingError (in memory) or StackError that says why there is none.
    */
-  ping(to: string | Sandbox, options: PingOptions = {}): Promise<PingReply> {
+  async ping(to: string | Sandbox, options: PingOptions = {}): Promise<PingReply> {
     const host = this.#home.host(this.netns)
     const address = typeof to === 'string' ? to : to.ipv4()
-    return host === undefined ? pingIn(this.netns, address, options) : host.ping(address, options)
+    if (host === undefined) return await pingIn(this.netns, address, options)
+    return await host.ping(this.resolve(address), options)
   }
 
   /**
@@ -79,7 +80,8 @@ export class Sandbox {
     const hops: (string | undefined)[] = []
     for (let ttl = 1; ttl <= HOPS_MAX; ttl++) {
       try {
-        hops.push((await this.#memory('traceroute').ping(to, { ...options, ttl })).from)
+        const host = this.#memory('traceroute')
+        hops.push((await host.ping(this.resolve(to), { ...options, ttl })).from)
         return hops
       } catch (error) {
         if (!(error instanceof PingError)) throw error
@@ -92,7 +94,7 @@ export class Sandbox {
 
   /** A UDP socket on this port, or on a free one. In memory only. @throws StackError `exists`. */
   udp(port?: number): UdpSocket {
-    return this.#memory('udp').udp(port)
+    return this.#memory('udp').udp(port, (name) => this.resolve(name))
   }
 
   /** Take TCP connections to this port. @throws StackError `exists`. */
@@ -109,8 +111,8 @@ export class Sandbox {
   }
 
   /**
-   * A TCP connection to an address, or to a sandbox of a network of its own by name or alias. It is
-   * not open yet: it emits `connect`, or `error` with the codes of Node's own sockets.
+   * A TCP connection to an address, or to a name as {@link resolve} has it. It is not open yet: it
+   * emits `connect`, or `error` with the codes of Node's own sockets.
    *
    * @throws StackError `not-found`: no such name, no route.
    */
@@ -121,12 +123,18 @@ export class Sandbox {
     return this.#home.tcp().connectIn(this.netns, address, port)
   }
 
-  /** The address of a name that it can use; an address is its own. @throws StackError. */
+  /**
+   * The address of a name, as the node's name service tells it this sandbox: sandboxes and services
+   * of its networks, aliases, wildcards, `NAME.NETWORK`, `localhost`, but none outside. An address
+   * is its own.
+   *
+   * @throws StackError `not-found`; `bad-argument`: that is no name.
+   */
   resolve(name: string): string {
     if (/^[\d.]+$|:/.test(name)) return name.replace(/^\[|\]$/g, '')
-    const address = this.#home.namesOf(this.name).get(name.toLowerCase())
+    const address = this.#home.addressNamed(this.name, name)
     if (address !== undefined) return address
-    throw new StackError('not-found', `${this.name} knows no ${name}: they share no network`)
+    throw new StackError('not-found', `${this.name} knows no ${name}: no network of it has one`)
   }
 
   /** Serve a port with a handler of `node:http`. @throws StackError `exists`. */

@@ -44,11 +44,15 @@ export interface Endpoint {
   readonly port: number
 }
 
+/** The address of a name; an address is its own. @throws StackError. */
+export type Resolve = (name: string) => string
+
 export interface UdpSocketOptions {
   readonly port: number
   /** Name of its host, for messages. */
   readonly host: string
   readonly driver: Driver
+  readonly resolve: Resolve
   readonly send: (data: Uint8Array, to: Endpoint, options: SendOptions) => void
   readonly release: () => void
 }
@@ -109,10 +113,14 @@ export class UdpSocket {
     })
   }
 
-  /** @throws StackError if there is no route, it is too long for UDP, or the socket is closed. */
-  send(data: Uint8Array | string, address: string, port: number, options: SendOptions = {}): void {
+  /**
+   * Send to an address, or to a name that its sandbox knows.
+   * @throws StackError: no such name, no route, too long for UDP, the socket is closed.
+   */
+  send(data: Uint8Array | string, to: string, port: number, options: SendOptions = {}): void {
     if (!this.#open) throw new StackError('bad-argument', 'the socket is closed')
-    this.#options.send(bytesOf(data), { address: parseAddress(address), port }, options)
+    const address = parseAddress(this.#options.resolve(to))
+    this.#options.send(bytesOf(data), { address, port }, options)
   }
 
   /** Give the port back, and end what waits. Idempotent. */

@@ -13,7 +13,7 @@ import { Protocol } from '../../stack/ip/ipv4.ts'
 import { GsoType, type Packet } from '../../stack/packet.ts'
 import * as udp from '../../stack/udp/header.ts'
 import type { IpHost, Plan } from './ip_host.ts'
-import { bytesOf, type Endpoint, type SendOptions, UdpSocket } from './udp.ts'
+import { bytesOf, type Endpoint, type Resolve, type SendOptions, UdpSocket } from './udp.ts'
 import { compose, type Heading, type Problem, seal } from './wire.ts'
 
 const EPHEMERAL_FIRST = 49_152
@@ -32,7 +32,7 @@ export class UdpPorts {
   }
 
   /** Bind a port, or a free one. @throws StackError `exists` if it is taken. */
-  bind(port: number = this.#freePort()): UdpSocket {
+  bind(port: number = this.#freePort(), resolve: Resolve = (name) => name): UdpSocket {
     if (!Number.isInteger(port) || port < 1 || port > 0xffff) {
       throw new StackError('bad-argument', `${port} is not a UDP port`)
     }
@@ -44,6 +44,7 @@ export class UdpPorts {
       port,
       host,
       driver,
+      resolve,
       send: (data, to, options) => this.#send(port, data, to, options),
       release: () => this.#open.delete(port),
     })

@@ -231,6 +231,29 @@ describe('HTTP in memory', () => {
     await using _ = fabric
     const other = await fabric.sandbox('other', { networks: ['back'] })
     expect(server.resolve('other')).toBe(other.ipv4())
-    expect(() => other.resolve('client')).toThrow('other knows no client: they share no network')
+    expect(() => other.resolve('client')).toThrow('other knows no client: no network of it has one')
+  })
+
+  it('knows all that the name service tells the sandbox', async () => {
+    const { fabric, client } = await pair()
+    await using _ = fabric
+    await client.leave('front')
+    await client.join('front', { aliases: ['*.wild', 'Caller'] })
+    const peer = await fabric.sandbox('peer', { networks: ['front'] })
+    for (const name of ['client', 'CLIENT.', 'client.front', 'caller', 'a.b.wild']) {
+      expect(peer.resolve(name), name).toBe(client.ipv4())
+    }
+    expect(peer.resolve('localhost')).toBe('127.0.0.1')
+    expect(peer.resolve('[fd00::1]')).toBe('fd00::1')
+    expect(() => peer.resolve('nobody')).toThrow('peer knows no nobody')
+    expect(() => peer.resolve('a..b')).toThrow('a label is empty')
+    expect(await peer.ping('x.wild')).toMatchObject({ from: client.ipv4() })
+    await expect(peer.ping('nobody')).rejects.toThrow('peer knows no nobody')
+    const heard = client.udp(7000)
+    peer.udp().send('hello', 'client.front', 7000)
+    expect(await heard.receive()).toMatchObject({ text: 'hello', address: peer.ipv4() })
+    client.serve(8080, (_incoming, outgoing) => outgoing.end('here'))
+    expect(await peer.fetch('http://client.front:8080/')).toMatchObject({ text: 'here' })
+    expect(await peer.fetch('http://x.wild:8080/')).toMatchObject({ text: 'here' })
   })
 })

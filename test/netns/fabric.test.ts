@@ -19,6 +19,16 @@ describe('fabric on TAPs', () => {
       expect(await web.ping(db)).toMatchObject({ from: db.ipv4(), ttl: 63, bytes: 56 })
       expect(await web.ping(db.ipv6(), { bytes: 1000 })).toMatchObject({ from: db.ipv6() })
       await expect(web.ping('10.92.0.77', { timeoutMs: 1000 })).rejects.toThrow(/ping 10.92.0.77/)
+      const app = await fabric.sandbox('app', {
+        networks: { front: { aliases: ['*.wild'] } },
+      })
+      const { stdout: hosts } = await web.exec(['getent', 'ahostsv4', 'app.front'])
+      expect(hosts).toContain(`${app.ipv4()} `)
+      expect(await web.ping('app', { bytes: 100 })).toMatchObject({ bytes: 100 })
+      expect(web.resolve('x.wild')).toBe(app.ipv4())
+      const asking = web.start(['sh', '-c', 'getent ahostsv4 x.wild; exec sleep 600'])
+      await asking.says(`${app.ipv4()} `)
+      await asking.stop()
       const address = await web.exec(['ip', '-br', 'address', 'show', 'eth0'])
       expect(address).toMatchObject({ code: 0, stderr: '' })
       expect(address.stdout).toContain(`${web.ipv4()}/24`)
