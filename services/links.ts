@@ -124,6 +124,8 @@ export interface HostSide {
   readonly interfaceName: string
   /** The host's addresses now, but those that mean nothing to sandboxes. */
   addresses(): Address[]
+  /** Where a port of the host leads to now; undefined: to the host itself. */
+  leads(asked: Pick<HostPort, 'protocol' | 'port'> & { address: Address }): Address | undefined
   /** Where the router hears what is asked of `address`. @throws StackError `exhausted`. */
   standIn(address: Address): Address
   /**

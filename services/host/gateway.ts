@@ -12,7 +12,8 @@
  * transfer net and keeps port and source. One that is published on a single address of the host
  * gets another address of that net instead, a stand-in, so that several may have the same port.
  * What was published and taken away is written in one transaction when all of it is known: a run
- * of nft costs more than the rest of a port.
+ * of nft costs more than the rest of a port. Clients that the host tracks under the rules of before
+ * are forgotten then (stale.ts).
  *
  * What must be put back is written into our own table before anything is set, so that the kernel
  * itself remembers it: the next start finds what a killed daemon left, and undoes it first. While
@@ -39,6 +40,7 @@ import type { Device } from '../../stack/device.ts'
 import { StackError } from '../../stack/errors.ts'
 import { type Netlink, withNetlink } from '../../stack/native/netlink.ts'
 import { type HostPort, type HostRequest, type HostSide, type Links, OWN_NETNS } from '../links.ts'
+import type { Log } from '../log.ts'
 import { allListeners, inUse, type Listeners } from './busy.ts'
 import * as nft from './nft.ts'
 import {
@@ -50,6 +52,7 @@ import {
   type TransferNet,
   tableScript,
 } from './ruleset.ts'
+import { forgetPorts } from './stale.ts'
 import { formatSetting, forwarding, parseSetting, write } from './sysctls.ts'
 
 /** TAPs of ours on one host: a number follows. */
@@ -70,10 +73,13 @@ export class HostGateway implements HostSide {
   readonly #router: readonly Prefix[]
   readonly #host: readonly Prefix[]
   /** Elements of published ports: as they are to be, and as they are on the host. */
-  readonly #wanted = new Set<string>()
-  #applied: ReadonlySet<string> = new Set()
+  readonly #wanted = new Map<string, HostPort>()
+  #applied: ReadonlyMap<string, HostPort> = new Map()
   /** Who listens on the host, read once for all that is published together. */
   #listeners: Listeners | undefined
+  readonly #log: Log
+  /** The host's kernel lacks what it takes, which was said. */
+  #cannotForget = false
   /** The table without them. */
   #script = ''
   /** What the table was told to remember. */
@@ -87,6 +93,7 @@ export class HostGateway implements HostSide {
     this.#table = request.table
     this.#router = request.addresses
     this.#host = request.peerAddresses
+    this.#log = request.log
   }
 
   /** @throws StackError; the host is then as it was. */
@@ -155,6 +162,19 @@ export class HostGateway implements HostSide {
       .map(({ address }) => parseAddress(address))
   }
 
+  leads(asked: Pick<HostPort, 'protocol' | 'port'> & { address: Address }): Address | undefined {
+    const { protocol, port, address } = asked
+    const { family } = address
+    const those = [...this.#applied.values()].filter(
+      (one) => one.protocol === protocol && one.family === family && one.port <= port,
+    )
+    const ports = those.filter((one) => port < one.port + one.count)
+    const bound = ports.find((one) => one.address && sameAddress(one.address, address))
+    if (bound !== undefined) return this.standIn(address)
+    if (!ports.some((one) => one.address === undefined)) return undefined
+    return this.#router.find((own) => own.address.family === family)!.address
+  }
+
   standIn(address: Address): Address {
     const key = formatAddress(address)
     const given = this.#standIns.get(key)
@@ -194,7 +214,8 @@ export class HostGateway implements HostSide {
     this.#listeners ??= allListeners()
     const taken = inUse(reachable, this.#listeners)
     if (taken !== undefined) throw new StackError('exists', taken)
-    for (const element of reachable.map(this.#element)) this.#wanted.add(element)
+    const elements = reachable.map((port) => [this.#element(port), port] as const)
+    for (const [element, port] of elements) this.#wanted.set(element, port)
   }
 
   unpublish(ports: readonly HostPort[]): void {
@@ -204,9 +225,10 @@ export class HostGateway implements HostSide {
   async settle(): Promise<void> {
     this.#listeners = undefined
     const table = this.#table
-    const wanted = new Set(this.#wanted)
-    const gone = [...this.#applied].filter((element) => !wanted.has(element))
-    const fresh = [...wanted].filter((element) => !this.#applied.has(element))
+    const wanted = new Map(this.#wanted)
+    const before = this.#applied
+    const gone = [...before.keys()].filter((element) => !wanted.has(element))
+    const fresh = [...wanted.keys()].filter((element) => !before.has(element))
     if (gone.length === 0 && fresh.length === 0) return
     const change = elementsScript('delete', table, gone) + elementsScript('add', table, fresh)
     try {
@@ -214,9 +236,23 @@ export class HostGateway implements HostSide {
     } catch (error) {
       // Whoever flushes the rules of a host takes ours along.
       if ((await nft.tables()).includes(table)) throw error
-      await nft.apply(this.#script + elementsScript('add', table, [...wanted]))
+      await nft.apply(this.#script + elementsScript('add', table, [...wanted.keys()]))
     }
     this.#applied = wanted
+    const changed = [...gone.map((key) => before.get(key)), ...fresh.map((key) => wanted.get(key))]
+    await this.#forget(changed.filter((port) => port !== undefined))
+  }
+
+  /** What the host tracks of ports, under other rules than those of now. */
+  async #forget(ports: readonly HostPort[]): Promise<void> {
+    if (this.#cannotForget) return
+    try {
+      await forgetPorts(ports)
+    } catch (error) {
+      this.#cannotForget = true
+      const message = 'UDP and SCTP clients of ports that change must use a new port of their own'
+      this.#log.warn({ err: error }, `${message}: this host forgets no connections: ${error}`)
+    }
   }
 
   readonly #element = (port: HostPort): string =>
@@ -227,9 +263,10 @@ export class HostGateway implements HostSide {
     return ports.filter(({ family }) => this.#router.some((own) => own.address.family === family))
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
     const mine = { interfaceName: this.interfaceName, before: this.#before }
-    return putBack({ table: this.#table, mine })
+    await putBack({ table: this.#table, mine })
+    await this.#forget([...this.#applied.values()])
   }
 }
 

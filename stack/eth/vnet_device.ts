@@ -117,7 +117,7 @@ export class VnetDevice implements Device, Channel {
 
   lost(code: number): void {
     this.#stop()
-    this.onLost(`${this.name}: ${errnoName(-code)}`)
+    this.onLost(code === BAD_STATE ? 'its interface was deleted' : errnoName(-code))
   }
 
   close(): void {
@@ -137,3 +137,5 @@ export class VnetDevice implements Device, Channel {
 }
 
 const AGAIN = -11
+/** What a TAP says that is no more. */
+const BAD_STATE = -77

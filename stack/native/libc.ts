@@ -70,17 +70,29 @@ export const socket: (domain: number, type: number, protocol: number) => number 
 )
 export const send: (fd: number, data: Uint8Array, bytes: number, flags: number) => number =
   libc.func('send', 'long', ['int', 'void *', 'size_t', 'int'])
+export const recv: (fd: number, data: Uint8Array, bytes: number, flags: number) => number =
+  libc.func('recv', 'long', ['int', 'void *', 'size_t', 'int'])
 /** {@link send} on a thread of libuv's: netlink does its work inside the sender's call. */
 export function sendAsync(fd: number, data: Uint8Array, bytes: number): Promise<number> {
+  return onThread(send, fd, data, bytes)
+}
+/** {@link recv} on a thread of libuv's: of a list, netlink makes the next part inside the call. */
+export function recvAsync(fd: number, data: Uint8Array, bytes: number): Promise<number> {
+  return onThread(recv, fd, data, bytes)
+}
+function onThread(
+  call: typeof send,
+  ...[fd, data, bytes]: [fd: number, data: Uint8Array, bytes: number]
+): Promise<number> {
   return new Promise((resolve, reject) => {
     const done = (error: Error | null, result: number): void => {
       if (error === null) resolve(result)
       else reject(error)
     }
-    ;(send as unknown as AsyncSend).async(fd, data, bytes, 0, done)
+    ;(call as unknown as AsyncCall).async(fd, data, bytes, 0, done)
   })
 }
-interface AsyncSend {
+interface AsyncCall {
   async(
     fd: number,
     data: Uint8Array,
@@ -89,8 +101,6 @@ interface AsyncSend {
     done: (error: Error | null, result: number) => void,
   ): void
 }
-export const recv: (fd: number, data: Uint8Array, bytes: number, flags: number) => number =
-  libc.func('recv', 'long', ['int', 'void *', 'size_t', 'int'])
 export const eventfd: (value: number, flags: number) => number = libc.func('eventfd', 'int', [
   'uint',
   'int',

@@ -1,28 +1,16 @@
 /**
  * rtnetlink (RFC 3549; rtnetlink(7)): links, addresses and routes of one namespace.
  *
- * One request, one acknowledgement, synchronously: each call takes some tens of microseconds. The
- * socket belongs to the namespace that the thread was in when it was opened (see netns.ts).
- *
- * ```text
- *  nlmsghdr 16: length u32 | type u16 | flags u16 | sequence u32 | port u32
- *  body: ifinfomsg 16, ifaddrmsg 8 or rtmsg 12
- *  attributes: length u16 | type u16 | value, padded to 4
- * ```
- * Numbers are in host order (little-endian here); addresses are in network order.
+ * Synchronously: each call takes some tens of microseconds. Bodies are ifinfomsg, 16 octets,
+ * ifaddrmsg, 8, or rtmsg, 12; addresses are in network order.
  */
 import { type Address, familyBits, type Prefix, toBytes } from '../address.ts'
 import { StackError } from '../errors.ts'
-import { check, close, errnoName, recv, send, sendAsync, socket } from './libc.ts'
-import { Flag, HEADER_BYTES, Message } from './netlink_message.ts'
+import { attributesOf, Flag, Message } from './netlink_message.ts'
+import { fail, NetlinkSocket } from './netlink_socket.ts'
 
-const AF_NETLINK = 16
-const SOCK_RAW_CLOEXEC = 3 | 0x8_0000
-const REPLY_BYTES = 65_536
-
+const NETLINK_ROUTE = 0
 const Type = {
-  Error: 2,
-  Done: 3,
   NewLink: 16,
   DelLink: 17,
   GetLink: 18,
@@ -56,6 +44,7 @@ const IFA_F_NODAD = 0x02
 
 const ENOENT = 2
 const ESRCH = 3
+const EEXIST = 17
 const ENODEV = 19
 const EADDRNOTAVAIL = 99
 
@@ -90,27 +79,15 @@ export interface LinkInfo {
   readonly alias: string
 }
 
-/** 0 or a negative errno, and what was told before it. */
-interface Answer {
-  readonly code: number
-  readonly body: Uint8Array | undefined
-}
-
 export class Netlink {
-  readonly #fd: number
-  readonly #reply = new Uint8Array(REPLY_BYTES)
-  #sequence = 0
-
-  constructor() {
-    this.#fd = check(socket(AF_NETLINK, SOCK_RAW_CLOEXEC, 0), 'open a netlink socket')
-  }
+  readonly #socket = new NetlinkSocket(NETLINK_ROUTE)
 
   /** The link of that name, or undefined. */
   link(name: string): LinkInfo | undefined {
     const message = new Message(Type.GetLink, 0)
     putLinkBody(message, 0, 0, 0)
     message.attribute(Attribute.LinkName, text(name))
-    const { code, body } = this.#exchange(message)
+    const { code, body } = this.#socket.exchange(message)
     if (code === -ENODEV) return undefined
     fail(code, `look up link ${name}`)
     return body === undefined ? undefined : parseLink(body)
@@ -121,7 +98,7 @@ export class Netlink {
     const message = new Message(Type.GetLink, Flag.Dump)
     putLinkBody(message, 0, 0, 0)
     const found: LinkInfo[] = []
-    const { code } = this.#exchange(message, (body) => found.push(parseLink(body)))
+    const { code } = this.#socket.exchange(message, (body) => found.push(parseLink(body)))
     fail(code, 'list links')
     return found
   }
@@ -141,27 +118,32 @@ export class Netlink {
       message.attribute32(Attribute.LinkGsoMaxSegs, settings.segmentsMax)
     }
     if (settings.alias !== undefined) message.attribute(Attribute.LinkAlias, text(settings.alias))
-    fail(this.#exchange(message).code, `configure link ${settings.name ?? index}`)
+    fail(this.#socket.exchange(message).code, `configure link ${settings.name ?? index}`)
   }
 
   /**
    * Move a link to the namespace behind a descriptor, where it gets `name`. The kernel waits for
    * readers some 15 ms meanwhile, so this is done off the thread that carries packets.
+   *
+   * @throws StackError `exists`: that name is taken there.
    */
   async moveLink(index: number, to: { readonly netnsFd: number; name: string }): Promise<void> {
     const message = new Message(Type.NewLink, 0)
     putLinkBody(message, index, 0, 0)
     message.attribute(Attribute.LinkName, text(to.name))
     message.attribute32(Attribute.LinkNetnsFd, to.netnsFd)
-    const request = message.seal(++this.#sequence)
-    check(await sendAsync(this.#fd, request, request.length), 'send to netlink')
-    fail(this.#receive(this.#sequence).code, `move link ${to.name}`)
+    const { code } = await this.#socket.exchangeAway(message)
+    if (code === -EEXIST) {
+      const message = `there is an interface ${to.name} already where one is to be put`
+      throw new StackError('exists', `${message}: another daemon's, or somebody else's`)
+    }
+    fail(code, `move link ${to.name}`)
   }
 
   deleteLink(index: number): void {
     const message = new Message(Type.DelLink, 0)
     putLinkBody(message, index, 0, 0)
-    const { code } = this.#exchange(message)
+    const { code } = this.#socket.exchange(message)
     if (code !== -ENODEV) fail(code, `delete link ${index}`)
   }
 
@@ -171,7 +153,7 @@ export class Netlink {
     message.u8(domain(prefix.address)).u8(prefix.bits).u8(IFA_F_NODAD).u8(0).u32(index)
     const bytes = toBytes(prefix.address)
     message.attribute(Attribute.Local, bytes).attribute(Attribute.Address, bytes)
-    fail(this.#exchange(message).code, 'add an address')
+    fail(this.#socket.exchange(message).code, 'add an address')
   }
 
   /** Index of the link that has an address; 0: none has. */
@@ -180,7 +162,7 @@ export class Netlink {
     message.u8(domain(address)).u8(0).u8(0).u8(0).u32(0)
     const wanted = toBytes(address)
     let found = 0
-    const { code } = this.#exchange(message, (body) => {
+    const { code } = this.#socket.exchange(message, (body) => {
       const own = attributesOf(body, 8)
       const bytes = own.get(Attribute.Local) ?? own.get(Attribute.Address)
       if (bytes !== undefined && Buffer.compare(bytes, wanted) === 0) found = indexOf(body)
@@ -194,7 +176,7 @@ export class Netlink {
     const message = new Message(Type.DelAddr, 0)
     message.u8(domain(address)).u8(bits).u8(0).u8(0).u32(index)
     message.attribute(Attribute.Local, toBytes(address))
-    const { code } = this.#exchange(message)
+    const { code } = this.#socket.exchange(message)
     if (code !== -EADDRNOTAVAIL && code !== -ENODEV) fail(code, 'delete an address')
   }
 
@@ -202,14 +184,14 @@ export class Netlink {
   addRoute(index: number, route: UnicastRoute): void {
     const message = new Message(Type.NewRoute, Flag.Create | Flag.Replace)
     putRoute(message, index, route)
-    fail(this.#exchange(message).code, 'add a route')
+    fail(this.#socket.exchange(message).code, 'add a route')
   }
 
   /** Take a unicast route away. Harmless if it is not there. */
   deleteRoute(index: number, route: UnicastRoute): void {
     const message = new Message(Type.DelRoute, 0)
     putRoute(message, index, route)
-    const { code } = this.#exchange(message)
+    const { code } = this.#socket.exchange(message)
     if (![-ESRCH, -ENOENT, -ENODEV].includes(code)) fail(code, 'delete a route')
   }
 
@@ -229,40 +211,11 @@ export class Netlink {
     message.attribute(Attribute.RouteDestination, toBytes(address))
     message.attribute32(Attribute.RouteOutput, index)
     message.attribute32(Attribute.RoutePriority, metric)
-    fail(this.#exchange(message).code, 'add a local route')
+    fail(this.#socket.exchange(message).code, 'add a local route')
   }
 
   close(): void {
-    close(this.#fd)
-  }
-
-  /** Send, and wait for the acknowledgement: 0 or a negative errno, and the answer if any. */
-  #exchange(message: Message, each?: (body: Uint8Array) => void): Answer {
-    const sequence = ++this.#sequence
-    const request = message.seal(sequence)
-    check(send(this.#fd, request, request.length, 0), 'send to netlink')
-    return this.#receive(sequence, each)
-  }
-
-  /** @param each - told of every part of a list, which ends without an acknowledgement. */
-  #receive(sequence: number, each?: (body: Uint8Array) => void): Answer {
-    let body: Uint8Array | undefined
-    for (;;) {
-      const bytes = check(recv(this.#fd, this.#reply, REPLY_BYTES, 0), 'receive from netlink')
-      const view = new DataView(this.#reply.buffer, 0, bytes)
-      for (let at = 0; at + HEADER_BYTES <= bytes; ) {
-        const length = view.getUint32(at, true)
-        const type = view.getUint16(at + 4, true)
-        if (length < HEADER_BYTES || at + length > bytes) break
-        if (view.getUint32(at + 8, true) === sequence) {
-          if (type === Type.Error) return { code: view.getInt32(at + HEADER_BYTES, true), body }
-          if (type === Type.Done && each !== undefined) return { code: 0, body }
-          if (type !== Type.Done) body = this.#reply.slice(at + HEADER_BYTES, at + length)
-          if (type !== Type.Done) each?.(body!)
-        }
-        at += (length + 3) & ~3
-      }
-    }
+    this.#socket.close()
   }
 }
 
@@ -316,19 +269,6 @@ function indexOf(body: Uint8Array): number {
   return new DataView(body.buffer, body.byteOffset, body.byteLength).getInt32(4, true)
 }
 
-/** By type: what is behind a fixed part of `from` octets. */
-function attributesOf(body: Uint8Array, from: number): Map<number, Uint8Array> {
-  const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
-  const attributes = new Map<number, Uint8Array>()
-  for (let at = from; at + 4 <= body.length; ) {
-    const length = view.getUint16(at, true)
-    if (length < 4 || at + length > body.length) break
-    attributes.set(view.getUint16(at + 2, true), body.subarray(at + 4, at + length))
-    at += (length + 3) & ~3
-  }
-  return attributes
-}
-
 function string(value: Uint8Array = new Uint8Array()): string {
   return new TextDecoder().decode(value).replace(/\0.*$/, '')
 }
@@ -339,8 +279,4 @@ function domain(address: Address): number {
 
 function text(name: string): Uint8Array {
   return new TextEncoder().encode(`${name}\0`)
-}
-
-function fail(code: number, what: string): void {
-  if (code < 0) throw new StackError('syscall', `${what}: ${errnoName(-code)}`)
 }

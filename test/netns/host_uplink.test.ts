@@ -10,6 +10,7 @@ import { formatAddress } from '../../stack/address.ts'
 import { ask, serve } from './ask.ts'
 import { hasTool, Lab } from './lab.ts'
 import { expectOut, FRONT, onFront } from './outside.ts'
+import { ASK_UDP, NAMED_UDP, Talk } from './talk.ts'
 
 const HOST4 = '192.0.2.1'
 const HOST6 = '2001:db8:1::1'
@@ -372,3 +373,143 @@ describe.runIf(nft)('the host, before and after', () => {
     expect(await look(lab)).toEqual(before)
   })
 })
+
+/**
+ * Sends to address `args[0]`, port `args[1]`, from one port of its own again and again, and for
+ * each line tells who answers from now on; empty: nobody did in two seconds.
+ */
+const INSIST = `
+  const socket = dgram.createSocket(args[0].includes(':') ? 'udp6' : 'udp4')
+  let waiting = false
+  const answer = (name) => {
+    if (waiting) tell(name)
+    waiting = false
+  }
+  socket.on('message', (message) => answer(message.toString()))
+  socket.bind(0, () => tell('sends'))
+  setInterval(() => socket.send('x', Number(args[1]), args[0]), 20)
+  told(() => {
+    waiting = true
+    setTimeout(() => answer(''), 2000)
+  })
+`
+
+describe.runIf(nft)('UDP from one port again and again', () => {
+  const lab = new Lab()
+  let clients: Talk[] = []
+  const servers: Talk[] = []
+
+  beforeAll(() => land(lab))
+
+  afterEach(async () => {
+    for (const { child } of [...clients, ...servers.splice(0)]) child.kill('SIGKILL')
+    await lab.stop()
+  })
+
+  afterAll(() => lab.close())
+
+  /** Clients on the LAN and on the host, by all that leads to the host. */
+  async function insist(port: number): Promise<void> {
+    const ways = [
+      ['lan', HOST4],
+      ['lan', HOST6],
+      ['host', '127.0.0.1'],
+      ['host', '::1'],
+      ['host', HOST4],
+    ] as const
+    clients = ways.map(([from, to]) => new Talk(lab, from, INSIST, to, String(port)))
+    for (const client of clients) expect(await client.hear()).toBe('"sends"')
+  }
+
+  function answers(): Promise<string[]> {
+    return Promise.all(clients.map((client) => client.ask<string>('who')))
+  }
+
+  async function serves(name: string): Promise<void> {
+    const server = new Talk(lab, name, NAMED_UDP, '5353', name)
+    servers.push(server)
+    expect(await server.hear()).toBe('"listens"')
+  }
+
+  const two = `
+name: ${lab.prefix}
+networks:
+${FRONT}
+sandboxes:
+${onFront(lab, 'web', 11)}
+    ports: [ "5300:5353/udp" ]
+${onFront(lab, 'app', 12)}
+uplink: host
+`
+  const ALL = ['web', 'web', 'web', 'web', 'web']
+  const NONE = ['', '', '', '', '']
+
+  it('is led to a port that is published later, and no more when it is taken away', async () => {
+    await lab.up(two)
+    await serves('web')
+    await insist(5400)
+    expect(await answers()).toEqual(NONE)
+    expect((await lab.cli('ports', 'add', '5400:5353/udp', 'web')).code).toBe(0)
+    expect(await answers()).toEqual(ALL)
+    // The host's own again.
+    expect((await lab.cli('ports', 'rm', '5400/udp')).code).toBe(0)
+    const own = lab.spawn('host', process.execPath, '-e', OWN)
+    await new Promise((resolve) => own.stdout!.once('data', resolve))
+    expect(await answers()).toEqual(['host', 'host', 'host', 'host', 'host'])
+    own.kill('SIGKILL')
+  })
+
+  it('follows a port that moves to one address and to another sandbox', async () => {
+    await lab.up(two)
+    await serves('web')
+    await serves('app')
+    await insist(5300)
+    expect(await answers()).toEqual(ALL)
+    const moved = `    ports: [ "${HOST4}:5300:5353/udp", "[${HOST6}]:5300:5353/udp" ]\nuplink:`
+    lab.write(two.replace('    ports: [ "5300:5353/udp" ]\n', '').replace('uplink:', moved))
+    expect((await lab.cli('apply', lab.file)).code).toBe(0)
+    expect(await answers()).toEqual(['app', 'app', '', '', 'app'])
+  })
+
+  it('is led by the next daemon if it began without one', async () => {
+    await lab.up(two)
+    await lab.stop('SIGKILL')
+    await insist(5300)
+    await lab.up(two)
+    await serves('web')
+    expect(await answers()).toEqual(ALL)
+    // And when it goes on meanwhile.
+    await lab.stop('SIGKILL')
+    await lab.up(two)
+    expect(await answers()).toEqual(ALL)
+  })
+
+  it('leaves what the host forwards, and what it tracks of other ports', async () => {
+    await lab.up(two)
+    await serves('web')
+    const out = await lab.exec(
+      'host',
+      'nft',
+      'add table ip track; add chain ip track c {' +
+        ' type filter hook prerouting priority 0; }; add rule ip track c ct state new counter',
+    )
+    expect(out.code).toBe(0)
+    const far = new Talk(lab, 'lan', NAMED_UDP, '5400', 'far')
+    expect(await far.hear()).toBe('"listens"')
+    const asker = new Talk(lab, 'app', ASK_UDP, LAN4, '5400')
+    expect(await asker.ask('x')).toBe('far')
+    const news = async () => {
+      const { stdout } = await lab.exec('host', 'nft', 'list', 'table', 'ip', 'track')
+      return Number(/packets (\d+)/.exec(stdout)![1])
+    }
+    const before = await news()
+    expect((await lab.cli('ports', 'add', '5400:5353/udp', 'web')).code).toBe(0)
+    expect(await asker.ask('x')).toBe('far')
+    expect(await news()).toBe(before)
+    await lab.exec('host', 'nft', 'delete', 'table', 'ip', 'track')
+  })
+})
+
+/** A program of the host's own that answers at port 5400. */
+const OWN = `const s = require('dgram').createSocket('udp6'); s.on('message', (m, r) =>
+  s.send('host', r.port, r.address)); s.bind(5400, () => console.log('up'))`
