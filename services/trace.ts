@@ -5,7 +5,7 @@
  *
  * The sandbox's own part, which tapline does not run, is told first: which interface it takes and
  * whose MAC it writes. Where it would have to ask for that MAC of somebody unknown, the question
- * is what is traced.
+ * is what is traced. What comes from outside begins at the uplink (trace_outside.ts).
  */
 import {
   type Address,
@@ -16,6 +16,7 @@ import {
   parseAddress,
 } from '../stack/address.ts'
 import { solicit } from '../stack/arp/solicit.ts'
+import type { Device } from '../stack/device.ts'
 import { StackError } from '../stack/errors.ts'
 import { BROADCAST, formatMac, type Mac } from '../stack/eth/mac.ts'
 import type { Packet, Pool } from '../stack/packet.ts'
@@ -25,30 +26,18 @@ import { boundsOf, toInteger } from './ipam.ts'
 import type { Node } from './node.ts'
 import { notFound } from './not_found.ts'
 import { ownersName } from './stack_owner.ts'
-import { buildPacket, type PacketFields, packetBytes, putRaw } from './trace_packet.ts'
-
-export interface TraceRequest {
-  /** A sandbox, or one of its interfaces: `web1` or `web1/eth0`. */
-  readonly from: string
-  /** Destination address; may be left out with `raw` only. */
-  readonly to?: string
-  /** Default `icmp`: an echo request. `tcp` is a SYN. */
-  readonly proto?: 'icmp' | 'udp' | 'tcp'
-  /** Default 40000. */
-  readonly sport?: number
-  /** Default 80 for TCP, 33434 (traceroute's) for UDP. */
-  readonly dport?: number
-  /** Octets of payload; default 56 for ICMP (as ping), else 0. */
-  readonly size?: number
-  /** TTL or hop limit; default 64. */
-  readonly ttl?: number
-  /** Don't fragment; default true, as hosts that discover the path MTU send. */
-  readonly df?: boolean
-  /** Trace the question for `to`'s MAC: an ARP request or a neighbor solicitation. */
-  readonly arp?: boolean
-  /** A whole Ethernet frame as hexadecimal digits, instead of all the above but `from`. */
-  readonly raw?: string
-}
+import { fromOutside } from './trace_outside.ts'
+import {
+  buildPacket,
+  type PacketFields,
+  packetBytes,
+  putRaw,
+  sourceOf,
+  toFields,
+  whatOf,
+} from './trace_packet.ts'
+import type { TraceRequest } from './trace_request.ts'
+import { UPLINK } from './uplink.ts'
 
 export interface TraceResult {
   /** The device whose frame it is. */
@@ -68,19 +57,36 @@ export function trace(node: Node, request: TraceRequest): TraceResult {
   const { pool } = node.context
   checkNumbers(request)
   const target = request.to === undefined ? undefined : parseAddress(request.to)
-  const edge = chooseEdge(node, request.from, target)
   const record = new Trace()
-  const packet = makePacket({ node, request, edge, target, record })
-  if (packet === undefined) throw new StackError('exhausted', 'no packet memory is free')
-  packet.ingress = edge.device.port
+  const edge = isOutside(node, request.from) ? undefined : chooseEdge(node, request.from, target)
+  const device = edge?.device ?? node.uplink!.device
+  const packet =
+    edge === undefined
+      ? fromOutside({ pool, uplink: node.uplink!, request, target, record })
+      : makePacket({ node, request, edge, target, record })
+  if (packet !== undefined) run(pool, { packet, device, record })
+  else if (record.ends.length === 0) throw new StackError('exhausted', 'no packet memory is free')
+  return { from: device.name, steps: record.steps, ends: record.ends }
+}
+
+function run(
+  pool: Pool,
+  { packet, device, record }: { packet: Packet; device: Device; record: Trace },
+): void {
+  packet.ingress = device.port
   packet.traced = true
   pool.trace = record
   try {
-    edge.device.output(packet)
+    device.output(packet)
   } finally {
     pool.trace = undefined
   }
-  return { from: edge.device.name, steps: record.steps, ends: record.ends }
+}
+
+/** A sandbox may have that name too, and goes first. */
+function isOutside(node: Node, from: string): boolean {
+  if (from !== UPLINK || node.uplink === undefined) return false
+  return !node.edges().some(({ endpoint }) => endpoint.sandbox === from)
 }
 
 function checkNumbers(request: TraceRequest): void {
@@ -106,6 +112,7 @@ function chooseEdge(node: Node, from: string, target: Address | undefined): Edge
   const own = named === undefined ? edges.filter((e) => e.endpoint.sandbox === place) : [named]
   if (own.length === 0) {
     const names = edges.flatMap(({ device, endpoint }) => [endpoint.sandbox, device.name])
+    if (node.uplink !== undefined) names.push(UPLINK)
     throw notFound('no sandbox or interface', from, names)
   }
   const onLink = own.find((edge) => target !== undefined && subnetOf(edge, target) !== undefined)
@@ -160,9 +167,9 @@ function makePacket({ node, request, edge, target, record }: Making): Packet | u
   const fields = fieldsOf({ request, edge, target, mac })
   checkSize(edge, fields)
   const via = hop === target ? 'on link' : `via ${formatAddress(hop)}`
-  const { proto, size, ttl } = fields
-  const what = `${proto}, ${size} octets of payload, TTL ${ttl}`
-  record.step(element, `sends to ${formatAddress(target)} (${what}) ${by}, ${via}`)
+  const from = request.source === undefined ? '' : ` as ${formatAddress(fields.source)}`
+  const what = `${formatAddress(target)} (${whatOf(fields)})`
+  record.step(element, `sends${from} to ${what} ${by}, ${via}`)
   record.step(element, `to MAC ${formatMac(mac)}`)
   return buildPacket(pool, fields)
 }
@@ -231,24 +238,12 @@ function fieldsOf({
   target,
   mac,
 }: Pick<Making, 'request' | 'edge'> & { target: Address; mac: Mac }): PacketFields {
-  const { proto = 'icmp' } = request
   const same = endpoint.addresses.filter(({ address }) => address.family === target.family)
-  const source = (same.find((prefix) => contains(prefix, target)) ?? same[0])?.address
+  const own = (same.find((prefix) => contains(prefix, target)) ?? same[0])?.address
+  const source = sourceOf(request, target) ?? own
   if (source === undefined) {
     const message = `${endpoint.sandbox} has no IPv${target.family} address on ${endpoint.network}`
     throw new StackError('bad-argument', message)
   }
-  const fields: PacketFields = {
-    sourceMac: endpoint.mac!,
-    targetMac: mac,
-    source,
-    target,
-    proto,
-    sport: request.sport ?? 40_000,
-    dport: request.dport ?? (proto === 'tcp' ? 80 : 33_434),
-    size: request.size ?? (proto === 'icmp' ? 56 : 0),
-    ttl: request.ttl ?? 64,
-    df: request.df ?? true,
-  }
-  return fields
+  return toFields(request, { sourceMac: endpoint.mac!, targetMac: mac, source, target })
 }

@@ -1,6 +1,6 @@
-/** Building the packet of a trace: an echo request, a UDP datagram or a TCP SYN, in one frame. */
-import type { Address } from '../stack/address.ts'
-import { put16, putBytes } from '../stack/bytes.ts'
+/** The packet of a trace in one frame: an echo request, UDP, a SYN of TCP or an INIT of SCTP. */
+import { type Address, parseAddress } from '../stack/address.ts'
+import { put16, put32, putBytes } from '../stack/bytes.ts'
 import { finish } from '../stack/checksum.ts'
 import { StackError } from '../stack/errors.ts'
 import * as eth from '../stack/eth/frame.ts'
@@ -9,8 +9,10 @@ import { ipHeaderBytes, pseudo, putIpHeader } from '../stack/ip/header.ts'
 import * as icmp from '../stack/ip/icmp.ts'
 import * as ipv4 from '../stack/ip/ipv4.ts'
 import * as tcp from '../stack/ip/tcp.ts'
+import { Sctp } from '../stack/ip/tuple.ts'
 import { LARGE_FRAME_BYTES, type Packet, type Pool } from '../stack/packet.ts'
 import * as udp from '../stack/udp/header.ts'
+import type { TraceProtocol, TraceRequest } from './trace_request.ts'
 
 export interface PacketFields {
   readonly sourceMac: Mac
@@ -18,7 +20,7 @@ export interface PacketFields {
   readonly source: Address
   /** Of the source's family. */
   readonly target: Address
-  readonly proto: 'icmp' | 'udp' | 'tcp'
+  readonly proto: TraceProtocol
   readonly sport: number
   readonly dport: number
   /** Octets after the transport header. */
@@ -30,11 +32,47 @@ export interface PacketFields {
 /** Identifier of a traced echo request. */
 const ECHO_ID = 0x7461
 const TCP_WINDOW = 0xfaf0
+/** Common header and INIT chunk (RFC 9260 §3.1, §3.3.2). */
+const SCTP_BYTES = 32
+const SCTP_CHUNK = 12
+const SCTP_INIT = 1
 const HEADER_BYTES = {
   icmp: icmp.HEADER_BYTES,
   udp: udp.HEADER_BYTES,
   tcp: tcp.HEADER_BYTES,
+  sctp: SCTP_BYTES,
 } as const
+
+/** Who sends it, if that was said. @throws StackError `bad-argument`: of another family. */
+export function sourceOf({ source }: TraceRequest, target: Address): Address | undefined {
+  if (source === undefined) return undefined
+  const address = parseAddress(source)
+  if (address.family === target.family) return address
+  const message = `the source ${source} is not of IPv${target.family}, as its destination is`
+  throw new StackError('bad-argument', message)
+}
+
+/** What was asked for, and the defaults of the rest. */
+export function toFields(
+  request: TraceRequest,
+  ends: Pick<PacketFields, 'sourceMac' | 'targetMac' | 'source' | 'target'>,
+): PacketFields {
+  const { proto = 'icmp' } = request
+  return {
+    ...ends,
+    proto,
+    sport: request.sport ?? 40_000,
+    dport: request.dport ?? (proto === 'udp' ? 33_434 : 80),
+    size: request.size ?? (proto === 'icmp' ? 56 : 0),
+    ttl: request.ttl ?? 64,
+    df: request.df ?? true,
+  }
+}
+
+/** For people. */
+export function whatOf({ proto, size, ttl }: PacketFields): string {
+  return `${proto}, ${size} octets of payload, TTL ${ttl}`
+}
 
 /** From the IP header to the end. */
 export function packetBytes({ proto, size, source }: PacketFields): number {
@@ -67,6 +105,8 @@ export function buildPacket(pool: Pool, fields: PacketFields): Packet | undefine
     dontFragment: fields.df,
   })
   putTransport(mem, at, fields)
+  // Nothing of the node reads SCTP's CRC.
+  if (protocol === Sctp) return packet
   // ICMP for IPv4 has no pseudo-header.
   const checksum = checksumOf(fields)
   const seed = protocol === ipv4.Protocol.Icmp ? 0 : pseudo(mem, ip, protocol, bytes)
@@ -99,6 +139,7 @@ function allocate(pool: Pool, bytes: number): Packet | undefined {
 function protocolOf({ proto, source }: PacketFields): number {
   if (proto === 'udp') return ipv4.Protocol.Udp
   if (proto === 'tcp') return ipv4.Protocol.Tcp
+  if (proto === 'sctp') return Sctp
   return source.family === 6 ? ipv4.Protocol.Icmp6 : ipv4.Protocol.Icmp
 }
 
@@ -125,7 +166,22 @@ function putTransport(mem: Uint8Array, at: number, fields: PacketFields): void {
     put16(mem, at + 14, TCP_WINDOW)
     return
   }
+  if (proto === 'sctp') return putInit(mem, at, fields)
   mem[at] = fields.source.family === 6 ? icmp.Type6.Echo : icmp.Type4.Echo
   put16(mem, at + icmp.REST, ECHO_ID)
   put16(mem, at + icmp.REST + 2, 1)
+}
+
+/** An INIT with tag and first TSN 1, a window of TCP's size, and a stream each way. */
+function putInit(mem: Uint8Array, at: number, { sport, dport }: PacketFields): void {
+  const chunk = at + SCTP_CHUNK
+  put16(mem, at, sport)
+  put16(mem, at + 2, dport)
+  mem[chunk] = SCTP_INIT
+  put16(mem, chunk + 2, SCTP_BYTES - SCTP_CHUNK)
+  put32(mem, chunk + 4, 1)
+  put32(mem, chunk + 8, TCP_WINDOW)
+  put16(mem, chunk + 12, 1)
+  put16(mem, chunk + 14, 1)
+  put32(mem, chunk + 16, 1)
 }

@@ -48,12 +48,13 @@ interface Opened {
 export class Uplink {
   readonly state: UplinkState
   readonly device: Device
+  /** Undefined: the outside is not the host. */
+  readonly host: HostSide | undefined
   /** Why the TAP was lost; undefined: it works. */
   lost: string | undefined = undefined
   readonly #context: Context
   readonly #end: DeviceEnd
   readonly #leg: RouterInterface
-  readonly #host: HostSide | undefined
   /** The host's addresses when last read, as text. */
   #known = ''
   #stopReading: Cancel = () => undefined
@@ -64,7 +65,7 @@ export class Uplink {
     this.state = state
     this.device = device
     this.#context = context
-    this.#host = host
+    this.host = host
     this.#end = new DeviceEnd(pool, device, flows)
     this.#leg = router.addInterface({
       name: UPLINK,
@@ -111,15 +112,10 @@ export class Uplink {
     return this.#leg.index
   }
 
-  /** Interface of the host that it has; undefined: the outside is not the host. */
-  get hostInterface(): string | undefined {
-    return this.#host?.interfaceName
-  }
-
   /** False: the outside is the host, which has no such address. */
   hasAddress(address: Address): boolean {
-    if (this.#host === undefined || isLoopback(address)) return true
-    return this.#host.addresses().some((own) => sameAddress(own, address))
+    if (this.host === undefined || isLoopback(address)) return true
+    return this.host.addresses().some((own) => sameAddress(own, address))
   }
 
   watch(sinks: readonly CaptureSink[]): void {
@@ -128,7 +124,7 @@ export class Uplink {
 
   /** Have the host, if that is the outside, lead ports here: {@link settle}. @throws StackError. */
   publish(mappings: readonly PortMapping[]): void {
-    if (this.#host === undefined) return
+    if (this.host === undefined) return
     const { nat } = this.#context
     const done: PortMapping[] = []
     try {
@@ -136,7 +132,7 @@ export class Uplink {
         nat.publish(mapping)
         done.push(mapping)
       }
-      this.#host.publish(mappings.map(hostPort))
+      this.host.publish(mappings.map(hostPort))
     } catch (error) {
       for (const mapping of done) nat.unpublish(mapping)
       throw error
@@ -144,28 +140,28 @@ export class Uplink {
   }
 
   unpublish(mappings: readonly PortMapping[]): void {
-    if (this.#host === undefined) return
+    if (this.host === undefined) return
     for (const mapping of this.#stoodIn(mappings)) this.#context.nat.unpublish(mapping)
-    this.#host.unpublish(mappings.map(hostPort))
+    this.host.unpublish(mappings.map(hostPort))
   }
 
   /** Where the host leads what is asked of its address; undefined: the outside is elsewhere. */
   standIn(address: Address): Address | undefined {
-    return this.#host?.standIn(address)
+    return this.host?.standIn(address)
   }
 
   /** The same of a service's ports. */
   publishService(service: ServiceState): void {
-    this.#host?.publish(servicePorts(service))
+    this.host?.publish(servicePorts(service))
   }
 
   unpublishService(service: ServiceState): void {
-    this.#host?.unpublish(servicePorts(service))
+    this.host?.unpublish(servicePorts(service))
   }
 
   /** Have the host do what was published and taken away. @throws StackError. */
   async settle(): Promise<void> {
-    await this.#host?.settle()
+    await this.host?.settle()
   }
 
   /** Give everything back. Idempotent. */
@@ -180,7 +176,7 @@ export class Uplink {
     }
     this.#retire()
     try {
-      await this.#host?.close()
+      await this.host?.close()
     } finally {
       links.detach(this.device)
       release(this.#context, this.state)
@@ -202,7 +198,7 @@ export class Uplink {
     const { router, nat } = this.#context
     for (const { family } of this.state.gateways) router.removeRoute(EVERYWHERE[family])
     nat.setExternal(this.#leg, false)
-    if (this.#host !== undefined) nat.setAliases([], [])
+    if (this.host !== undefined) nat.setAliases([], [])
     router.removeInterface(this.#leg)
   }
 
@@ -225,7 +221,7 @@ export class Uplink {
     return mappings.flatMap((mapping) =>
       mapping.address === undefined
         ? []
-        : [{ ...mapping, address: this.#host!.standIn(mapping.address), outsideOnly: true }],
+        : [{ ...mapping, address: this.host!.standIn(mapping.address), outsideOnly: true }],
     )
   }
 }
@@ -287,6 +283,6 @@ function release({ links }: Context, state: UplinkState): void {
 }
 
 /** A MAC for the far end of the TAP, unlike ours. */
-function peerMac({ hi, lo }: Mac): Mac {
+export function peerMac({ hi, lo }: Mac): Mac {
   return { hi, lo: (lo ^ 1) >>> 0 }
 }

@@ -101,7 +101,7 @@ export function uplink({ uplink: open }: Node): UplinkRow | null {
   return {
     device: device.name,
     host: state.hostTable !== undefined,
-    interface: state.interface ?? open.hostInterface ?? null,
+    interface: state.interface ?? open.host?.interfaceName ?? null,
     netns: state.netns ?? null,
     mac: formatMac(state.mac),
     mtu: device.mtuBytes,

@@ -6,7 +6,8 @@
 import { type Command, Option } from 'commander'
 import { StackError } from '../../stack/errors.ts'
 import type { TraceEnd } from '../../stack/trace.ts'
-import type { TraceRequest, TraceResult } from '../trace.ts'
+import type { TraceResult } from '../trace.ts'
+import type { TraceProtocol, TraceRequest } from '../trace_request.ts'
 import {
   type DaemonOptions,
   Exit,
@@ -22,7 +23,8 @@ import { table } from './table.ts'
 interface TraceOptions extends DaemonOptions {
   readonly from: string
   readonly to?: string
-  readonly proto?: 'icmp' | 'udp' | 'tcp' | 'arp'
+  readonly source?: string
+  readonly proto?: TraceProtocol | 'arp'
   readonly sport?: number
   readonly dport?: number
   readonly size?: number
@@ -34,13 +36,15 @@ interface TraceOptions extends DaemonOptions {
 
 export function addTrace(program: Command): void {
   readingCommand(program, 'trace', 'say what would happen to a packet, step by step, and why')
-    .requiredOption('--from <sandbox>', 'who sends it: web1, or one interface as web1/eth0')
+    .requiredOption('--from <sandbox>', 'where it begins: web1, web1/eth0, or uplink for outside')
+    .option('--source <address>', 'who sends it (default: the sandbox; outside, the gateway)')
     .option('--to <address>', 'whom it is for, an IPv4 or IPv6 address')
     .addOption(
       new Option('--proto <protocol>', 'what it is (default: icmp, an echo request)').choices([
         'icmp',
         'udp',
         'tcp',
+        'sctp',
         'arp',
       ]),
     )
@@ -66,6 +70,7 @@ ${examples(
   'tapline trace --from web1 --to 10.2.0.12',
   'tapline trace --from web1 --to 10.2.0.12 --proto tcp --dport 80 --expect transmitted',
   'tapline trace --from web1 --to 10.2.0.12 --size 1472 --ttl 1',
+  'tapline trace --from uplink --source 192.0.2.9 --to 203.0.113.2 --proto udp --dport 53',
   'tapline trace --from web1/eth0 --raw "ffffffffffff 02420a01000b 0806 ..."',
 )}`,
     )
@@ -89,11 +94,12 @@ function toRequest(options: TraceOptions): TraceRequest {
   if ((to === undefined) === (raw === undefined)) {
     throw new StackError('bad-argument', 'trace wants --to or --raw, one of them')
   }
-  const { sport, dport, size, ttl } = options
+  const { source, sport, dport, size, ttl } = options
   return {
     from,
     df,
     ...(to !== undefined && { to }),
+    ...(source !== undefined && { source }),
     ...(raw !== undefined && { raw }),
     ...(proto === 'arp' ? { arp: true } : proto !== undefined && { proto }),
     ...(sport !== undefined && { sport }),

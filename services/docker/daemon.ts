@@ -95,12 +95,12 @@ export class DockerDaemon implements Served {
 
   /** Docker makes its rules before it asks for the first time after a start of its own. */
   async #accept(): Promise<void> {
-    const { hostInterface } = this.controller.node.uplink ?? {}
+    const hostInterface = this.controller.node.uplink?.host?.interfaceName
     if (hostInterface !== undefined) await acceptForwarded(hostInterface, this.#options.log)
   }
 
   async #refuse(): Promise<void> {
-    const { hostInterface } = this.controller.node.uplink ?? {}
+    const hostInterface = this.controller.node.uplink?.host?.interfaceName
     if (hostInterface !== undefined) await refuseForwarded(hostInterface)
   }
 

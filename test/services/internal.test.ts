@@ -1,6 +1,6 @@
 /** An internal network of a whole node: neither virtual addresses nor ports are a way through. */
 import { expect, it } from 'vitest'
-import type { TraceRequest } from '../../services/trace.ts'
+import type { TraceRequest } from '../../services/trace_request.ts'
 import { Rig } from './rig.ts'
 
 const FILE = {

@@ -345,3 +345,26 @@ describe('views', () => {
     expect(await ask('203.0.113.2', 53)).toBe('web hears 203.0.113.1')
   })
 })
+
+describe('traces of what comes from outside', () => {
+  it('tell of published ports, of what is not, and of policy', async () => {
+    const policy = 'policy: { ingress: [ { action: deny, from: 198.51.100.0/24 } ] }'
+    await lab.client.post('apply', {
+      file: lab.file,
+      text: FILE.replace('"fd00::11" }', `"fd00::11", ${policy} }`),
+    })
+    expect(await ask('203.0.113.2', 53)).toBe('web hears 203.0.113.1')
+    const udp = ['trace', '--from', 'uplink', '--to', '203.0.113.2', '--proto', 'udp']
+    const [code, text] = await tapline(...udp, '--dport', '53', '--expect', 'transmitted')
+    expect(text).toContain('203.0.113.1 sends to 203.0.113.2 (udp, 0 octets of payload, TTL 64)')
+    expect(text).toMatch(/a published port: destination becomes 10.1.0.11 port 5300/)
+    expect(text).toContain('transmitted by web/eth0')
+    expect(code).toBe(0)
+    const denied = await tapline(...udp, '--dport', '53', '--source', '198.51.100.7')
+    expect(denied[1]).toMatch(/ingress: denied by .*dropped for policy-denied/s)
+    const closed = await tapline(...udp, '--dport', '54', '--expect', 'transmitted')
+    expect(closed[0]).toBe(1)
+    const past = ['trace', '--from', 'uplink', '--to', '10.1.0.11', '--proto', 'sctp']
+    expect((await tapline(...past))[1]).toContain('dropped for not-published')
+  })
+})

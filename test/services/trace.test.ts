@@ -1,7 +1,7 @@
 /** Traces: the steps and the verdict are those of a real packet, and nothing changes. */
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { TraceRequest } from '../../services/trace.ts'
+import type { TraceRequest } from '../../services/trace_request.ts'
 import { DROP_COUNT } from '../../stack/drop.ts'
 import { Rig } from './rig.ts'
 
@@ -127,6 +127,95 @@ describe('a trace', () => {
       { numRuns: 500 },
     )
     expect(world(rig)).toEqual(before)
+    await rig.finish()
+  })
+})
+
+const OUTSIDE = {
+  ...FILE,
+  sandboxes: {
+    ...FILE.sandboxes,
+    web: {
+      networks: {
+        front: {
+          ipv4_address: '10.1.0.11',
+          ipv6_address: 'fd00:1::11',
+        },
+      },
+      ports: ['8080:80', '53:5300/udp', '9000:9000/sctp'],
+    },
+  },
+  uplink: {
+    netns: 'outside',
+    addresses: ['203.0.113.2/24', '2001:db8::2/64'],
+    peer_addresses: ['203.0.113.1/24', '2001:db8::1/64'],
+    gateway: ['203.0.113.1', '2001:db8::1'],
+  },
+}
+
+describe('a trace from outside', () => {
+  const from = 'uplink'
+  const OWN4 = '203.0.113.2'
+  it.each<[TraceRequest, string, RegExp]>([
+    [
+      { from, to: OWN4, proto: 'tcp', dport: 8080 },
+      'until 10.1.0.11 answers on front',
+      /becomes 10.1.0.11 port 80/,
+    ],
+    [
+      { from, source: '192.0.2.7', to: OWN4, proto: 'udp', sport: 5, dport: 53 },
+      'until 10.1.0.11 answers on front',
+      /outside: 192.0.2.7 sends to 203.0.113.2 \(udp, .*becomes 10.1.0.11 port 5300/s,
+    ],
+    [
+      { from, to: OWN4, proto: 'sctp', dport: 9000 },
+      'until 10.1.0.11 answers on front',
+      /becomes 10.1.0.11 port 9000/,
+    ],
+    [
+      { from, source: '2001:db8:9::1', to: '2001:db8::2', proto: 'tcp', dport: 8080 },
+      'until fd00:1::11 answers on front',
+      /becomes fd00:1::11 port 80/,
+    ],
+    [
+      { from, to: OWN4, proto: 'tcp', dport: 81 },
+      'port-unreachable',
+      /203.0.113.1 sends to 203.0.113.2/,
+    ],
+    [{ from, to: '10.1.0.11', proto: 'tcp' }, 'not-published', /new, from outside/],
+    [{ from, to: OWN4 }, 'would answer', /icmp, 56 octets/],
+    [{ from, to: '2001:db8::2', arp: true }, 'would answer', /2001:db8::1 asks who has/],
+    [{ from, raw: '00' }, 'frame-runt', /sends the given frame/],
+  ])('%j', async (request, end, step) => {
+    const rig = new Rig()
+    await rig.apply(OUTSIDE)
+    rig.quiet()
+    const before = world(rig)
+    const { from: device, steps, ends } = rig.controller.trace(request)
+    expect(device).toBe('uplink')
+    expect(ends.map(({ verdict, detail }) => `${verdict} ${detail}`).join()).toContain(end)
+    expect(ends).toHaveLength(1)
+    expect(steps.map(({ element, text }) => `${element}: ${text}`).join('\n')).toMatch(step)
+    expect(world(rig)).toEqual(before)
+    await rig.finish()
+  })
+
+  it.each<[TraceRequest, string]>([
+    [{ from, source: '192.0.2.1', to: '2001:db8::2' }, 'is not of IPv6'],
+    [{ from, source: 'x', to: OWN4 }, '"x" is not an IPv4 or IPv6 address'],
+    [{ from }, 'a trace needs an address'],
+    [{ from, to: OWN4, size: 1473 }, 'above the MTU'],
+    [{ from: 'uplnk', to: OWN4 }, 'did you mean "uplink"'],
+  ])('is refused: %j', async (request, message) => {
+    const rig = new Rig()
+    await rig.apply(OUTSIDE)
+    expect(() => rig.controller.trace(request)).toThrow(message)
+    await rig.finish()
+  })
+
+  it('needs an uplink', async () => {
+    const rig = await up()
+    expect(() => rig.controller.trace({ from, to: OWN4 })).toThrow('no sandbox or interface')
     await rig.finish()
   })
 })
