@@ -24,6 +24,8 @@ const POOL_MIN_MB = 8
 const POOL_MAX_MB = 4096
 /** Bounds of --connections and --flows: some 2 GB of memory. */
 const COUNT_MAX = 8_388_608
+/** Of both, for people: the stack's own, which other commands need not load. */
+const COUNT_DEFAULT = 262_144
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'silent']
 const LOG_FORMATS = ['auto', 'json', 'pretty']
 
@@ -37,8 +39,16 @@ export function addRunningOptions(command: Command): Command {
     .option('--no-offload', 'plain frames only: no super-frames, checksums complete')
     .option('--no-placement', 'leave it to the scheduler which processor moves the frames')
     .option('--pool <megabytes>', 'packet memory', integer(POOL_MIN_MB, POOL_MAX_MB))
-    .option('--connections <count>', 'connections tracked at most', integer(1, COUNT_MAX))
-    .option('--flows <count>', 'flows cached, of each family; 0: none', integer(0, COUNT_MAX))
+    .option(
+      '--connections <count>',
+      `connections tracked at most (default: ${COUNT_DEFAULT})`,
+      integer(1, COUNT_MAX),
+    )
+    .option(
+      '--flows <count>',
+      `flows cached, of each family; 0: none (default: ${COUNT_DEFAULT})`,
+      integer(0, COUNT_MAX),
+    )
     .addOption(
       new Option('--log-level <level>', 'least important lines to log')
         .choices(LOG_LEVELS)
