@@ -9,8 +9,9 @@
  *
  * Everything is decided before anything is touched, so that a configuration that cannot be had
  * changes nothing. If a step fails, the state from before `apply` is the next thing that is
- * applied; what cannot be restored is left out and reported, and the node's own account of what is
- * there stays true.
+ * applied; what cannot be restored is reported, and the node's own account of what is there stays
+ * true. An endpoint that cannot be joined then is lost, and keeps its addresses: the next file
+ * gives them back to it.
  *
  * A node works while it is changed: between sandboxes the event loop has its turn. Calls are done
  * one after the other. An aborted `apply` stops between two steps and leaves what it did; whoever
@@ -28,7 +29,7 @@ import { diff, reportStep, type Step, type StepReport } from './diff.ts'
 import type { FlowEvent } from './flow_events.ts'
 import type { Node } from './node.ts'
 import { plan } from './plan.ts'
-import { EMPTY, type State } from './state.ts'
+import { EMPTY, endpointKey, type State, UPLINK_KEY } from './state.ts'
 import { type TraceResult, trace } from './trace.ts'
 import type { TraceRequest } from './trace_request.ts'
 import * as views from './views.ts'
@@ -267,25 +268,28 @@ export class Controller {
   }
 
   /**
-   * Back to `before`, as far as it goes. Endpoints that were lost then stay lost, or gone: to join
-   * them again may be what failed.
+   * Back to `before`, as far as it goes. Endpoints that were lost then are tried as well, each for
+   * itself, and it is no further fault if they stay lost.
    */
   async #restore(before: State, cause: unknown): Promise<void> {
     const { state } = this.node
-    const wasLost = (key: string): boolean => before.lost.has(key)
-    const endpoints = [...before.endpoints].filter(
-      ([key]) => !wasLost(key) || state.endpoints.has(key),
-    )
-    const lost = new Set([...state.lost].filter((key) => !wasLost(key)))
-    const target: State = { ...before, endpoints: new Map(endpoints), lost: new Set() }
-    const errors = await this.#attempt(diff({ ...state, lost }, target))
+    const lost = new Set(state.lost)
+    if (before.lost.has(UPLINK_KEY)) lost.delete(UPLINK_KEY)
+    const failures = await this.#attempt(diff({ ...state, lost }, { ...before, lost: new Set() }))
+    const errors: StackError[] = []
+    for (const { step, error } of failures) {
+      const isJoin = step?.action === 'join'
+      if (isJoin) this.node.keepLost(step.endpoint, reasonOf(error.cause))
+      if (!isJoin || !before.lost.has(endpointKey(step.endpoint))) errors.push(error)
+    }
     if (errors.length === 0) return
     const message = 'applying failed, and so did restoring what was before'
     throw new AggregateError([cause, ...errors], message)
   }
 
   async #close(): Promise<void> {
-    const errors = await this.#attempt(diff(this.node.state, EMPTY))
+    const failures = await this.#attempt(diff(this.node.state, EMPTY))
+    const errors: unknown[] = failures.map(({ error }) => error)
     for (const give of [() => this.node.close(), () => this.node.context.links.close()]) {
       try {
         give()
@@ -297,8 +301,8 @@ export class Controller {
   }
 
   /** Do every step whatever becomes of the others. */
-  async #attempt(steps: readonly Step[]): Promise<unknown[]> {
-    const errors: unknown[] = []
+  async #attempt(steps: readonly Step[]): Promise<Failure[]> {
+    const failures: Failure[] = []
     let sandbox = ''
     for (const step of steps) {
       if (sandboxOf(step) !== sandbox) await setImmediate()
@@ -306,13 +310,19 @@ export class Controller {
       try {
         await this.node.run(step)
       } catch (error) {
-        errors.push(explain(step, error))
+        failures.push({ step, error: explain(step, error) })
       }
     }
-    await this.node.settle().catch((error) => errors.push(error))
-    for (const error of errors) this.node.context.log.error({ err: error }, String(error))
-    return errors
+    await this.node.settle().catch((error) => failures.push({ step: undefined, error }))
+    for (const { error } of failures) this.node.context.log.error({ err: error }, String(error))
+    return failures
   }
+}
+
+/** A step that was attempted in vain; undefined: it was telling what is outside. */
+interface Failure {
+  readonly step: Step | undefined
+  readonly error: StackError
 }
 
 function sandboxOf(step: Step): string {
@@ -337,6 +347,9 @@ function unchanged(desired: State, steps: Step[]): number {
 function explain(step: Step, error: unknown): StackError {
   const { action, subject } = reportStep(step)
   const code = error instanceof StackError ? error.code : 'daemon'
-  const why = error instanceof Error ? error.message : String(error)
-  return new StackError(code, `${action} ${subject}: ${why}`, { cause: error })
+  return new StackError(code, `${action} ${subject}: ${reasonOf(error)}`, { cause: error })
+}
+
+function reasonOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }

@@ -142,6 +142,11 @@ export class Edge {
     }
   }
 
+  /** True while the loop guard has shut its port. */
+  get isShut(): boolean {
+    return this.#port.isShut
+  }
+
   /** Addresses that it has by a lease, beside its own. */
   get leased(): readonly Prefix[] {
     return this.#leased

@@ -45,6 +45,8 @@ export class Node {
   readonly #networks = new Map<string, NetworkState>()
   readonly #sandboxes = new Map<string, SandboxState>()
   readonly #endpoints = new Map<string, EndpointState>()
+  /** Of these, those that could not be joined, with why: see {@link keepLost}. */
+  readonly #absent = new Map<string, string>()
   readonly #routes = new Map<string, RouteState>()
   readonly #ports = new Map<string, PortState>()
   #tracking: TrackingConfig = EMPTY.tracking
@@ -67,6 +69,7 @@ export class Node {
     const lost = this.edges()
       .filter((edge) => edge.lost !== undefined)
       .map(({ endpoint }) => endpointKey(endpoint))
+    lost.push(...this.#absent.keys())
     if (this.#uplink?.lost !== undefined) lost.push(UPLINK_KEY)
     return {
       networks: new Map(this.#networks),
@@ -157,6 +160,23 @@ export class Node {
     return this.networks().flatMap((network) => network.edges())
   }
 
+  /** Why the device of an endpoint is lost; undefined: it works, or is not here. */
+  whyLost(endpoint: EndpointState): string | undefined {
+    const edge = this.network(endpoint.network)?.edge(endpoint.sandbox)
+    return edge?.lost ?? this.#absent.get(endpointKey(endpoint))
+  }
+
+  /**
+   * Go on with an endpoint that could not be joined as with one whose device was lost: it holds its
+   * addresses and its MAC until it is joined again or leaves. Without its network or its sandbox it
+   * is nothing.
+   */
+  keepLost(endpoint: EndpointState, why: string): void {
+    if (!this.#networks.has(endpoint.network) || !this.#sandboxes.has(endpoint.sandbox)) return
+    this.#endpoints.set(endpointKey(endpoint), endpoint)
+    this.#absent.set(endpointKey(endpoint), why)
+  }
+
   /** See {@link Captures.attach}. */
   attachCapture(devices: readonly string[] | 'all', sink: CaptureSink): () => void {
     return this.context.captures.attach(devices, sink)
@@ -239,6 +259,7 @@ export class Node {
   #leave(endpoint: EndpointState): void {
     const driver = this.#driverOf(endpoint)
     this.#endpoints.delete(endpointKey(endpoint))
+    if (this.#absent.delete(endpointKey(endpoint))) return
     this.names.leave(endpoint)
     driver.leave(endpoint)
     driver.deleteEndpoint(endpoint)

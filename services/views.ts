@@ -9,7 +9,7 @@ import { formatAddress, formatPrefix } from '../stack/address.ts'
 import type { BridgeStation } from '../stack/eth/bridge.ts'
 import type { BridgePortInfo } from '../stack/eth/bridge_port.ts'
 import { formatMac, type Mac } from '../stack/eth/mac.ts'
-import type { EndpointOptions, NetworkOptions } from './config/model.ts'
+import type { DriverName, EndpointOptions, NetworkOptions } from './config/model.ts'
 import type { ParentPort } from './network_facts.ts'
 import type { Node } from './node.ts'
 import { notFound } from './not_found.ts'
@@ -39,8 +39,11 @@ export interface EndpointRow {
   readonly addresses: readonly string[]
   readonly mtu: number
   readonly aliases: readonly string[]
-  /** `lost`: its device went away from outside; `apply` joins it again. */
-  readonly state: 'up' | 'lost'
+  /**
+   * `lost`: its device went away from outside; `apply` joins it again. `shut`: the loop guard shut
+   * its port of the bridge, for half a minute.
+   */
+  readonly state: 'up' | 'lost' | 'shut'
   /** Null: all that the network lets pass. */
   readonly policy: PolicyRow | null
   readonly rate: RateRow
@@ -62,7 +65,7 @@ export interface RateRow {
 
 export interface NetworkRow {
   readonly name: string
-  readonly driver: string
+  readonly driver: DriverName
   readonly internal: boolean
   readonly subnets: readonly string[]
   readonly gateways: readonly string[]
@@ -255,7 +258,7 @@ function parentRow(parent: ParentPort | undefined): ParentRow | null {
 
 function endpointDetail(node: Node, endpoint: EndpointState): EndpointDetail {
   const edge = node.network(endpoint.network)?.edge(endpoint.sandbox)
-  const lost = edge?.lost
+  const lost = node.whyLost(endpoint)
   const real = endpoint.mac !== undefined
   return {
     sandbox: endpoint.sandbox,
@@ -266,7 +269,7 @@ function endpointDetail(node: Node, endpoint: EndpointState): EndpointDetail {
     addresses: [...endpoint.addresses, ...(edge?.leased ?? [])].map(formatPrefix),
     mtu: endpoint.mtuBytes,
     aliases: endpoint.aliases,
-    state: lost === undefined ? 'up' : 'lost',
+    state: lost === undefined ? (edge?.isShut ? 'shut' : 'up') : 'lost',
     policy: policyRow(endpoint),
     rate: {
       ingress: endpoint.rate.ingress ? formatRate(endpoint.rate.ingress) : null,

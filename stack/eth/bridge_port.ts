@@ -42,6 +42,8 @@ export interface BridgePort {
   readonly input: Output
   /** Towards the device. May be exchanged; what is between then calls `pool.notes.changed`. */
   output: Output
+  /** True while the loop guard has shut it. */
+  readonly isShut: boolean
 }
 
 /** One port, for listings. */
@@ -113,6 +115,10 @@ export class Port implements BridgePort {
     this.storm = options.storm === undefined ? undefined : new Storm(options.storm, place.clock)
     this.#sources = options.macs && Int32Array.from(options.macs.flatMap(({ hi, lo }) => [hi, lo]))
     this.input = place.input(this)
+  }
+
+  get isShut(): boolean {
+    return this.state === PortState.Shut
   }
 
   /** The spoof guard's answer. `lo` is a signed word. */

@@ -203,8 +203,12 @@ describe('failing', () => {
       'StackError: join db/back: attach db/eth0 failed',
     ])
     expect(rig.devices()).toEqual(['web/eth0', 'web/eth1'])
+    expect(rig.controller.inspect('db').sandboxes[0]?.endpoints[0]).toMatchObject({
+      state: 'lost',
+      lost: 'attach db/eth0 failed',
+    })
     rig.failing.clear()
-    expect(await rig.apply(SHOP)).toEqual(['join db/back'])
+    expect(await rig.apply(SHOP)).toEqual(['leave db/back', 'join db/back'])
     await rig.finish()
   })
 })
@@ -327,9 +331,71 @@ describe('a device lost from outside', () => {
     await expect(rig.apply(SHOP)).rejects.toThrow('join db/back: attach db/eth0 failed')
     expect(rig.controller.ls().sandboxes.map(({ name }) => name)).toEqual(['web', 'db'])
     rig.failing.clear()
-    expect(await rig.apply(SHOP)).toEqual(['join db/back'])
+    expect(await rig.apply(SHOP)).toEqual(['leave db/back', 'join db/back'])
     await rig.finish()
   })
+
+  it('keeps its addresses and MAC when an apply fails by another that was lost', async () => {
+    const rig = new Rig()
+    const three = { f1: {}, f2: {}, f3: {}, f4: {} }
+    const fabric = (names: object): object => {
+      const on = Object.keys(names).map((name) => [name, { networks: ['front'] }])
+      return { ...SHOP, sandboxes: Object.fromEntries(on) }
+    }
+    const row = (name: string) => rig.controller.inspect(name).sandboxes[0]?.endpoints[0]
+    await rig.apply(fabric(three))
+    const before = ['f1', 'f3', 'f4'].map(row)
+    for (const name of ['f1', 'f3', 'f4']) rig.lose(`${name}/eth0`)
+    rig.pass(1)
+    rig.failing.add('attach f1/eth0').add('attach f3/eth0')
+    await expect(rig.apply(fabric(three))).rejects.toThrow('join f1/front: attach f1/eth0 failed')
+    const why = (name: string) => ({ state: 'lost', lost: `attach ${name}/eth0 failed` })
+    const kept = [why('f1'), why('f3'), {}]
+    expect(['f1', 'f3', 'f4'].map(row)).toEqual(before.map((was, i) => ({ ...was, ...kept[i] })))
+    expect(rig.controller.ls().networks.find(({ name }) => name === 'front')?.endpoints).toBe(4)
+    rig.failing.delete('attach f3/eth0')
+    const steps = await rig.apply(fabric({ f2: {}, f3: {}, f4: {} }))
+    expect(steps).toEqual([
+      'leave f3/front',
+      'leave f1/front',
+      'delete-sandbox f1',
+      'join f3/front',
+    ])
+    expect(row('f3')).toEqual(before[1])
+    await rig.finish()
+  })
+
+  it('leaves with its sandbox when an apply could not join it again', async () => {
+    const rig = new Rig()
+    await rig.apply(SHOP)
+    rig.lose('db/eth0')
+    rig.failing.add('attach db/eth0')
+    await expect(rig.apply(SHOP)).rejects.toThrow('attach db/eth0 failed')
+    await expect(rig.apply(SHOP)).rejects.toThrow('attach db/eth0 failed')
+    expect(await rig.apply(withSandboxes({ web: SHOP.sandboxes.web }))).toEqual([
+      'leave db/back',
+      'delete-sandbox db',
+    ])
+    await rig.finish()
+  })
+})
+
+it('an endpoint whose port the loop guard has shut is not up', async () => {
+  const rig = new Rig()
+  await rig.apply({
+    name: 't',
+    networks: { lan: { driver_opts: { 'tapline.mac_guard': 'false' } } },
+    sandboxes: { a: { networks: ['lan'] }, b: { networks: ['lan'] } },
+  })
+  const states = (): string[] =>
+    rig.controller.ls().sandboxes.flatMap(({ endpoints }) => endpoints.map(({ state }) => state))
+  const frame = Buffer.alloc(60)
+  frame.write('ffffffffffff020909090909 88b5'.replace(' ', ''), 'hex')
+  for (let i = 0; i < 14; i++) rig.inject(i % 2 === 0 ? 'a/eth0' : 'b/eth0', frame)
+  expect(states()).toEqual(['up', 'shut'])
+  rig.pass(31_000)
+  expect(states()).toEqual(['up', 'up'])
+  await rig.finish()
 })
 
 describe('drivers without a data path', () => {
