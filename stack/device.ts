@@ -43,6 +43,8 @@ export interface Device {
   poll(budget: number): number
   /** Send a frame. Takes ownership; counts it, or drops it with a reason. */
   transmit(packet: Packet): void
+  /** For traces: the drop reason that `transmit` would have for this frame now, or -1. */
+  refusal(packet: Packet): number
   flush(): void
   /** Give everything back. Packets still queued are freed. Idempotent. */
   close(): void
@@ -51,13 +53,24 @@ export interface Device {
 /** Frames read from one device before the next has its turn. */
 export const BURST = 64
 
-/** The way into a device for elements: a traced packet ends here, any other is transmitted. */
+/**
+ * The way into a device for elements: a traced packet ends here, as it would in the device; any
+ * other is transmitted.
+ */
 export function sender(pool: Pool, device: Device): Output {
   return (packet) => {
-    if (packet.traced) {
-      pool.trace?.end('transmitted', device.name)
-      return pool.free(packet)
-    }
-    device.transmit(packet)
+    if (packet.traced) endTrace(pool, device, packet)
+    else device.transmit(packet)
   }
+}
+
+function endTrace(pool: Pool, device: Device, packet: Packet): void {
+  const refusal = device.refusal(packet)
+  if (refusal >= 0) {
+    const { name, mtuBytes } = device
+    pool.trace?.step(`device ${name}`, `does not take this frame; its MTU is ${mtuBytes}`)
+    return pool.drop(packet, refusal)
+  }
+  pool.trace?.end('transmitted', device.name)
+  pool.free(packet)
 }

@@ -110,6 +110,11 @@ export class ImpairedDevice implements Device {
     this.down.carry(packet)
   }
 
+  refusal(packet: Packet): number {
+    if (this.#deafTo.size > 0 && this.#isDeafTo(packet)) return DropReason.LinkLost
+    return this.#inner.refusal(packet)
+  }
+
   flush(): void {
     this.#inner.flush()
   }

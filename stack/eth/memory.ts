@@ -146,10 +146,14 @@ export class CableEnd implements Device {
   }
 
   transmit(packet: Packet): void {
-    if (this.#closed || this.#peer.#closed) return this.#pool.drop(packet, DropReason.DeviceDown)
-    const refusal = egressRefusal(this.#pool.mem, packet, this)
+    const refusal = this.refusal(packet)
     if (refusal >= 0) return this.#pool.drop(packet, refusal)
     this.#lane.carry(packet)
+  }
+
+  refusal(packet: Packet): number {
+    if (this.#closed || this.#peer.#closed) return DropReason.DeviceDown
+    return egressRefusal(this.#pool.mem, packet, this)
   }
 
   flush(): void {}

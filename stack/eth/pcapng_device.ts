@@ -80,15 +80,18 @@ export class PcapngDevice implements Device {
   }
 
   transmit(packet: Packet): void {
-    const refusal = this.#closed
-      ? DropReason.DeviceDown
-      : egressRefusal(this.#pool.mem, packet, this)
+    const refusal = this.refusal(packet)
     if (refusal >= 0) return this.#pool.drop(packet, refusal)
     this.#pool.counters.transmitted(this.port, packet.len)
     const timeUs = this.#clock.nowMs * 1000
     const { head, len } = packet
     this.#sink?.packet(this.#sinkInterface, this.#pool.mem, head, len, timeUs, 'out')
     this.#pool.free(packet)
+  }
+
+  refusal(packet: Packet): number {
+    if (this.#closed) return DropReason.DeviceDown
+    return egressRefusal(this.#pool.mem, packet, this)
   }
 
   flush(): void {}

@@ -14,7 +14,7 @@ import { Count } from '../counters.ts'
 import type { Device, Handle, Offload } from '../device.ts'
 import { DropReason } from '../drop.ts'
 import type { Channel, Engine } from '../engine.ts'
-import { errnoName } from '../native/libc.ts'
+import { Errno, errnoName, isWritable } from '../native/libc.ts'
 import { type Output, type Packet, type Pool, SMALL_FRAME_BYTES } from '../packet.ts'
 import { putFacts, readFacts, VNET_BYTES } from '../vnet.ts'
 import { egressRefusal } from './egress.ts'
@@ -92,6 +92,14 @@ export class VnetDevice implements Device, Channel {
     this.#engine.write(this.#id, packet, at, packet.len + VNET_BYTES)
   }
 
+  /** As {@link transmit}; only the kernel knows whether the interface was set down. */
+  refusal(packet: Packet): number {
+    if (this.#id < 0) return DropReason.DeviceDown
+    const refusal = egressRefusal(this.#pool.mem, packet, this)
+    if (refusal >= 0) return refusal
+    return isWritable(this.fd) ? -1 : DropReason.DeviceDown
+  }
+
   received(packet: Packet, bytes: number): void {
     const header = packet.head
     packet.head = header + VNET_BYTES
@@ -117,7 +125,7 @@ export class VnetDevice implements Device, Channel {
 
   lost(code: number): void {
     this.#stop()
-    this.onLost(code === BAD_STATE ? 'its interface was deleted' : errnoName(-code))
+    this.onLost(-code === Errno.BadFd ? GONE : errnoName(-code))
   }
 
   close(): void {
@@ -137,5 +145,5 @@ export class VnetDevice implements Device, Channel {
 }
 
 const AGAIN = -11
-/** What a TAP says that is no more. */
-const BAD_STATE = -77
+/** What the kernel says by EBADFD. */
+const GONE = 'the interface or its namespace is gone'

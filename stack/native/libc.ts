@@ -221,6 +221,20 @@ interface KoffiNode {
 /** Handles that nothing referenced would be collected, and their callbacks would silently stop. */
 const pinned = new Set<KoffiPoll>()
 
+const pollDescriptors: (descriptors: Uint8Array, count: number, timeoutMs: number) => number =
+  libc.func('poll', 'int', ['void *', 'unsigned long', 'int'])
+const POLLOUT = 4
+
+/** True if the kernel would take a write now: a TAP takes none while its interface is down. */
+export function isWritable(fd: number): boolean {
+  // struct pollfd: fd i32, events u16, revents u16.
+  const asked = new DataView(new ArrayBuffer(8))
+  asked.setInt32(0, fd, true)
+  asked.setUint16(4, POLLOUT, true)
+  pollDescriptors(new Uint8Array(asked.buffer), 1, 0)
+  return (asked.getUint16(6, true) & POLLOUT) !== 0
+}
+
 export function watchReadable(fd: number, ready: () => void): Watch {
   const handle = (koffi as unknown as { node: KoffiNode }).node.poll(fd, { readable: true }, ready)
   pinned.add(handle)

@@ -124,6 +124,15 @@ class Bench {
     if (packet === undefined) throw new Error('the pool is empty')
     device.transmit(packet)
   }
+
+  /** What a trace says of a frame. */
+  refusal(frame: Uint8Array): number {
+    const { pool, device } = this.fixture
+    const packet = packetOf(pool, { bytes: frame, facts: PLAIN })!
+    const reason = device.refusal(packet)
+    pool.free(packet)
+    return reason
+  }
 }
 
 /** A packet of the pool that is this frame; undefined: the pool is empty. */
@@ -291,6 +300,8 @@ function sending(open: Open): void {
     const { device, pool } = bench.fixture
     const before = pool.counters.dropTotal(DropReason.FrameOversize)
     const beforeTx = pool.counters.value(device.port, Count.TxPackets)
+    expect(bench.refusal(suiteTagged(1, MTU_BYTES + 19))).toBe(DropReason.FrameOversize)
+    expect(bench.refusal(suiteFrame(2, 60))).toBe(-1)
     bench.transmit(suiteTagged(1, MTU_BYTES + 19))
     bench.transmit(suiteFrame(2, 60))
     device.flush()

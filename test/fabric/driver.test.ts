@@ -21,6 +21,7 @@ function busy(frames: number): Device & { polls: number } {
       return frames-- > 0 ? 1 : 0
     },
     transmit: () => {},
+    refusal: () => -1,
     flush: () => {},
     close: () => {},
   }

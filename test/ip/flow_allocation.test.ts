@@ -48,6 +48,7 @@ function road(): Road {
         made.sent++
         pool.free(packet)
       },
+      refusal: () => -1,
       flush: () => {},
       close: () => {},
     }

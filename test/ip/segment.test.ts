@@ -58,6 +58,7 @@ function device(offload: Offload): Parameters<typeof segmenter>[1] {
     onLost: none,
     poll: () => 0,
     transmit: none,
+    refusal: () => -1,
     flush: none,
     close: none,
   }

@@ -92,7 +92,10 @@ export function survivalSuite(engine: 'io_uring' | 'poll'): void {
     it('an interface that is set down and up', async () => {
       await lab.exec('b', 'ip', 'link', 'set', 'eth0', 'down')
       expect(await lab.ping('a', '10.1.0.12', '-c1', '-W1')).toBe(0)
+      const trace = ['trace', '--from', 'a', '--to', '10.1.0.12', '--expect'] as const
+      expect((await lab.cli(...trace, 'dropped')).stdout).toMatch(/dropped for device-down$/m)
       await lab.exec('b', 'ip', 'link', 'set', 'eth0', 'up')
+      expect((await lab.cli(...trace, 'transmitted')).code).toBe(0)
       expect(await lab.ping('a', '10.1.0.12')).toBe(3)
     })
 
@@ -101,7 +104,7 @@ export function survivalSuite(engine: 'io_uring' | 'poll'): void {
       await expect
         .poll(async () => JSON.stringify(await lab.json('ls')), { timeout: 10_000 })
         .toContain('lost')
-      expect(lab.log).toMatch(/lost/)
+      expect(lab.log).toMatch(/lost c\/eth0: the interface or its namespace is gone/)
       expect(await lab.ping('a', '10.1.0.12')).toBe(3)
       const { code, stderr } = await lab.cli('apply', lab.file)
       expect(stderr).toBe('')

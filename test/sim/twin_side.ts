@@ -81,8 +81,7 @@ class Leaf implements Device {
 
   transmit(packet: Packet): void {
     const pool = this.#pool
-    if (this.#closed) return pool.drop(packet, DropReason.DeviceDown)
-    const refusal = egressRefusal(pool.mem, packet, this)
+    const refusal = this.refusal(packet)
     if (refusal >= 0) return pool.drop(packet, refusal)
     const { head, len, gsoType, gsoSize, csumOffset } = packet
     const csumStart = packet.csumStart === 0 ? 0 : packet.csumStart - head
@@ -91,6 +90,11 @@ class Leaf implements Device {
     const facts = { gsoType, gsoSize, csumStart, csumOffset }
     this.#sent.push({ device: this.name, bytes, facts })
     pool.free(packet)
+  }
+
+  refusal(packet: Packet): number {
+    if (this.#closed) return DropReason.DeviceDown
+    return egressRefusal(this.#pool.mem, packet, this)
   }
 
   flush(): void {}
