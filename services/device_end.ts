@@ -4,18 +4,20 @@
  *
  * ```text
  *   device.output -> [captures] -> [rate] -> [flow cache] -> next
- *   device        <- sender <- [segmenter] <- [captures] <- [rate] <- transmit
+ *   device   <- sender <- [too big] <- [segmenter] <- [captures] <- [rate] <- transmit
  * ```
  *
- * The segmenter is there only if the device lacks an offload; captures only while somebody watches.
- * Rates count what the cache passes too: they are on the device's side of it, both ways.
+ * The segmenter is there only if the device lacks an offload; what tells senders that frames are
+ * too big only if the device takes less than its network carries; captures only while somebody
+ * watches. Rates count what the cache passes too: they are on the device's side of it, both ways.
  */
 import { type Device, sender } from '../stack/device.ts'
 import { DropReason } from '../stack/drop.ts'
+import { HEADER_BYTES } from '../stack/eth/frame.ts'
 import type { FlowCache } from '../stack/ip/flow_cache.ts'
 import type { RateLimit } from '../stack/ip/rate_limit.ts'
 import { segmenter } from '../stack/ip/segment.ts'
-import type { Output, Packet, Pool } from '../stack/packet.ts'
+import { GsoType, type Output, type Packet, type Pool } from '../stack/packet.ts'
 
 /** Sees a frame; the octets are good until it returns. */
 export type CaptureSink = (
@@ -44,14 +46,18 @@ export class DeviceEnd {
   #sinks: readonly CaptureSink[] = []
   #limits: RateLimits = NO_LIMITS
 
-  /** `flows`: in front of all that {@link connect} connects; undefined: none. */
-  constructor(pool: Pool, device: Device, flows: FlowCache | undefined) {
+  /**
+   * `flows`: in front of all that {@link connect} connects; undefined: none. `tooBig`: sees frames
+   * above the device's MTU before the device drops them, and leaves them as they are.
+   */
+  constructor(pool: Pool, device: Device, flows: FlowCache | undefined, tooBig?: Output) {
     this.device = device
     this.#pool = pool
     this.#flows = flows
     this.#next = device.output
     const { csum, tso, uso } = device.offload
-    const transmit = sender(pool, device)
+    const sends = sender(pool, device)
+    const transmit = tooBig === undefined ? sends : measured(device, tooBig, sends)
     const next = csum && tso && uso ? transmit : segmenter(pool, device, transmit)
     this.transmit = (packet) => {
       if (packet.recorded) pool.notes.left(packet, this.transmit, device.port)
@@ -94,5 +100,14 @@ export class DeviceEnd {
     for (let i = 0; i < this.#sinks.length; i++) {
       this.#sinks[i]!(this.device.name, direction, this.#pool.mem, packet.head, packet.len)
     }
+  }
+}
+
+/** A super-frame is as large as its segments, of which the receiver itself said how large. */
+function measured({ mtuBytes }: Device, tooBig: Output, next: Output): Output {
+  const most = HEADER_BYTES + mtuBytes
+  return (packet) => {
+    if (packet.len > most && packet.gsoType === GsoType.None) tooBig(packet)
+    next(packet)
   }
 }

@@ -26,9 +26,9 @@ import type { Device } from '../stack/device.ts'
 import { DropReason } from '../stack/drop.ts'
 import type { Bridge } from '../stack/eth/bridge.ts'
 import type { BridgePort, BridgePortOptions } from '../stack/eth/bridge_port.ts'
-import { DST } from '../stack/eth/frame.ts'
+import { DST, SRC } from '../stack/eth/frame.ts'
 import { GroupRole } from '../stack/eth/group_filter.ts'
-import { type Mac, putMac } from '../stack/eth/mac.ts'
+import { isMacAt, type Mac, putMac } from '../stack/eth/mac.ts'
 import { refuseEcho } from '../stack/eth/reflection.ts'
 import type { StormLimits } from '../stack/eth/storm.ts'
 import { DEFAULT_PVID, type PortVlanOptions } from '../stack/eth/vlan.ts'
@@ -37,6 +37,8 @@ import type { Nat } from '../stack/ip/nat.ts'
 import { Policy, type PolicySpec } from '../stack/ip/policy.ts'
 import type { PolicyFlows } from '../stack/ip/policy_flows.ts'
 import { RateLimit, type RateSpec } from '../stack/ip/rate_limit.ts'
+import type { Router } from '../stack/ip/router.ts'
+import type { RouterInterface } from '../stack/ip/router_interface.ts'
 import type { Output, Packet, Pool } from '../stack/packet.ts'
 import type { RatesConfig } from './config/model.ts'
 import { type CaptureSink, DeviceEnd } from './device_end.ts'
@@ -71,6 +73,9 @@ export interface EdgeOptions {
   readonly policies: PolicyFlows
   readonly clock: Clock
   readonly wiring: Wiring
+  readonly router: Router
+  /** The router's leg in the network; undefined: it has none. */
+  readonly leg: RouterInterface | undefined
 }
 
 export class Edge {
@@ -103,7 +108,7 @@ export class Edge {
     this.#bridge = o.bridge
     this.#bindings = o.bindings
     this.#mac = endpoint.mac!
-    this.#end = new DeviceEnd(pool, device, o.flows)
+    this.#end = new DeviceEnd(pool, device, o.flows, tooBig(o))
     const egress = this.#end.transmit
     this.#port = o.bridge.addPort(portOptions(o, egress))
     this.#enter = o.wiring.enter ?? this.#port.input
@@ -228,6 +233,19 @@ export class Edge {
     const given = [...this.endpoint.addresses, ...this.#leased]
     const own = given.map(({ address }) => address)
     return own.some(({ family }) => family === 6) ? [...own, linkLocal(this.#mac)] : own
+  }
+}
+
+/**
+ * Nobody else tells a sender that an endpoint takes less than its network: the gateway does, also
+ * where the frame is bridged. Undefined: the endpoint takes all that its network carries.
+ */
+function tooBig({ pool, endpoint, network, router, leg }: EdgeOptions): Output | undefined {
+  const { mtuBytes } = endpoint
+  if (leg === undefined || mtuBytes >= network.options.mtuBytes) return undefined
+  return (packet) => {
+    const routed = isMacAt(pool.mem, packet.head + SRC, leg.mac)
+    router.tellTooBig(packet, mtuBytes, leg, routed)
   }
 }
 

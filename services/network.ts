@@ -106,7 +106,7 @@ export class Network {
 
   /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
   async attach(endpoint: EndpointState, sandbox: SandboxState): Promise<void> {
-    const { pool, clock, links, captures, onDevice, nat, flows, policies, overlays } = this.#context
+    const { pool, clock, links, captures, onDevice, nat, flows, policies } = this.#context
     const isGiven = ({ address }: Prefix): boolean => !endpoint.options.dhcp || address.family !== 4
     this.dhcp?.yield(endpoint.addresses.map(({ address }) => address))
     const device = await links.attach({
@@ -119,16 +119,15 @@ export class Network {
       addresses: endpoint.addresses.filter(isGiven),
       routes: endpoint.routes.filter(({ destination }) => isGiven(destination)),
       offload: this.state.options.offload,
-      ...(this.#overlay && { segmentsMax: overlays.segmentsMax }),
+      ...(this.#overlay && { segmentsMax: this.#context.overlays.segmentsMax }),
       ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     })
     let edge: Edge | undefined
     try {
-      const { bridge } = this
-      const remote = this.#overlay?.port
-      const wiring = this.#wiring
-      const own = { bridge, bindings: this.#bindings, network: this.state, remote, wiring }
-      edge = new Edge({ pool, clock, nat, flows, policies, ...own, endpoint, device })
+      const parts = { bridge: this.bridge, bindings: this.#bindings, network: this.state }
+      const { router } = this.#context
+      const ways = { remote: this.#overlay?.port, wiring: this.#wiring, router, leg: this.#leg }
+      edge = new Edge({ pool, clock, nat, flows, policies, ...parts, ...ways, endpoint, device })
       edge.register()
       this.#announce(edge)
     } catch (error) {

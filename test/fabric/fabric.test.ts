@@ -52,6 +52,33 @@ describe('fabric', () => {
     expect(await fabric.get('web').traceroute('fd00:2::22')).toEqual(['fd00:1::1', 'fd00:2::22'])
   })
 
+  it.each([
+    ['bridged', 'web'],
+    ['routed', 'db'],
+  ])('tells who sends more than an endpoint takes: %s', async (_, sender) => {
+    await using fabric = await twoNetworks()
+    const on = { ipv4: '10.1.0.33', ipv6: 'fd00:1::33', mtu: 1300 }
+    await fabric.sandbox('slim', { networks: { front: on } })
+    const from = fabric.get(sender)
+    const gateways = sender === 'web' ? ['10.1.0.1', 'fd00:1::1'] : ['10.2.0.1', 'fd00:2::1']
+    for (const [i, to] of ['10.1.0.33', 'fd00:1::33'].entries()) {
+      const header = 28 + 20 * i
+      for (const bytes of [1300 - header, 56]) {
+        expect(await from.ping(to, { bytes, dontFragment: true })).toMatchObject({ bytes })
+      }
+      const large = { bytes: 1301 - header, dontFragment: true, timeoutMs: 50 }
+      const refused = { kind: 'too-big', mtuBytes: 1300 }
+      await expect(from.ping(to, large)).rejects.toMatchObject({ ...refused, from: gateways[i] })
+      await expect(from.ping(to, large)).rejects.toMatchObject({ ...refused, from: undefined })
+      const { dontFragment: _no, ...inFragments } = large
+      expect(await from.ping(to, inFragments)).toMatchObject({ bytes: large.bytes })
+    }
+    expect(fabric.controller.drops().map(({ reason, count }) => [reason, count])).toContainEqual([
+      'frame-oversize',
+      2,
+    ])
+  })
+
   it('discovers the path MTU, and carries the largest datagram in fragments', async () => {
     await using fabric = await twoNetworks()
     const [web, db] = [fabric.get('web'), fabric.get('db')]
