@@ -111,6 +111,7 @@ function chooseEdge(node: Node, from: string, target: Address | undefined): Edge
   const named = edges.find((edge) => edge.device.name === place)
   const own = named === undefined ? edges.filter((e) => e.endpoint.sandbox === place) : [named]
   if (own.length === 0) {
+    refuseBare(node, from)
     const names = edges.flatMap(({ device, endpoint }) => [endpoint.sandbox, device.name])
     if (node.uplink !== undefined) names.push(UPLINK)
     throw notFound('no sandbox or interface', from, names)
@@ -122,6 +123,26 @@ function chooseEdge(node: Node, from: string, target: Address | undefined): Edge
     throw new StackError('not-found', `${edge.device.name} is lost: ${edge.lost}`)
   }
   return edge
+}
+
+/** A sandbox that is there, and has no interface that works. @throws StackError. */
+function refuseBare(node: Node, from: string): void {
+  const { sandboxes, endpoints } = node.state
+  const lost = [...endpoints.values()].find(
+    (endpoint) => from === endpoint.sandbox || from === endpoint.deviceName,
+  )
+  const why = lost && node.whyLost(lost)
+  if (why !== undefined) throw new StackError('not-found', `${lost?.deviceName} is lost: ${why}`)
+  const sandbox = sandboxes.get(from)
+  if (sandbox === undefined) return
+  const stacks = {
+    host: "it has the host's stack",
+    shared: 'it shares the stack of another sandbox; trace from that one',
+    own: 'none of its networks gives it one',
+    foreign: 'none of its networks gives it one',
+  } as const
+  const message = `sandbox "${from}" has no interface of its own: ${stacks[sandbox.stack]}`
+  throw new StackError('bad-argument', message)
 }
 
 function subnetOf({ endpoint }: Edge, target: Address): Prefix | undefined {

@@ -6,17 +6,20 @@
  */
 import type { Command } from 'commander'
 import { StackError } from '../../stack/errors.ts'
-import type { ApplyAnswer } from '../api_types.ts'
+import { type ApplyAnswer, ConfigFaults } from '../api_types.ts'
+import type { Fault } from '../config/faults.ts'
 import {
   type DaemonOptions,
   daemonCommand,
+  Exit,
+  ExitError,
   examples,
   openClient,
   readingCommand,
 } from './command.ts'
 import { print, printJson } from './output.ts'
 import { checkLive } from './overlay.ts'
-import { readConfig } from './read_config.ts'
+import { checkConfig, readConfig } from './read_config.ts'
 import { counted, table } from './table.ts'
 
 interface ApplyOptions extends DaemonOptions {
@@ -55,7 +58,8 @@ async function check(path: string | undefined, options: CheckOptions): Promise<v
     throw new StackError('bad-argument', 'check takes either a file, or --live')
   }
   const { json } = options
-  const { source, config } = await readConfig(path)
+  const { source, config, faults } = await checkConfig(path)
+  if (config === undefined || faults.length > 0) return refuse(faults, json)
   const { networks, sandboxes, services, routes } = config
   const counts = {
     networks: networks.length,
@@ -71,6 +75,14 @@ async function check(path: string | undefined, options: CheckOptions): Promise<v
     .filter(([what, count]) => count > 0 || always.includes(what))
     .map(([what, count]) => counted(count, SINGULAR[what as keyof typeof counts]))
   print(`${source.file}: good (${config.name}: ${list.join(', ')})`)
+}
+
+/** Exit code 2, as for every file with faults. */
+async function refuse(faults: readonly Fault[], json = false): Promise<never> {
+  const { formatFault } = await import('../config/parse.ts')
+  if (!json) throw new ConfigFaults(faults.map(formatFault))
+  printJson({ faults: faults.map(({ line, column, message }) => ({ line, column, message })) })
+  throw new ExitError(Exit.Usage)
 }
 
 const SINGULAR = {

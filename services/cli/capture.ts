@@ -12,10 +12,10 @@ import type { CapturedFrame } from '../../stack/eth/pcapng_reader.ts'
 import {
   collect,
   type DaemonOptions,
-  daemonCommand,
   examples,
   integer,
   openClient,
+  readingCommand,
 } from './command.ts'
 import { timeOfDay } from './output.ts'
 
@@ -27,7 +27,7 @@ interface CaptureOptions extends DaemonOptions {
 }
 
 export function addCapture(program: Command): void {
-  daemonCommand(program, 'capture [filter...]', 'show or save the frames that devices see')
+  readingCommand(program, 'capture [filter...]', 'show or save the frames that devices see')
     .addOption(
       new Option('-i, --interface <device>', 'a device such as web1/eth0; may be repeated')
         .default([], 'all')
@@ -43,6 +43,7 @@ arp, ip, ip6, icmp, icmp6, tcp, udp, broadcast, multicast, less, greater, and, o
 ${examples(
   'tapline capture',
   'tapline capture -i web1/eth0 tcp port 80 and host 10.1.0.12',
+  'tapline capture --json icmp',
   'tapline capture -w web.pcapng -c 1000',
   'tapline capture -w - | wireshark -k -i -',
 )}`,
@@ -51,6 +52,10 @@ ${examples(
 }
 
 async function capture(words: readonly string[], options: CaptureOptions): Promise<void> {
+  const { json = false } = options
+  if (json && options.write !== undefined) {
+    throw new StackError('bad-argument', '-w writes pcapng: it does not go with --json')
+  }
   const filter = words.join(' ')
   const { parseFilter, PcapngReader, summarize } = await loadReaders()
   parseFilter(filter)
@@ -78,7 +83,8 @@ async function capture(words: readonly string[], options: CaptureOptions): Promi
       for (let frame = reader.next(); frame !== undefined; frame = reader.next()) {
         frames++
         const { bytes } = frame
-        if (sink === undefined) await writeOut(line(frame, summarize(bytes, 0, bytes.length)))
+        const say = json ? jsonLine : line
+        if (sink === undefined) await writeOut(say(frame, summarize(bytes, 0, bytes.length)))
         if (frame.comment !== undefined) process.stderr.write(`tapline: ${frame.comment}\n`)
       }
     }
@@ -142,6 +148,13 @@ function openSink(file: string): Sink {
 function line({ timeUs, direction, ...frame }: CapturedFrame, text: string): string {
   const where = direction === undefined ? '' : direction === 'in' ? 'In ' : 'Out'
   return `${timeText(timeUs)} ${frame.interface.name} ${where} ${text}\n`
+}
+
+/** The same for programs: one object a line. */
+function jsonLine({ timeUs, direction, ...frame }: CapturedFrame, summary: string): string {
+  const { originalBytes: bytes, interface: at } = frame
+  const row = { timeUs, device: at.name, direction: direction ?? null, bytes, summary }
+  return `${JSON.stringify(row)}\n`
 }
 
 /** Local time of day to the microsecond. */

@@ -1,5 +1,6 @@
 /** `tapline inspect [NAME]`: everything about a network, a sandbox or a device, as a tree. */
 import type { Command } from 'commander'
+import { hasInterfaces } from '../config/drivers.ts'
 import type { ConflictEnd } from '../overlay/conflicts.ts'
 import type {
   EndpointDetail,
@@ -42,24 +43,27 @@ async function inspect(name: string | undefined, options: DaemonOptions): Promis
 }
 
 function networkBlock(network: NetworkDetail): string[] {
-  const { options } = network
+  const { options, driver } = network
+  const real = hasInterfaces(driver)
   return [
     style('bold', `network ${printable(network.name)}`),
     ...fields(2, {
-      driver: network.driver,
+      driver,
       parent: network.parent && parentText(network.parent),
-      internal: network.internal,
+      internal: real ? network.internal : null,
       subnets: network.subnets.join(' '),
       gateways: network.gateways.join(' '),
       'gateway MAC': network.gatewayMac,
       dhcp: network.dhcp && dhcpText(network.dhcp),
-      mtu: network.mtu,
-      'arp proxy': options.arpProxy,
-      'mac guard': options.macGuard,
-      isolated: options.isolated,
-      multicast: multicastText(network),
-      vlan: options.vlanFiltering ? 'filtering' : 'off',
-      offload: options.offload,
+      ...(real && {
+        mtu: network.mtu,
+        'arp proxy': options.arpProxy,
+        'mac guard': options.macGuard,
+        isolated: options.isolated,
+        multicast: multicastText(network),
+        vlan: options.vlanFiltering ? 'filtering' : 'off',
+        offload: options.offload,
+      }),
     }),
     ...overlayLines(network),
     ...network.ports.map((port) => {

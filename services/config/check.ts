@@ -33,6 +33,7 @@ import { isBridged, type NetworkConfig, type SubnetConfig } from './model.ts'
 const SPECIAL: readonly (readonly [Prefix, string])[] = [
   [parsePrefix('0.0.0.0/8'), 'means "this network"'],
   [parsePrefix('127.0.0.0/8'), 'is loopback'],
+  [parsePrefix('169.254.0.0/16'), 'is link-local'],
   [parsePrefix('224.0.0.0/4'), 'is multicast'],
   [parsePrefix('240.0.0.0/4'), 'is reserved'],
   [parsePrefix('::/8'), 'is reserved'],

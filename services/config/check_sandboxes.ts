@@ -169,7 +169,10 @@ function checkNamespaces(o: Located, networks: ReadonlyMap<string, NetworkConfig
   const owners = new Map<string, string>()
   for (const sandbox of o.config.sandboxes) {
     const driver = networks.get(sandbox.endpoints[0]?.network ?? '')?.driver
-    if (driver === 'host' || driver === 'container') continue
+    if (driver === 'host' || driver === 'container') {
+      checkNoNamespace(o, sandbox, driver)
+      continue
+    }
     const owner = owners.get(sandbox.netns)
     owners.set(sandbox.netns, owner ?? sandbox.name)
     if (owner === undefined) continue
@@ -178,4 +181,12 @@ function checkNamespaces(o: Located, networks: ReadonlyMap<string, NetworkConfig
       `"network_mode: container:${owner}" shares it`
     o.faults.at([...o.path(sandbox), 'netns'], message)
   }
+}
+
+/** Left out, the namespace has the sandbox's name. */
+function checkNoNamespace(o: Located, sandbox: SandboxConfig, driver: 'host' | 'container'): void {
+  if (sandbox.netns === sandbox.name) return
+  const whose = driver === 'host' ? 'the host' : 'another sandbox'
+  const message = `this sandbox has the stack of ${whose} and no namespace of its own; leave it out`
+  o.faults.atKey([...o.path(sandbox), 'netns'], message)
 }

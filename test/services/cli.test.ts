@@ -200,6 +200,26 @@ describe('check and apply', () => {
     for (const line of lines) expect(line).toMatch(new RegExp(`^${path}:\\d+:\\d+: `))
   })
 
+  it('check --json gives the faults to programs', async () => {
+    const path = write('bad.yaml', SHOP.replace('.0.11', '.9.11').concat('colour: red\n'))
+    const { code, stdout, stderr } = await tapline('check', path, '--json')
+    expect({ code, stderr }).toEqual({ code: 2, stderr: '' })
+    const { faults } = JSON.parse(stdout)
+    expect(faults).toHaveLength(2)
+    const place = { line: expect.any(Number), column: expect.any(Number) }
+    expect(faults[1]).toEqual({ ...place, message: expect.stringMatching(/unknown key "colour"/) })
+  })
+
+  it('check says that a subnet has no room for its endpoints', async () => {
+    const small = `name: small
+networks: { n: { ipam: { config: [ { subnet: 10.1.0.0/30 } ] } } }
+sandboxes: { a: { networks: [ n ] }, b: { networks: [ n ] } }
+`
+    const { code, stderr } = await tapline('check', write('small.yaml', small))
+    expect(code).toBe(2)
+    expect(stderr).toMatch(/small\.yaml:1:1: no address left in 10\.1\.0\.0\/30 for sandbox "b"/)
+  })
+
   it('apply shows its steps, and with --dry-run does none', async () => {
     const path = write('bigger.yaml', BIGGER)
     const dry = await ask('apply', path, '--dry-run')

@@ -308,6 +308,7 @@ describe('networks', () => {
     ['ipam: { config: [ { subnet: 10.1.0 } ] }', 'is not ADDRESS/BITS'],
     ['ipam: { config: [ { subnet: 127.0.0.0/24 } ] }', 'is loopback'],
     ['ipam: { config: [ { subnet: 239.0.0.0/24 } ] }', 'is multicast'],
+    ['ipam: { config: [ { subnet: 169.254.7.0/24 } ] }', '169.254.0.0/16 is link-local'],
     ['{ enable_ipv6: true, ipam: { config: [ { subnet: "fe80::/64" } ] } }', 'is link-local'],
     ['ipam: { config: [ { subnet: "fd00::/64" } ] }', 'needs enable_ipv6: true'],
     [
@@ -437,6 +438,8 @@ sandboxes:
     ['{ networks: [ n, n ] }', 'network "n" is given twice'],
     ['{ networks: { n: , m: { interface_name: eth0 } } }', 'interface "eth0" is given twice'],
     ['{ networks: [ n ], network_mode: none }', '"networks" or "network_mode", not both'],
+    ['{ netns: x, network_mode: host }', 'has the stack of the host and no namespace of its own'],
+    ['{ netns: x, network_mode: "container:a" }', 'has the stack of another sandbox'],
     ['{ network_mode: bridge }', '"bridge" is not a network mode'],
     ['{ network_mode: "container:c" }', 'there is no sandbox "c"'],
     ['{ network_mode: "container:b" }', 'cannot share its own stack'],

@@ -24,6 +24,14 @@ const FILE = {
     db: { networks: ['front'] },
     far: { networks: ['back'] },
     deep: { networks: ['inner'] },
+    bare: { network_mode: 'none' },
+    mon: { network_mode: 'host' },
+    side: { network_mode: 'container:deep' },
+    slim: {
+      networks: {
+        front: { ipv4_address: '10.1.0.9', driver_opts: { 'tapline.mtu': 1300 } },
+      },
+    },
   },
   routes: [{ to: '10.8.0.0/16', blackhole: true }],
 }
@@ -50,6 +58,13 @@ describe('a trace', () => {
     [{ from: 'web', to: '10.2.0.2' }, '', /via 10.1.0.1/],
     [{ from: 'web', to: '10.1.0.1' }, '', /by eth0, on link/],
     [{ from: 'web', to: '10.3.0.3' }, 'transmitted deep/eth0', /by eth1, on link/],
+    [{ from: 'web', to: '10.1.0.9', size: 1272 }, 'transmitted slim/eth0', /1272 octets/],
+    [{ from: 'web', to: '10.1.0.9', size: 1273 }, 'dropped frame-oversize', /MTU is 1300/],
+    [
+      { from: 'web', to: '10.1.0.9', size: 1273 },
+      '',
+      /would answer ICMP packet too big from 10.1.0.1/,
+    ],
     [{ from: 'far', to: '10.3.0.3' }, 'dropped network-internal', /via 10.2.0.1/],
     [{ from: 'web', to: '10.8.0.1' }, 'dropped route-blackhole', /via 10.1.0.1/],
     [{ from: 'web', to: '192.0.2.1' }, '', /via 10.1.0.1/],
@@ -89,6 +104,9 @@ describe('a trace', () => {
 
   it.each<[TraceRequest, string]>([
     [{ from: 'nosuch', to: '10.1.0.3' }, 'no sandbox or interface "nosuch"'],
+    [{ from: 'bare', to: '10.1.0.3' }, '"bare" has no interface of its own: none of its networks'],
+    [{ from: 'mon', to: '10.1.0.3' }, "no interface of its own: it has the host's stack"],
+    [{ from: 'side', to: '10.1.0.3' }, 'of its own: it shares the stack of another sandbox'],
     [{ from: 'web' }, 'a trace needs an address'],
     [{ from: 'web', to: 'x' }, '"x" is not an IPv4 or IPv6 address'],
     [{ from: 'deep', to: '10.1.0.3' }, 'deep has no route to 10.1.0.3'],
