@@ -48,7 +48,7 @@ import type { Controller } from './controller.ts'
 import type { Events } from './events.ts'
 import type { GossipControl } from './gossip_control.ts'
 import { readBody } from './read_body.ts'
-import { claimPath, inUse } from './sockets.ts'
+import { claimOwnPath, inUse } from './sockets.ts'
 import { parseTraceRequest } from './trace_request.ts'
 
 /** A configuration of thousands of sandboxes is below one megabyte. */
@@ -113,6 +113,22 @@ const STREAMERS: Readonly<Record<string, Streamer>> = {
   'GET /v1/conntrack/events': streamFlows,
 }
 
+const FLOW_KEYS = ['protocol', 'state', 'address', 'src', 'dst', 'sandbox', 'port']
+/** What may stand behind the question mark; of other paths nothing. */
+const QUERY_KEYS: Readonly<Record<string, readonly string[]>> = {
+  '/v1/inspect': ['name'],
+  '/v1/groups': ['network'],
+  '/v1/fdb': ['network'],
+  '/v1/leases': ['network'],
+  '/v1/attachments': ['network'],
+  '/v1/flows': ['device'],
+  '/v1/conntrack': FLOW_KEYS,
+  '/v1/conntrack/delete': FLOW_KEYS,
+  '/v1/conntrack/events': FLOW_KEYS,
+  '/v1/dns/resolve': ['from', 'name', 'type'],
+  '/v1/capture': ['device', 'filter', 'snaplen', 'count'],
+}
+
 export class ApiServer {
   readonly #served: Served
   readonly #server: Server
@@ -132,10 +148,10 @@ export class ApiServer {
   /**
    * Listen at this path. A dead daemon's socket is taken over.
    *
-   * @throws StackError `exists` if a daemon lives there.
+   * @throws StackError `exists` if a daemon lives there, `bad-argument` if there is no such folder.
    */
   async listen(path: string): Promise<void> {
-    await claimPath(path)
+    await claimOwnPath(path)
     await new Promise<void>((resolve, reject) => {
       this.#server.once('error', (error: NodeJS.ErrnoException) => {
         reject(error.code === 'EADDRINUSE' ? inUse(path) : error)
@@ -166,12 +182,13 @@ export class ApiServer {
     const url = parseUrl(request.url ?? '/')
     const key = `${request.method} ${url.pathname}`
     const streamer = STREAMERS[key]
-    if (streamer !== undefined) return streamer(this.#served, url.searchParams, response)
     const handler = HANDLERS[key]
-    if (handler === undefined) return refuse(response, url.pathname)
+    if (streamer === undefined && handler === undefined) return refuse(response, url.pathname)
+    checkQuery(url)
+    if (streamer !== undefined) return streamer(this.#served, url.searchParams, response)
     const body = request.method === 'POST' ? await readJson(request) : undefined
     this.#served.refresh()
-    const answer = await handler(this.#served, url.searchParams, body)
+    const answer = await handler!(this.#served, url.searchParams, body)
     send(response, 200, answer ?? null)
   }
 }
@@ -192,6 +209,16 @@ function parseUrl(text: string): URL {
   } catch (error) {
     throw new StackError('bad-argument', `"${text}" is not a path`, { cause: error })
   }
+}
+
+/** A filter that nobody looks at would show, or delete, everything. @throws StackError. */
+function checkQuery({ pathname, searchParams }: URL): void {
+  const known = QUERY_KEYS[pathname] ?? []
+  const strange = [...searchParams.keys()].find((key) => !known.includes(key))
+  if (strange === undefined) return
+  const takes = known.length === 0 ? 'none' : known.join(', ')
+  const message = `${pathname} has no parameter "${strange}"; it takes ${takes}`
+  throw new StackError('bad-argument', message)
 }
 
 /** No such path, or not with this method. */

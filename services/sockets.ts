@@ -9,7 +9,15 @@
  * first renamed, which only one of several starters can do, and then asked once more under its new
  * name, so that a daemon that started in between is put back and not robbed.
  */
-import { linkSync, mkdirSync, readdirSync, renameSync, statSync, unlinkSync } from 'node:fs'
+import {
+  existsSync,
+  linkSync,
+  mkdirSync,
+  readdirSync,
+  renameSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { basename, dirname, join } from 'node:path'
@@ -86,6 +94,20 @@ export async function claimPath(path: string): Promise<void> {
   if (alive) linkSync(aside, path)
   unlinkSync(aside)
   if (alive) throw inUse(path)
+}
+
+/**
+ * The same for a daemon of ours: only the folder that sockets are in by default is made. Another
+ * one that is not there is a slip of the pen, or somebody else's to make.
+ *
+ * @throws StackError as {@link claimPath}; `bad-argument` if there is no such folder.
+ */
+export async function claimOwnPath(path: string): Promise<void> {
+  const folder = dirname(path)
+  if (folder !== socketDir() && !existsSync(folder)) {
+    throw new StackError('bad-argument', `${path}: there is no folder ${folder}`)
+  }
+  await claimPath(path)
 }
 
 /** The error of a second daemon at one socket. */

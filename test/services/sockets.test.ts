@@ -6,7 +6,13 @@ import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { claimPath, findSocket, isAlive, livingSockets } from '../../services/sockets.ts'
+import {
+  claimOwnPath,
+  claimPath,
+  findSocket,
+  isAlive,
+  livingSockets,
+} from '../../services/sockets.ts'
 
 let folder = ''
 const servers: Server[] = []
@@ -39,6 +45,21 @@ describe('claiming a path', () => {
     await claimPath(path)
     await listen(path)
     expect(await isAlive(path)).toBe(true)
+  })
+
+  it('makes no other folder for a daemon than the default one', async () => {
+    const path = join(folder, 'a/b/shop.sock')
+    const message = `${path}: there is no folder ${folder}/a/b`
+    await expect(claimOwnPath(path)).rejects.toMatchObject({ code: 'bad-argument', message })
+    expect(readdirSync(folder)).toEqual([])
+    await claimOwnPath(join(folder, 'shop.sock'))
+    const { XDG_RUNTIME_DIR: before } = process.env
+    if (process.getuid?.() === 0) return
+    process.env['XDG_RUNTIME_DIR'] = folder
+    await claimOwnPath(join(folder, 'tapline/shop.sock'))
+    if (before === undefined) delete process.env['XDG_RUNTIME_DIR']
+    else process.env['XDG_RUNTIME_DIR'] = before
+    expect(readdirSync(folder)).toEqual(['tapline'])
   })
 
   it("takes a dead daemon's socket away and leaves nothing beside it", async () => {
