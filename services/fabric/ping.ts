@@ -63,6 +63,8 @@ interface Waiting {
 
 const DEFAULT_BYTES = 56
 const DEFAULT_TIMEOUT_MS = 5000
+/** What the length of a header can say: in IPv4 with the header, in IPv6 without. */
+const TOTAL_MAX_BYTES = 65_535
 const IDENTIFIER = 0x7461
 
 export class Pinger {
@@ -130,6 +132,10 @@ export class Pinger {
     const { clock } = host.driver
     const plan = host.plan(to)
     const total = icmp.HEADER_BYTES + bytes
+    const most = TOTAL_MAX_BYTES - icmp.HEADER_BYTES - (to.family === 4 ? ipHeaderBytes(to) : 0)
+    if (!Number.isInteger(bytes) || bytes < 0 || bytes > most) {
+      throw new StackError('bad-argument', `bytes is from 0 to ${most}, not ${bytes}`)
+    }
     const name = formatAddress(to)
     if (dontFragment && ipHeaderBytes(to) + total > plan.mtuBytes) {
       const text = `packet too big, MTU ${plan.mtuBytes}`

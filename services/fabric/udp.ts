@@ -66,6 +66,7 @@ interface Receiver {
 /** Datagrams that wait for `receive`. */
 const QUEUE_MAX = 256
 const DEFAULT_TIMEOUT_MS = 5000
+const PORT_MAX = 65_535
 
 export class UdpSocket {
   readonly port: number
@@ -115,10 +116,13 @@ export class UdpSocket {
 
   /**
    * Send to an address, or to a name that its sandbox knows.
-   * @throws StackError: no such name, no route, too long for UDP, the socket is closed.
+   * @throws StackError: no such name, no route, no such port, too long for UDP, the socket is closed.
    */
   send(data: Uint8Array | string, to: string, port: number, options: SendOptions = {}): void {
     if (!this.#open) throw new StackError('bad-argument', 'the socket is closed')
+    if (!Number.isInteger(port) || port < 1 || port > PORT_MAX) {
+      throw new StackError('bad-argument', `port is from 1 to ${PORT_MAX}, not ${port}`)
+    }
     const address = parseAddress(this.#options.resolve(to))
     this.#options.send(bytesOf(data), { address, port }, options)
   }

@@ -98,6 +98,19 @@ describe('fabric', () => {
     expect((await socket.receive()).data).toEqual(data)
   })
 
+  it('refuses ports and sizes that there are not', async () => {
+    await using fabric = await twoNetworks()
+    const web = fabric.get('web')
+    for (const port of [99_999, 0, -1, 1.5, Number.NaN]) {
+      const message = `port is from 1 to 65535, not ${port}`
+      expect(() => web.udp().send('x', '10.1.0.1', port)).toThrow(message)
+    }
+    const refused = web.ping('10.1.0.1', { bytes: 70_000 })
+    await expect(refused).rejects.toThrow('bytes is from 0 to 65507, not 70000')
+    await expect(web.ping('fd00:1::1', { bytes: -1 })).rejects.toThrow('from 0 to 65527, not -1')
+    expect(await web.ping('10.1.0.1', { bytes: 65_507 })).toMatchObject({ bytes: 65_507 })
+  })
+
   it('keeps an internal network to itself', async () => {
     await using fabric = await twoNetworks()
     await fabric.network('secret', { subnets: ['10.3.0.0/24'], internal: true })
