@@ -25,7 +25,7 @@ import { type Amendment, addPort, drain, removePort } from './amend.ts'
 import { buildNode, type NodeOptions } from './build_node.ts'
 import type { Config } from './config/model.ts'
 import type { CaptureSink } from './device_end.ts'
-import { diff, reportStep, type Step, type StepReport } from './diff.ts'
+import { diff, reportStep, type Step, type StepReport, unchanged } from './diff.ts'
 import type { FlowEvent } from './flow_events.ts'
 import type { Node } from './node.ts'
 import { plan } from './plan.ts'
@@ -328,19 +328,6 @@ interface Failure {
 function sandboxOf(step: Step): string {
   if ('sandbox' in step) return step.sandbox.name
   return 'endpoint' in step ? step.endpoint.sandbox : ''
-}
-
-/** Parts of `desired` that no step makes. */
-function unchanged(desired: State, steps: Step[]): number {
-  const { networks, sandboxes, endpoints, routes, ports, services, uplink } = desired
-  const parts = [networks, sandboxes, endpoints, routes, ports, services]
-  const named = parts.reduce((total, { size }) => total + size, 0)
-  const total = uplink === undefined ? named : named + 1
-  const makes = [
-    ...['create-network', 'create-sandbox', 'join', 'update', 'add-route'],
-    ...['open-uplink', 'publish', 'create-service', 'update-service', 'update-network'],
-  ]
-  return total - steps.filter(({ action }) => makes.includes(action)).length
 }
 
 /** Which step it was. */

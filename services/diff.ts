@@ -273,3 +273,16 @@ export function reportStep(step: Step): StepReport {
   const detail = [interfaceName, ...addresses.map(formatPrefix)].join(' ')
   return { action, subject: `${sandbox}/${network}`, detail }
 }
+
+/** Parts of `desired` that no step makes. */
+export function unchanged(desired: State, steps: readonly Step[]): number {
+  const { networks, sandboxes, endpoints, routes, ports, services, uplink } = desired
+  const parts = [networks, sandboxes, endpoints, routes, ports, services]
+  const named = parts.reduce((total, { size }) => total + size, 0)
+  const total = uplink === undefined ? named : named + 1
+  const makes = [
+    ...['create-network', 'create-sandbox', 'join', 'update', 'add-route'],
+    ...['open-uplink', 'publish', 'create-service', 'update-service', 'update-network'],
+  ]
+  return total - steps.filter(({ action }) => makes.includes(action)).length
+}

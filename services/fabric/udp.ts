@@ -116,7 +116,7 @@ export class UdpSocket {
 
   /**
    * Send to an address, or to a name that its sandbox knows.
-   * @throws StackError: no such name, no route, no such port, too long for UDP, the socket is closed.
+   * @throws StackError: no such name, route or port, too long for UDP, the socket is closed.
    */
   send(data: Uint8Array | string, to: string, port: number, options: SendOptions = {}): void {
     if (!this.#open) throw new StackError('bad-argument', 'the socket is closed')
