@@ -2,6 +2,7 @@
  * What a fabric should be, as a configuration file would say it: options of the library become
  * entries of the file format, so that one parser checks both and one page describes both.
  */
+import { checkOptions, NETWORK, SANDBOX } from './options.ts'
 
 export interface SubnetOptions {
   readonly subnet: string
@@ -90,6 +91,36 @@ export interface SandboxOptions {
   readonly networks?: readonly string[] | Readonly<Record<string, EndpointOptions>>
 }
 
+/** One name and address for several sandboxes; see the page on the balancer. */
+export interface ServiceOptions {
+  readonly network: string
+  /** `80`, `"53/udp"`, ranges: where it is asked, as the file has it. Needed unless `dnsrr`. */
+  readonly ports?: readonly (number | string)[]
+  /** Sandboxes; with weights where they are not alike. */
+  readonly backends: readonly string[] | Readonly<Record<string, { readonly weight?: number }>>
+  /** Of each family at most one; left out: the lowest free. */
+  readonly vip?: string | readonly string[]
+  /** `dnsrr`: its name leads to the backends, and there is no virtual address. */
+  readonly mode?: 'vip' | 'dnsrr'
+  readonly scheduler?: 'maglev' | 'rr' | 'wrr' | 'least_conn' | 'source_hash'
+  /** Left out: nobody is asked. */
+  readonly healthcheck?: HealthcheckOptions
+  readonly affinity?: 'none' | 'client_ip'
+  readonly aliases?: readonly string[]
+}
+
+/** Names and values are the file's; durations such as `500ms`. */
+export interface HealthcheckOptions {
+  readonly type?: 'tcp' | 'http' | 'icmp' | 'udp' | 'dns'
+  readonly port?: number
+  readonly path?: string
+  readonly interval?: string
+  readonly timeout?: string
+  readonly retries?: number
+  readonly rise?: number
+  readonly slow_start?: string
+}
+
 export interface RouteOptions {
   /** Next hop, in one of the networks; left out: what goes there is discarded. */
   readonly via?: string
@@ -101,10 +132,12 @@ export interface Desired {
   readonly name: string
   readonly networks: Readonly<Record<string, Entry>>
   readonly sandboxes: Readonly<Record<string, Entry>>
+  readonly services: Readonly<Record<string, Entry>>
   readonly routes: readonly Entry[]
 }
 
-export function networkEntry(options: NetworkOptions): Entry {
+export function networkEntry(name: string, options: NetworkOptions): Entry {
+  checkOptions(`options of network "${name}"`, NETWORK, options)
   const config = options.subnets?.map((each) => {
     if (typeof each === 'string') return { subnet: each }
     const { subnet, gateway, range } = each
@@ -129,7 +162,9 @@ export function networkEntry(options: NetworkOptions): Entry {
 }
 
 /** `netns`: the stack's name. */
-export function sandboxEntry(netns: string, { networks = [] }: SandboxOptions): Entry {
+export function sandboxEntry(name: string, netns: string, options: SandboxOptions): Entry {
+  checkOptions(`options of sandbox "${name}"`, SANDBOX, options)
+  const { networks = [] } = options
   const list: [string, EndpointOptions][] = isList(networks)
     ? networks.map((name) => [name, {}])
     : Object.entries(networks)
@@ -157,6 +192,10 @@ export function endpointEntry(options: EndpointOptions): Entry {
       'tapline.storm_unknown': storm?.unknown,
     }),
   })
+}
+
+export function serviceEntry({ mode, ...options }: ServiceOptions): Entry {
+  return clean({ ...options, endpoint_mode: mode })
 }
 
 export function routeEntry(to: string, { via }: RouteOptions): Entry {

@@ -29,36 +29,19 @@ import {
   type RouteOptions,
   routeEntry,
   type SandboxOptions,
+  type ServiceOptions,
   sandboxEntry,
+  serviceEntry,
 } from './desired.ts'
 import { sleep } from './driver.ts'
 import type { Host } from './host.ts'
 import { FabricLink, type LinkLanes } from './link.ts'
 import { addressNamed } from './names.ts'
+import { checkOptions, FABRIC } from './options.ts'
 import { openPlatform, type Platform, type PlatformOptions } from './platform.ts'
 import { Sandbox, type SandboxHome } from './sandbox.ts'
 
-// What a user of the library may want to name.
-export type { CableFaults } from '../../stack/eth/lane.ts'
-export type { Capture } from './capture.ts'
-export type {
-  EgressRule,
-  EndpointOptions,
-  IngressRule,
-  NetworkOptions,
-  PolicyOptions,
-  RateOptions,
-  SandboxOptions,
-} from './desired.ts'
-export type { ExecOptions, ExecResult, SandboxProcess } from './exec.ts'
-export type { FabricAgent, FetchOptions, HttpReply } from './http.ts'
-export type { FabricLink } from './link.ts'
-export type { PingError, PingOptions, PingReply } from './ping.ts'
-export type { Sandbox } from './sandbox.ts'
-export type { FabricStream } from './tcp.ts'
-export type { TcpError } from './tcp_error.ts'
-export type { TcpListener } from './tcp_ports.ts'
-export type { Message, SendOptions, SocketError, UdpSocket } from './udp.ts'
+export type * from './types.ts'
 
 export interface FabricOptions extends PlatformOptions {
   /** Default `fabric`. */
@@ -73,15 +56,26 @@ export interface FabricNetwork {
   remove(): Promise<void>
 }
 
+/** A service of a fabric. */
+export interface FabricService {
+  readonly name: string
+  /** Virtual addresses, IPv4 first; none with mode `dnsrr`. */
+  readonly vips: readonly string[]
+  /** Give a backend nothing new; what it has goes on. @throws StackError `not-found`. */
+  drain(backend: string): Promise<void>
+  remove(): Promise<void>
+}
+
 const SILENT: Log = { info: () => {}, warn: () => {}, error: () => {} }
 let namespaces = 0
 
 /**
  * A new, empty fabric.
  *
- * @throws StackError if its devices cannot be had.
+ * @throws StackError if its devices cannot be had, or options are not what there is.
  */
 export async function createFabric(options: FabricOptions = {}): Promise<Fabric> {
+  checkOptions('options of a fabric', FABRIC, options)
   return new Fabric(options, await openPlatform(options))
 }
 
@@ -99,7 +93,7 @@ export class Fabric implements AsyncDisposable {
     const { pool, random, driver, links, dns, onDevice } = platform
     const { clock } = driver
     this.#platform = platform
-    this.#desired = { name, networks: {}, sandboxes: {}, routes: [] }
+    this.#desired = { name, networks: {}, sandboxes: {}, services: {}, routes: [] }
     this.controller = new Controller({ pool, clock, random, links, log, dns, onDevice })
   }
 
@@ -112,7 +106,7 @@ export class Fabric implements AsyncDisposable {
   async network(name: string, options: NetworkOptions = {}): Promise<FabricNetwork> {
     await this.#change((desired) => {
       refuseTwice(desired.networks, name, 'network')
-      return { ...desired, networks: { ...desired.networks, [name]: networkEntry(options) } }
+      return { ...desired, networks: { ...desired.networks, [name]: networkEntry(name, options) } }
     })
     const remove = (): Promise<void> =>
       this.#change((desired) => ({ ...desired, networks: without(desired.networks, name) }))
@@ -124,12 +118,27 @@ export class Fabric implements AsyncDisposable {
     const netns = this.#platform.memory === undefined ? uniqueNetns(name) : name
     await this.#change((desired) => {
       refuseTwice(desired.sandboxes, name, 'sandbox')
-      const entry = sandboxEntry(netns, options)
+      const entry = sandboxEntry(name, netns, options)
       return { ...desired, sandboxes: { ...desired.sandboxes, [name]: entry } }
     })
     const sandbox = new Sandbox(name, netns, this.#home)
     this.#sandboxes.set(name, sandbox)
     return sandbox
+  }
+
+  /** A new service. @throws StackError `bad-config`, `exists`, `exhausted`. */
+  async service(name: string, options: ServiceOptions): Promise<FabricService> {
+    await this.#change((desired) => {
+      refuseTwice(desired.services, name, 'service')
+      return { ...desired, services: { ...desired.services, [name]: serviceEntry(options) } }
+    })
+    const { vips = [] } = this.controller.services().find((row) => row.name === name) ?? {}
+    const drain = async (backend: string): Promise<void> => {
+      await this.controller.drain(name, backend)
+    }
+    const remove = (): Promise<void> =>
+      this.#change((desired) => ({ ...desired, services: without(desired.services, name) }))
+    return { name, vips, drain, remove }
   }
 
   /** A sandbox by its name. @throws StackError `not-found`. */

@@ -1,5 +1,6 @@
 /** The way between one sandbox and one network, for faults: a cable, or a TAP's two lanes. */
 import type { CableFaults, LaneCounts } from '../../stack/eth/lane.ts'
+import { checkOptions, FAULTS } from './options.ts'
 
 /** What became of the frames of one direction. */
 export interface LinkCounts {
@@ -34,8 +35,12 @@ export class FabricLink {
     this.#lanes = lanes
   }
 
-  /** Replace the faults, of both directions or of one: `up` is from the sandbox to the network. */
+  /**
+   * Replace the faults, of both directions or of one: `up` is from the sandbox to the network.
+   * @throws StackError `bad-argument`.
+   */
   faults(faults: CableFaults, direction: 'both' | 'up' | 'down' = 'both'): void {
+    checkOptions(`faults of ${this.device}`, FAULTS, faults)
     const { up, down } = this.#lanes(this.device)
     if (direction !== 'up') down.setFaults(faults)
     if (direction !== 'down') up.setFaults(faults)
