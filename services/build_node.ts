@@ -24,7 +24,7 @@ import { DhcpPort } from './dhcp/port.ts'
 import type { DnsHost } from './dns/host.ts'
 import { NameService } from './dns/service.ts'
 import { makeDrivers } from './drivers/registry.ts'
-import type { Links } from './links.ts'
+import type { AcceptForwarded, Links } from './links.ts'
 import type { Log } from './log.ts'
 import { Node } from './node.ts'
 import { Overlays } from './overlay/overlays.ts'
@@ -46,12 +46,14 @@ export interface NodeOptions extends NodeLimits {
   readonly log: Log
   /** Where names are asked outside, and heard inside sandboxes; left out: nowhere. */
   readonly dns?: DnsHost | undefined
+  /** Where the host is the outside; left out: who looks after its firewall does that too. */
+  readonly accept?: AcceptForwarded | undefined
   /** Told of every device that is to be polled, and when it is no more. */
   readonly onDevice?: (device: Device, added: boolean) => void
 }
 
 export function buildNode(options: NodeOptions): Node {
-  const { pool, clock, random, links, log } = options
+  const { pool, clock, random, links, log, accept } = options
   const captures = new Captures()
   const conntrack = new Conntrack({
     pool,
@@ -87,7 +89,7 @@ export function buildNode(options: NodeOptions): Node {
   const own = { pool, clock, random, links, log, router, captures, onDevice, dhcpPort }
   const overlays = new Overlays({ pool, clock, random, links, log, router })
   const parts = { ...own, conntrack, flows, policies, expiryResets, overlays }
-  const context: Context = { ...parts, nat: nat!, tally: { lostDevices: 0 } }
+  const context: Context = { ...parts, accept, nat: nat!, tally: { lostDevices: 0 } }
   const netnsOf = (sandbox: string): string | undefined => node.state.sandboxes.get(sandbox)?.netns
   const standIn = (address: Address): Address | undefined => node.uplink?.standIn(address)
   const balancing = { context, netnsOf, standIn }

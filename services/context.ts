@@ -11,7 +11,7 @@ import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
 import type { Captures } from './captures.ts'
 import type { DhcpPort } from './dhcp/port.ts'
-import type { Links } from './links.ts'
+import type { AcceptForwarded, Links } from './links.ts'
 import type { Log } from './log.ts'
 import type { Overlays } from './overlay/overlays.ts'
 
@@ -35,6 +35,8 @@ export interface Context {
   readonly dhcpPort: DhcpPort
   readonly captures: Captures
   readonly tally: Tally
+  /** Where the host is the outside; left out: who looks after its firewall does that too. */
+  readonly accept?: AcceptForwarded | undefined
   /** Told of every device that is to be polled, and when it is no more. */
   readonly onDevice: (device: Device, added: boolean) => void
 }

@@ -24,10 +24,15 @@ import { tapDevice } from '../stack/eth/tap.ts'
 import type { VnetDevice } from '../stack/eth/vnet_device.ts'
 import { close } from '../stack/native/libc.ts'
 import { withNetlink } from '../stack/native/netlink.ts'
-import { inNetns, netnsExists } from '../stack/native/netns.ts'
+import { inNetns, isNetns } from '../stack/native/netns.ts'
 import { openTap, setPersistent } from '../stack/native/tun.ts'
 import type { Pool } from '../stack/packet.ts'
-import { type HandedOverLinks, type LinkRequest, queueLength } from './links.ts'
+import {
+  type HandedOverFate,
+  type HandedOverLinks,
+  type LinkRequest,
+  queueLength,
+} from './links.ts'
 
 /** Aliases of ours begin like this. */
 const ALIAS = 'tapline '
@@ -52,8 +57,10 @@ export interface HandedOverOptions {
 export class HandedOver implements HandedOverLinks {
   readonly #options: HandedOverOptions
   readonly #devices = new Set<VnetDevice>()
-  /** What another process has left in sandboxes was taken up: none is looked for there again. */
+  /** What another process has left is known: nothing else is looked for in sandboxes again. */
   #settled = false
+  /** Those of it that were not taken up yet. */
+  readonly #left = new Set<string>()
   #leave = false
 
   constructor(options: HandedOverOptions) {
@@ -63,22 +70,24 @@ export class HandedOver implements HandedOverLinks {
   /** Make one, or take up the one that is there. @throws StackError, and leaves nothing new. */
   async open(request: LinkRequest): Promise<VnetDevice> {
     const name = request.handOver!
-    const found = this.#settled ? undefined : find(name, request.netns)
+    const isNew = this.#settled && !this.#left.has(name)
+    const found = isNew ? undefined : find(name, request.netns)
     const tap = await patiently(() =>
       found === undefined ? this.#make(request, name) : this.#reopen(request, found),
     )
+    this.#left.delete(name)
     this.#devices.add(tap)
     tap.start()
     return tap
   }
 
-  isThere(name: string, netns: string): boolean {
-    try {
-      return find(name, netns) !== undefined
-    } catch {
-      // What is left of a namespace that is gone is a file that is none.
-      return false
-    }
+  fate(name: string, netns: string): HandedOverFate {
+    this.#left.delete(name)
+    // Docker takes an interface out of a namespace that it ends.
+    if (!isNetns(netns)) return 'ended'
+    if (find(name, netns) === undefined) return 'lost'
+    this.#left.add(name)
+    return 'there'
   }
 
   removeUnclaimed(isOurs: (name: string) => boolean): string[] {
@@ -175,7 +184,7 @@ function find(name: string, netns: string): Found | undefined {
   const alias = `${ALIAS}${name}`
   const here = withNetlink((netlink) => netlink.link(name))
   if (here?.alias === alias) return { netns: undefined, interfaceName: name }
-  if (!netnsExists(netns)) return undefined
+  if (!isNetns(netns)) return undefined
   const all = inNetns(netns, () => withNetlink((netlink) => netlink.links()))
   const there = all.find((link) => link.alias === alias)
   return there && { netns, interfaceName: there.name }

@@ -200,11 +200,19 @@ function* defaultPools4(): Iterable<Prefix> {
 /**
  * A subnet for a network that names none: IPv4, the first of Docker's pools that overlaps nothing
  * in `taken`; IPv6, a /64 of a unique local prefix (RFC 4193 §3.2) made from `seed`, so that the
- * same network has the same addresses on every run.
+ * same network has the same addresses on every run. `fromEnd`: the last of Docker's pools, where
+ * Docker itself deals them out from the first on.
  * @throws StackError `exhausted`.
  */
-export function defaultSubnet(family: Family, seed: string, taken: readonly Prefix[]): Prefix {
-  for (const subnet of family === 4 ? defaultPools4() : uniqueLocal(seed)) {
+export function defaultSubnet(
+  family: Family,
+  seed: string,
+  taken: readonly Prefix[],
+  fromEnd = false,
+): Prefix {
+  const pools4 = [...defaultPools4()]
+  if (fromEnd) pools4.reverse()
+  for (const subnet of family === 4 ? pools4 : uniqueLocal(seed)) {
     if (!taken.some((other) => overlaps(other, subnet))) return subnet
   }
   const message =

@@ -41,6 +41,15 @@ export interface Inside {
   readonly routes: readonly InsideRoute[]
 }
 
+/** What an interface has inside its namespace; see inside.ts. */
+export interface FoundInside {
+  readonly up: boolean
+  /** With bits; none while it is down. */
+  readonly addresses: readonly string[]
+  /** Families that it has a default route of. */
+  readonly defaultRoutes: readonly (4 | 6)[]
+}
+
 /** The network namespace that the thread is in: the process's own. */
 export const OWN_NETNS = '/proc/thread-self/ns/net'
 
@@ -105,8 +114,13 @@ export interface HostRequest {
   /** The transfer net: the router's addresses, and the host's. */
   readonly addresses: readonly Prefix[]
   readonly peerAddresses: readonly Prefix[]
+  /** Called when the TAP is there: have what the host forwards to it accepted. */
+  readonly accept?: AcceptForwarded | undefined
   readonly log: Log
 }
+
+/** Have a firewall of the host's let through what comes from and goes to an interface. */
+export type AcceptForwarded = (interfaceName: string) => Promise<void>
 
 /** Ports of the host that lead to the router. */
 export interface HostPort {
@@ -154,15 +168,24 @@ export interface UnderlayRequest {
   readonly log: Log
 }
 
+/**
+ * There to be taken up again, wherever it is by now; gone, while its namespace is there; or its
+ * namespace is gone, whether somebody has saved the interface from that or not.
+ */
+export type HandedOverFate = 'there' | 'lost' | 'ended'
+
 /** Interfaces that are handed over, and outlive us; see handed_over.ts. */
 export interface HandedOverLinks {
-  /** True if it is there to be taken up again, wherever it is by now. */
-  isThere(name: string, netns: string): boolean
+  /**
+   * What became of one while no process of ours ran. One that is there is looked for when it is
+   * attached. @throws if that cannot be told now.
+   */
+  fate(name: string, netns: string): HandedOverFate
   /** From now on, leave them where they are when they are detached. */
   leave(): void
   /**
-   * Remove those that were never moved away, nor are in use: their names. None is looked for
-   * in a sandbox after that.
+   * Remove those that were never moved away, nor are in use: their names. None but those that were
+   * found to be there is looked for in a sandbox after that.
    */
   removeUnclaimed(isOurs: (name: string) => boolean): string[]
 }
@@ -185,6 +208,11 @@ export interface Links {
   readdress?(device: Device, inside: Inside): void
   /** Addresses of an interface that is there already; none if it is not. */
   addressesOf?(place: Pick<BorrowRequest, 'interfaceName' | 'netns'>): Address[]
+  /**
+   * What an interface has now, whoever has set it; undefined: it is not there. Left out: there is
+   * no inside to look at. @throws StackError if there is no such namespace.
+   */
+  lookInside?(netns: string, interfaceName: string): FoundInside | undefined
   /** Remove one interface, or give a borrowed one back: closes the device too. */
   detach(device: Device): void
   /**

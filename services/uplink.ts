@@ -243,15 +243,15 @@ function servicePorts({ ports, vips }: ServiceState): HostPort[] {
 }
 
 /** Its device: of an interface that is there, or a TAP of our own. Precondition: prepared. */
-async function openDevice({ links, log }: Context, state: UplinkState): Promise<Opened> {
+async function openDevice({ links, log, accept }: Context, state: UplinkState): Promise<Opened> {
   const { interface: interfaceName, netns, mac, mtuBytes, peerAddresses, hostTable } = state
   if (hostTable !== undefined) {
     if (links.openHost === undefined) {
       throw new StackError('unsupported', `links of kind ${links.describe} have no host`)
     }
     const { addresses } = state
-    const end = { deviceName: UPLINK, mac: peerMac(mac), mtuBytes }
-    const host = await links.openHost({ ...end, table: hostTable, addresses, peerAddresses, log })
+    const end = { deviceName: UPLINK, mac: peerMac(mac), mtuBytes, addresses, peerAddresses }
+    const host = await links.openHost({ ...end, table: hostTable, accept, log })
     return { device: host.device, host }
   }
   if (interfaceName !== undefined) {

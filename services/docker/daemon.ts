@@ -24,6 +24,7 @@ import { DockerDriver } from './driver.ts'
 import { acceptForwarded, refuseForwarded } from './forwarding.ts'
 import { RecordFile } from './record_file.ts'
 import { PluginServer } from './server.ts'
+import { lockState } from './state_lock.ts'
 
 export interface DockerDaemonOptions extends DesiredOptions {
   readonly runtime: DaemonRuntime
@@ -51,11 +52,17 @@ export class DockerDaemon implements Served {
   #state: DaemonInfo['state'] = 'starting'
   #started: Promise<void> = Promise.resolve()
   #closed: Promise<void> | undefined
+  /** Interface of the host that Docker's firewall lets through. */
+  #accepted: string | undefined
+  /** Gives the state file free. Undefined: it is not ours. */
+  #unlock: (() => void) | undefined
 
   constructor(options: DockerDaemonOptions) {
     const { runtime, log, events, limits, statePath } = options
     const { pool, clock, random, links, dns, onDevice } = runtime
-    const node = { pool, clock, random, links, log, dns, ...limits, ...(onDevice && { onDevice }) }
+    const accept = (interfaceName: string): Promise<void> => this.#accept(interfaceName)
+    const own = { ...limits, ...(onDevice && { onDevice }) }
+    const node = { pool, clock, random, links, log, dns, accept, ...own }
     this.#options = options
     this.events = events
     this.controller = new Controller(node)
@@ -65,11 +72,17 @@ export class DockerDaemon implements Served {
       links,
       file: new RecordFile(statePath),
       log,
+      onHost: options.uplink === 'host',
       refresh: () => this.refresh(),
     })
     this.publisher = this.driver
     this.#api = new ApiServer(this)
-    this.#plugin = new PluginServer({ driver: this.driver, log, onActivate: () => this.#accept() })
+    this.#plugin = new PluginServer({
+      driver: this.driver,
+      log,
+      ready: () => this.#started,
+      onActivate: () => this.#accept(),
+    })
   }
 
   /** Take up what was there, and answer Docker. @throws StackError; close it in every case. */
@@ -79,8 +92,11 @@ export class DockerDaemon implements Served {
   }
 
   async #start(): Promise<void> {
-    const { socketPath, pluginPath, log } = this.#options
+    const { socketPath, pluginPath, statePath, log } = this.#options
     await this.#api.listen(socketPath)
+    // Nothing of another daemon's is touched before all that is to be ours alone is ours.
+    await this.#plugin.listen(pluginPath)
+    this.#unlock = lockState(statePath)
     await this.driver.restore()
     const claimed = new Set([...this.driver.record.endpoints.keys()].map(linkName))
     const isLeft = (name: string): boolean => isLinkName(name) && !claimed.has(name)
@@ -88,20 +104,17 @@ export class DockerDaemon implements Served {
       log.info({ interface: name }, 'removed an interface that nobody claims')
     }
     if (this.#closed !== undefined) throw new StackError('daemon', 'this daemon is stopping')
-    await this.#accept()
-    await this.#plugin.listen(pluginPath)
     this.#state = 'ready'
   }
 
   /** Docker makes its rules before it asks for the first time after a start of its own. */
-  async #accept(): Promise<void> {
-    const hostInterface = this.controller.node.uplink?.host?.interfaceName
-    if (hostInterface !== undefined) await acceptForwarded(hostInterface, this.#options.log)
+  async #accept(interfaceName = this.#accepted): Promise<void> {
+    this.#accepted = interfaceName
+    if (interfaceName !== undefined) await acceptForwarded(interfaceName, this.#options.log)
   }
 
   async #refuse(): Promise<void> {
-    const hostInterface = this.controller.node.uplink?.host?.interfaceName
-    if (hostInterface !== undefined) await refuseForwarded(hostInterface)
+    if (this.#accepted !== undefined) await refuseForwarded(this.#accepted)
   }
 
   refresh(): void {
@@ -145,6 +158,7 @@ export class DockerDaemon implements Served {
       () => this.controller.close(),
       () => this.#api.close(),
       () => this.driver.close(),
+      () => this.#unlock?.(),
       () => runtime.close(),
     ])
   }

@@ -15,13 +15,16 @@
  * restart, and must come to an end.
  */
 import { isDeepStrictEqual } from 'node:util'
+import { parsePrefix } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import type { ApplyReport, Controller } from '../controller.ts'
 import type { Links } from '../links.ts'
 import type { Log } from '../log.ts'
 import { formatPort } from '../ports.ts'
 import { endpointKey } from '../state.ts'
+import { Apart, stillThere } from './apart.ts'
 import { type Desired, linkName, shortId } from './desired.ts'
+import { findEndpoint, findNetwork } from './find.ts'
 import * as ipam from './ipam.ts'
 import type * as messages from './messages.ts'
 import { PORT_MAP, portMap } from './messages.ts'
@@ -31,7 +34,6 @@ import {
   type EndpointRecord,
   joined,
   left,
-  type NetworkRecord,
   NOTHING,
   withEndpoint,
   withEntry,
@@ -41,6 +43,8 @@ import { endpointRecord, gatewayFor, networkRecord } from './translate.ts'
 
 /** Calls that may wait for the one that runs. */
 const WAITING_MAX = 4096
+/** Until an endpoint that could not be taken up is tried again. */
+const RETRY_MS = 5000
 const NOTHING_DONE: ApplyReport = { steps: [], unchanged: 0, durationMs: 0 }
 
 export interface DriverOptions {
@@ -49,6 +53,8 @@ export interface DriverOptions {
   readonly links: Links
   readonly file: RecordFile
   readonly log: Log
+  /** The host is the outside: networks must not have its addresses. */
+  readonly onHost: boolean
   /** Called before each change: the clock may have stood still. */
   readonly refresh: () => void
 }
@@ -58,9 +64,13 @@ export class DockerDriver {
   #record: DockerRecord = NOTHING
   #last: Promise<unknown> = Promise.resolve()
   #waiting = 0
+  readonly #apart: Apart
+  #retry: NodeJS.Timeout | undefined
+  #isEnding = false
 
   constructor(options: DriverOptions) {
     this.#options = options
+    this.#apart = new Apart(options.log)
   }
 
   get record(): DockerRecord {
@@ -68,42 +78,38 @@ export class DockerDriver {
   }
 
   /**
-   * Take up what the file has. An endpoint whose interface is gone, or cannot be had, is no longer
-   * joined: its container has ended, or Docker will end it.
+   * Take up what the file has and is still there; see apart.ts.
    *
-   * @throws StackError if the file is not ours, or the node cannot have the networks.
+   * @throws StackError if the file is not ours, or the node cannot have the networks; the file is
+   * then as it was.
    */
   restore(): Promise<void> {
     return this.#queue(async () => {
       const { file, log, links } = this.#options
-      const saved = file.load()
-      const apart = [...saved.endpoints.values()].map(left)
-      let record: DockerRecord = { ...saved, endpoints: new Map(apart.map((one) => [one.id, one])) }
+      const record = stillThere(file.load(), links, log)
+      this.#apart.addAll(record)
       await this.#apply(record)
-      for (const endpoint of saved.endpoints.values()) {
-        const { id, sandboxKey } = endpoint
-        if (sandboxKey === undefined) continue
-        const facts = { endpoint: shortId(id), network: shortId(endpoint.network) }
-        if (links.handedOver?.isThere(linkName(id), sandboxKey) !== true) {
-          log.warn(facts, 'an endpoint is taken as left: its interface is gone')
-          continue
-        }
-        const next = { ...record, endpoints: withEntry(record.endpoints, id, endpoint) }
-        try {
-          await this.#apply(next)
-          record = next
-        } catch (error) {
-          log.error({ ...facts, err: error }, 'an endpoint could not be taken up again')
-        }
-      }
+      this.#record = record
+      await this.#takeUp()
       await file.save(record)
       await file.flushed()
-      this.#record = record
     })
   }
 
-  /** Wait for the calls that were made. */
+  /** Endpoints that are apart, now and again until there are none. */
+  async #takeUp(): Promise<void> {
+    this.#apart.forget(this.#record)
+    await this.#apart.takeUp(() => this.#apply(this.#record))
+    if (this.#apart.size === 0 || this.#isEnding) return
+    this.#retry = setTimeout(() => {
+      void this.#queue(() => this.#takeUp()).catch(() => undefined)
+    }, RETRY_MS).unref()
+  }
+
+  /** Wait for the calls that were made. Nothing is done after that but what is asked. */
   async idle(): Promise<void> {
+    this.#isEnding = true
+    clearTimeout(this.#retry)
     await this.#last
     await this.#options.file.flushed().catch(() => undefined)
   }
@@ -119,6 +125,9 @@ export class DockerDriver {
       const { NetworkID: id } = request
       const known = record.networks.get(id)
       const network = networkRecord(request)
+      if (this.#options.onHost) {
+        for (const { subnet } of network.subnets) ipam.refuseHostNet(parsePrefix(subnet))
+      }
       if (known !== undefined) throw new StackError('exists', `network ${id} is there already`)
       const short = [...record.networks.keys()].find((one) => shortId(one) === shortId(id))
       if (short !== undefined) throw new StackError('exists', `network ${short} begins alike`)
@@ -144,7 +153,7 @@ export class DockerDriver {
   createEndpoint(request: messages.CreateEndpoint): Promise<object> {
     const { NetworkID, EndpointID: id } = request
     return this.#change((record) => {
-      network(record, NetworkID)
+      findNetwork(record, NetworkID)
       if (record.endpoints.has(id)) {
         throw new StackError('exists', `endpoint ${id} is there already`)
       }
@@ -164,7 +173,7 @@ export class DockerDriver {
   }
 
   async endpointOperInfo({ EndpointID: id }: messages.OfEndpoint): Promise<object> {
-    const { mac, ports } = endpoint(this.#record, id)
+    const { mac, ports } = findEndpoint(this.#record, id)
     const published = ports.length === 0 ? {} : { 'tapline.ports': ports.join(' ') }
     const sandbox = { 'tapline.sandbox': shortId(id) }
     return { Value: { 'com.docker.network.endpoint.macaddress': mac, ...sandbox, ...published } }
@@ -172,8 +181,8 @@ export class DockerDriver {
 
   join({ NetworkID, EndpointID, SandboxKey }: messages.Join): Promise<messages.JoinAnswer> {
     return this.#change((record) => {
-      const { internal, subnets, prefix } = network(record, NetworkID)
-      const joined = { ...endpoint(record, EndpointID), sandboxKey: SandboxKey }
+      const { internal, subnets, prefix } = findNetwork(record, NetworkID)
+      const joined = { ...findEndpoint(record, EndpointID), sandboxKey: SandboxKey }
       const gateway = (family: 4 | 6, address: string | undefined): string =>
         internal || address === undefined ? '' : gatewayFor(subnets, family)
       return {
@@ -200,7 +209,7 @@ export class DockerDriver {
     const bindings = portMap.parse(request.Options[PORT_MAP])
     return this.#change((record) => {
       const { EndpointID: id } = request
-      const known = endpoint(record, id)
+      const known = findEndpoint(record, id)
       const ports = publishedPorts(bindings, record, id)
       return { record: withPorts(record, known, ports), answer: {} }
     })
@@ -277,6 +286,7 @@ export class DockerDriver {
         throw error
       }
       this.#record = record
+      this.#apart.forget(record)
       return { answer, report }
     })
   }
@@ -298,7 +308,7 @@ export class DockerDriver {
   async #apply(record: DockerRecord): Promise<ApplyReport> {
     const { controller, desired, refresh } = this.#options
     refresh()
-    return await controller.apply(desired.config(record))
+    return await controller.apply(desired.config(this.#apart.without(record)))
   }
 
   #queue<T>(work: () => Promise<T>): Promise<T> {
@@ -329,19 +339,4 @@ function withPorts(
 ): DockerRecord {
   if (isDeepStrictEqual(one.ports, ports)) return record
   return withEndpoint(record, { ...one, ports })
-}
-
-/** @throws StackError `not-found`. */
-function network({ networks }: DockerRecord, id: string): NetworkRecord {
-  const found = networks.get(id)
-  if (found !== undefined) return found
-  const hint = 'its state file is another one; remove it with "docker network rm", and make it anew'
-  throw new StackError('not-found', `tapline knows no network ${shortId(id)}: ${hint}`)
-}
-
-/** @throws StackError `not-found`. */
-function endpoint({ endpoints }: DockerRecord, id: string): EndpointRecord {
-  const found = endpoints.get(id)
-  if (found !== undefined) return found
-  throw new StackError('not-found', `tapline knows no endpoint ${shortId(id)}`)
 }

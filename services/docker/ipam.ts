@@ -1,6 +1,7 @@
 /**
  * The IPAM driver: address pools of Docker's networks, by the rules of ipam.md: lowest free first,
- * inside `--ip-range` where there is one, and no two pools overlap.
+ * inside `--ip-range` where there is one, and no two pools overlap. Pools that nobody names come
+ * from the other end of the list than with Docker's own IPAM driver, which knows nothing of them.
  *
  * Calls are functions from a record to another one, so that a call that fails has changed nothing.
  * A subnet's set of taken addresses is made anew for each call, from a few addresses a container.
@@ -48,7 +49,7 @@ export function requestPool(
   const family = V6 ? 6 : 4
   const subnet =
     Pool === ''
-      ? defaultSubnet(family, `docker ${pools.size}`, [...taken, ...hostNets()])
+      ? defaultSubnet(family, `docker ${pools.size}`, [...taken, ...hostNets()], true)
       : readNetworkPrefix(Pool)
   const text = formatPrefix(subnet)
   if (subnet.address.family !== family) {
@@ -128,6 +129,20 @@ function choose(
 
 function isGateway(options: Readonly<Record<string, unknown>>): boolean {
   return options['RequestAddressType'] === GATEWAY_TYPE
+}
+
+/**
+ * Whoever publishes ports to a net that the host is on could not be answered: the router would look
+ * for its clients on its own network. @throws StackError `exists`.
+ */
+export function refuseHostNet(subnet: Prefix): void {
+  for (const [name, list] of Object.entries(networkInterfaces())) {
+    for (const { cidr } of list ?? []) {
+      if (cidr === null || !overlaps(parsePrefix(cidr), subnet)) continue
+      const message = `${formatPrefix(subnet)} overlaps ${cidr}, which this host has on ${name}`
+      throw new StackError('exists', `${message}: give the network another --subnet`)
+    }
+  }
 }
 
 /** Networks that the host is on: no pool that is chosen here takes their addresses. */

@@ -84,6 +84,8 @@ const CALLS: Readonly<Record<string, Call>> = {
 export interface PluginServerOptions {
   readonly driver: DockerDriver
   readonly log: Log
+  /** What was there is taken up: nothing is answered before. Rejects: it never will be. */
+  readonly ready: () => Promise<void>
   /** Docker has found the plugin: once each time that it starts. */
   readonly onActivate: () => Promise<void>
 }
@@ -91,13 +93,15 @@ export interface PluginServerOptions {
 export class PluginServer {
   readonly #driver: DockerDriver
   readonly #log: Log
+  readonly #ready: () => Promise<void>
   readonly #onActivate: () => Promise<void>
   readonly #server: Server
   #path: string | undefined
 
-  constructor({ driver, log, onActivate }: PluginServerOptions) {
+  constructor({ driver, log, ready, onActivate }: PluginServerOptions) {
     this.#driver = driver
     this.#log = log
+    this.#ready = ready
     this.#onActivate = onActivate
     this.#server = createServer((request, response) => void this.#answer(request, response))
     this.#server.maxConnections = CONNECTIONS_MAX
@@ -141,6 +145,7 @@ export class PluginServer {
       const found = Object.hasOwn(CALLS, path) ? CALLS[path] : undefined
       if (found === undefined) return send(response, 404, { Err: `tapline has no ${path}` })
       if (request.method !== 'POST') return send(response, 405, { Err: `${path} takes POST` })
+      await this.#ready()
       if (path === ACTIVATE) await this.#onActivate()
       send(response, 200, await found(this.#driver, await readJson(request)))
     } catch (error) {

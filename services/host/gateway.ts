@@ -32,8 +32,10 @@ import {
   formatAddress,
   formatPrefix,
   networkOf,
+  overlaps,
   type Prefix,
   parseAddress,
+  parsePrefix,
   sameAddress,
 } from '../../stack/address.ts'
 import type { Device } from '../../stack/device.ts'
@@ -103,6 +105,7 @@ export class HostGateway implements HostSide {
   ): Promise<HostGateway> {
     const { table, log } = request
     await putBack({ table })
+    refuseTakenNet(request)
     const interfaceName = freeInterface()
     const device = await links.attach({
       sandbox: request.deviceName,
@@ -118,7 +121,8 @@ export class HostGateway implements HostSide {
     const gateway = new HostGateway(request, { device, interfaceName })
     try {
       await gateway.#start()
-      for (const chain of await nft.droppingForward()) {
+      await request.accept?.(interfaceName)
+      for (const chain of await nft.droppingForward(interfaceName)) {
         const message = `chain "${chain}" of this host drops what it forwards: accept there what `
         log.warn({ chain }, `${message}comes from and goes to ${interfaceName}`)
       }
@@ -313,6 +317,22 @@ function interfaceOf(lines: readonly string[]): string {
 function isThere(interfaceName: string): boolean {
   if (!interfaceName.startsWith(INTERFACE)) return false
   return withNetlink((netlink) => netlink.link(interfaceName)) !== undefined
+}
+
+/** Two interfaces with one transfer net would take each other's traffic. @throws StackError. */
+function refuseTakenNet({ peerAddresses }: HostRequest): void {
+  for (const [name, list] of Object.entries(networkInterfaces())) {
+    for (const { cidr, scopeid } of list ?? []) {
+      if (cidr === null || scopeid) continue
+      const there = parsePrefix(cidr)
+      const peer = peerAddresses.find((one) => overlaps(one, there))
+      if (peer === undefined) continue
+      const net = formatPrefix({ address: networkOf(peer), bits: peer.bits })
+      const hint = 'give this daemon another name, by which it is chosen, or name "addresses" and'
+      const message = `the transfer net ${net} is on ${name} of this host already: ${hint}`
+      throw new StackError('exists', `${message} "peer_addresses" of the uplink`)
+    }
+  }
 }
 
 function freeInterface(): string {

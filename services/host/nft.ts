@@ -31,13 +31,40 @@ export async function comments(table: string, chain: string): Promise<string[]> 
   )
 }
 
-/** Chains, of whoever, that forwarding goes through and that drop what no rule of theirs took. */
-export async function droppingForward(): Promise<string[]> {
-  const list = await objects(['list', 'chains'])
-  return list.flatMap(({ chain }) =>
-    chain?.['hook'] === 'forward' && chain['policy'] === 'drop'
-      ? [`${chain['family']} ${chain['table']} ${chain['name']}`]
-      : [],
+/** Where Docker has its users put their rules; its chains for forwarding ask it first. */
+const USER_CHAIN = 'DOCKER-USER'
+
+/**
+ * Chains, of whoever, that forwarding goes through and that drop what no rule of theirs took, and
+ * have no rules that accept both what comes from and what goes to an interface.
+ */
+export async function droppingForward(interfaceName: string): Promise<string[]> {
+  const dropping: string[] = []
+  for (const { chain } of await objects(['list', 'chains'])) {
+    if (chain?.['hook'] !== 'forward' || chain['policy'] !== 'drop') continue
+    const [family, table, name] = [chain['family'], chain['table'], chain['name']].map(String)
+    const list = await objects(['list', 'table', family!, table!])
+    const asked = list.filter(({ rule }) => [name, USER_CHAIN].includes(String(rule?.['chain'])))
+    const isAccepted = ['iifname', 'oifname'].every((key) =>
+      asked.some(({ rule }) => acceptsAll(rule!, key, interfaceName)),
+    )
+    if (!isAccepted) dropping.push(`${family} ${table} ${name}`)
+  }
+  return dropping
+}
+
+/** True of a rule that accepts by one interface's name, and asks for nothing else. */
+function acceptsAll({ expr }: Fields, key: string, interfaceName: string): boolean {
+  const all = Array.isArray(expr) ? (expr as Fields[]) : []
+  const told = all.filter((one) => !('counter' in one))
+  const match = told[0]?.['match'] as Fields | undefined
+  const left = match?.['left'] as { readonly meta?: Fields } | undefined
+  return (
+    told.length === 2 &&
+    'accept' in told[1]! &&
+    match?.['op'] === '==' &&
+    match['right'] === interfaceName &&
+    left?.meta?.['key'] === key
   )
 }
 

@@ -114,6 +114,10 @@ export const mount: (
   flags: number,
   data: number,
 ) => number = libc.func('mount', 'int', ['str', 'str', 'str', 'unsigned long', 'uintptr_t'])
+export const flock: (fd: number, operation: number) => number = libc.func('flock', 'int', [
+  'int',
+  'int',
+])
 export const umount2: (target: string, flags: number) => number = libc.func('umount2', 'int', [
   'str',
   'int',

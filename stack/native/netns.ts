@@ -8,7 +8,7 @@
  * A named namespace is a bind mount of `/proc/.../ns/net` on a file in /var/run/netns, as
  * `ip netns add` makes it (ip-netns(8)), so that `ip netns exec NAME` finds it.
  */
-import { closeSync, existsSync, mkdirSync, openSync, unlinkSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, statfsSync, unlinkSync } from 'node:fs'
 import { StackError } from '../errors.ts'
 import { check, close, mount, open, setns, umount2, unshare } from './libc.ts'
 
@@ -19,6 +19,8 @@ const MS_REC = 0x4000
 const MS_SHARED = 0x10_0000
 const MNT_DETACH = 2
 const FOLDER = '/var/run/netns'
+/** statfs(2) of a namespace's file: what is left of one that is gone is a plain file, or none. */
+const NSFS_MAGIC = 0x6e73_6673
 /** Of the thread, not of the process: a libuv worker may be elsewhere. */
 const OWN = '/proc/thread-self/ns/net'
 
@@ -36,6 +38,17 @@ export function isNamed(spec: string): boolean {
 
 export function netnsExists(spec: string): boolean {
   return existsSync(netnsPath(spec))
+}
+
+/** True if there is a namespace, and not only a file of its name. @throws if it is not told. */
+export function isNetns(spec: string): boolean {
+  try {
+    return statfsSync(netnsPath(spec)).type === NSFS_MAGIC
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ENOTDIR') return false
+    throw error
+  }
 }
 
 /** An open namespace: stays alive and reachable while held. */

@@ -2,6 +2,7 @@
  * TAPs that others move and configure, and that outlive us: what Docker's driver rests on, with
  * both engines.
  */
+import { unlinkSync, writeFileSync } from 'node:fs'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { type EngineChoice, Runtime } from '../../services/runtime.ts'
 import type { Device } from '../../stack/device.ts'
@@ -88,13 +89,46 @@ describe.each(['io_uring', 'poll'] as const)('an interface that is handed over (
     await expect.poll(inside).toContain('NO-CARRIER')
     expect(await ip('-n', netns, 'addr', 'show', 'eth0')).toContain('10.9.0.2/24')
     const second = runtime()
-    expect(second.links.handedOver.isThere(name, path)).toBe(true)
+    expect(second.links.handedOver.fate(name, path)).toBe('there')
     const device = await attach(second)
     expect(await inside()).not.toContain('NO-CARRIER')
     expect(await hear(device, second)).toBeGreaterThan(0)
     second.links.detach(device)
     await expect.poll(inside).toBe('')
-    expect(second.links.handedOver.isThere(name, path)).toBe(false)
+    expect(second.links.handedOver.fate(name, path)).toBe('lost')
+  })
+
+  it('has ended with its namespace, also where somebody took it out of that', async () => {
+    const first = runtime()
+    await attach(first)
+    await move()
+    first.links.handedOver.leave()
+    first.close()
+    await ip('-n', netns, 'link', 'set', 'eth0', 'netns', String(process.pid), 'name', name)
+    expect(await ip('link', 'show', name)).toContain(MAC)
+    const second = runtime()
+    expect(second.links.handedOver.fate(name, path)).toBe('there')
+    deleteNetns(netns)
+    expect(second.links.handedOver.fate(name, path)).toBe('ended')
+    writeFileSync(path, '')
+    expect(second.links.handedOver.fate(name, path)).toBe('ended')
+    unlinkSync(path)
+    const ours = (other: string): boolean => other === name
+    await expect.poll(() => second.links.handedOver.removeUnclaimed(ours)).toEqual([name])
+  })
+
+  it('is found again after others were settled', async () => {
+    const first = runtime()
+    await attach(first)
+    await move()
+    first.links.handedOver.leave()
+    first.close()
+    const second = runtime()
+    expect(second.links.handedOver.fate(name, path)).toBe('there')
+    second.links.handedOver.removeUnclaimed(() => false)
+    const device = await attach(second)
+    expect(await inside()).not.toContain('NO-CARRIER')
+    expect(await hear(device, second)).toBeGreaterThan(0)
   })
 
   it('waits for one who still has it', async () => {

@@ -6,7 +6,7 @@ import { execFileSync } from 'node:child_process'
 import { dirname } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { transferNet } from '../../services/config/transfer.ts'
-import { formatAddress } from '../../stack/address.ts'
+import { formatAddress, formatPrefix } from '../../stack/address.ts'
 import { ask, serve } from './ask.ts'
 import { hasTool, Lab } from './lab.ts'
 import { expectOut, FRONT, onFront } from './outside.ts'
@@ -308,12 +308,28 @@ describe.runIf(nft)('the host, before and after', () => {
 
   it('tells of a chain of the host that drops what it forwards', async () => {
     const chain = '{ type filter hook forward priority 0; policy drop; }'
-    await lab.exec('host', 'nft', `add table ip wall; add chain ip wall FORWARD ${chain}`)
+    const make = (table: string) => `add table ip ${table}; add chain ip ${table} FORWARD ${chain}`
+    const accept = ['iifname', 'oifname'].map(
+      (key) => `add rule ip open DOCKER-USER ${key} tapline0 counter accept`,
+    )
+    const user = ['add chain ip open DOCKER-USER', ...accept].join('; ')
+    await lab.exec('host', 'nft', `${make('wall')}; ${make('open')}; ${user}`)
     await lab.up(file(lab))
     expect(lab.log).toContain('ip wall FORWARD')
     expect(lab.log).toContain('comes from and goes to tapline0')
-    await lab.exec('host', 'nft', 'delete table ip wall')
+    expect(lab.log).not.toContain('ip open FORWARD')
+    await lab.exec('host', 'nft', 'delete table ip wall; delete table ip open')
     await lab.stop()
+    expect(await look(lab)).toEqual(before)
+  })
+
+  it('refuses a transfer net that the host has already, and says what to do', async () => {
+    const [first] = transferNet(lab.prefix).peerAddresses
+    const taken = formatPrefix(first!)
+    await lab.exec('host', 'ip', 'addr', 'add', taken, 'dev', 'eth0')
+    await expect(lab.up(file(lab))).rejects.toThrow(/is on eth0 of this host already.*another name/)
+    expect((await lab.stop()).code).toBe(1)
+    await lab.exec('host', 'ip', 'addr', 'del', taken, 'dev', 'eth0')
     expect(await look(lab)).toEqual(before)
   })
 

@@ -35,7 +35,8 @@ export class PluginLab {
   readonly client: Client = new Client(join(this.folder, 'api.sock'))
   readonly #plugin = join(this.folder, 'plugin.sock')
 
-  constructor() {
+  /** @param statePath - of another one; left out: its own. */
+  constructor(statePath?: string) {
     const { driver, pool, folder } = this
     this.links = new MemoryLinks({ pool, driver, random: new Random(2) })
     const write = (_: object, message: string): void => {
@@ -55,7 +56,7 @@ export class PluginLab {
       name: 'docker',
       uplink: 'none',
       pluginPath: this.#plugin,
-      statePath: join(folder, 'state.json'),
+      statePath: statePath ?? join(folder, 'state.json'),
       socketPath: join(folder, 'api.sock'),
     })
   }

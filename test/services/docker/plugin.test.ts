@@ -1,6 +1,8 @@
 /** Docker's calls in memory: what is answered, what comes of it, and what is refused. */
 import { once } from 'node:events'
+import { readdirSync } from 'node:fs'
 import { connect } from 'node:net'
+import { join } from 'node:path'
 import { setTimeout } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
@@ -246,6 +248,25 @@ describe('the plugin', () => {
     )
     expect(other.state()).toEqual({ version: 7 })
     expect(await other.close()).toEqual([])
+  })
+
+  it('leaves the record of a running daemon alone', async () => {
+    await lab.network(1)
+    await lab.join(1, 0x11, '10.5.0.11')
+    const before = lab.state()
+    const second = new PluginLab(join(lab.folder, 'state.json'))
+    await expect(second.daemon.start()).rejects.toThrow(
+      /^another daemon, pid \d+, keeps its record in .*state.json; .* --state and a --socket/,
+    )
+    expect(await second.close()).toEqual([])
+    expect(lab.state()).toEqual(before)
+    expect(readdirSync(lab.folder)).toContain('state.json.lock')
+    await lab.daemon.close()
+    expect(readdirSync(lab.folder)).toEqual(['state.json'])
+    const third = new PluginLab(join(lab.folder, 'state.json'))
+    await third.daemon.start()
+    expect(third.daemon.driver.record.networks.size).toBe(1)
+    expect(await third.close()).toEqual([])
   })
 
   it('gives each address once, within the range, and takes it back', async () => {
