@@ -39,7 +39,12 @@ function checkLeased(o: Located, network: NetworkConfig, own: readonly EndpointC
   if (parent === undefined) o.faults.at([...path, 'driver_opts'], 'DHCP needs a "parent" to ask by')
   if (network.subnets.length > 0) o.faults.atKey([...path, 'ipam', 'config'], why)
   if (network.ipv6) o.faults.atKey([...path, 'enable_ipv6'], 'DHCP here is of IPv4 only')
-  if (hostAccess) o.faults.atKey([...path, 'driver_opts', 'tapline.host_access'], why)
+  if (hostAccess) {
+    const reason = 'the host is led to an endpoint when it joins, and its address is leased later'
+    const message = `does not go with "ipam.driver" "dhcp": ${reason}; leave one of them out`
+    const name = 'tapline.host_access'
+    o.faults.atKey([...path, 'driver_opts', name], `"${name}" ${message}`)
+  }
   for (const endpoint of own) {
     if (endpoint.address4 === undefined) continue
     o.faults.at([...o.path(endpoint), 'ipv4_address'], why)
