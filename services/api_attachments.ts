@@ -5,6 +5,7 @@
  *   POST /v1/attachments/add      { id, interfaceName, netns, network, ... }  -> the attachment
  *   POST /v1/attachments/remove   { id, interfaceName }                       -> { removed }
  *   POST /v1/attachments/collect  { owner, valid: [ "ID/INTERFACE", ... ] }   -> { removed }
+ *   POST /v1/attachments/check    { id, interfaceName }                       -> { faults }
  *   GET  /v1/attachments?network=                                             -> a list
  * ```
  */
@@ -61,6 +62,10 @@ export const ATTACHMENT_HANDLERS: Readonly<Record<string, Handler>> = {
   'POST /v1/attachments/remove': async (served, _, body) => {
     const { id, interfaceName: name } = parse(one, body)
     return { removed: await of(served).remove(id, name) }
+  },
+  'POST /v1/attachments/check': (served, _, body) => {
+    const { id, interfaceName: name } = parse(one, body)
+    return { faults: of(served).faults(id, name) }
   },
   'POST /v1/attachments/collect': async (served, _, body) => {
     const { owner, valid } = parse(collect, body)

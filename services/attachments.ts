@@ -25,6 +25,7 @@ import { StackError } from '../stack/errors.ts'
 import { formatMac, isGroupMac, parseMac } from '../stack/eth/mac.ts'
 import type { RateSpec } from '../stack/ip/rate_limit.ts'
 import { refuseUnfit } from './amend.ts'
+import { faultsInside } from './attachment_check.ts'
 import { type Config, NO_ENDPOINT_OPTIONS, type SandboxConfig } from './config/model.ts'
 import { nameFault } from './config/schema.ts'
 import type { Controller } from './controller.ts'
@@ -155,6 +156,16 @@ export class Attachments {
     return stale.length
   }
 
+  /**
+   * What it lacks inside its container, in words. @throws StackError `not-found` if it is not
+   * attached, or its namespace is gone.
+   */
+  faults(id: string, interfaceName: string): string[] {
+    const held = this.#held.get(keyOf({ id, interfaceName }))
+    if (held === undefined) throw new StackError('not-found', `no ${id}/${interfaceName}`)
+    return faultsInside(this.#describe(held), this.#controller.node.context.links)
+  }
+
   /** `network`: only those that are on it. */
   list(network?: string): Attachment[] {
     return [...this.#held.values()]
@@ -247,6 +258,11 @@ function sandboxConfig(
     if (fault !== undefined) throw new StackError('bad-argument', fault)
   }
   const ports = request.ports.map(parsePort)
+  if (ports.length > 0 && config.uplink === undefined) {
+    const [port] = request.ports
+    const message = `port ${port} cannot be published: the daemon's file has no "uplink"`
+    throw new StackError('bad-argument', `${message}, by which the host would lead to it`)
+  }
   for (const port of ports) refuseUnfit(config, state, { port, network, hasAddress })
   return {
     name: sandboxName(request, config),

@@ -31,9 +31,11 @@ import type { MakeCipher } from '../stack/vxlan/seal.ts'
 import { splitVlan } from './config/parent.ts'
 import { HandedOver } from './handed_over.ts'
 import { HostGateway } from './host/gateway.ts'
+import { lookInside } from './inside.ts'
 import {
   type Borrowed,
   type BorrowRequest,
+  type FoundInside,
   type HostRequest,
   type HostSide,
   type Inside,
@@ -143,6 +145,7 @@ export class TapLinks implements Links {
       return tap
     } catch (error) {
       tap.close()
+      refuseTaken(request, netns)
       throw error
     } finally {
       netlink.close()
@@ -160,6 +163,10 @@ export class TapLinks implements Links {
   addressesOf({ interfaceName, netns }: Pick<BorrowRequest, 'interfaceName' | 'netns'>): Address[] {
     const list = inNetns(netns ?? OWN_NETNS, () => networkInterfaces()[interfaceName])
     return (list ?? []).filter(({ scopeid }) => !scopeid).map((own) => parseAddress(own.address))
+  }
+
+  lookInside(netns: string, interfaceName: string): FoundInside | undefined {
+    return lookInside(netns, interfaceName)
   }
 
   borrow({ interfaceName, netns, deviceName, ...hearing }: BorrowRequest): Borrowed {
@@ -230,6 +237,14 @@ export class TapLinks implements Links {
 
 function key({ netns, interfaceName }: Place): string {
   return `${netns} ${interfaceName}`
+}
+
+/** @throws StackError `exists` if another interface has the name. */
+function refuseTaken({ interfaceName, netns: where }: LinkRequest, netns: Netns): void {
+  const there = netns.run(() => withNetlink((netlink) => netlink.link(interfaceName)))
+  if (there === undefined) return
+  const hint = 'remove it there, or ask for another name'
+  throw new StackError('exists', `${where} has an interface ${interfaceName} already: ${hint}`)
 }
 
 /** Take an interface away now. Precondition: this thread is in its namespace. */

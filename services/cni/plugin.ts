@@ -6,9 +6,9 @@
  *           <── result on stdout ────        <── attachment ───
  * ```
  *
- * ADD attaches; DEL detaches and is harmless where there is nothing; CHECK compares; GC detaches
- * what the runtime no longer knows; STATUS says whether ADD could work; VERSION what we speak.
- * All that lasts is the daemon's.
+ * ADD attaches; DEL detaches and is harmless where there is nothing; CHECK compares, and looks
+ * inside; GC detaches what the runtime no longer knows; STATUS says whether ADD could work; VERSION
+ * what we speak. All that lasts is the daemon's.
  */
 import { StackError } from '../../stack/errors.ts'
 import type { Attachment, AttachRequest } from '../attachments.ts'
@@ -143,6 +143,9 @@ async function check(environment: Environment, conf: Conf): Promise<undefined> {
   if (macs.length > 0 && !macs.includes(found.mac)) {
     throw new CniError(Code.Failed, `${name} has MAC ${found.mac}, which "prevResult" has not`)
   }
+  const own = { id, interfaceName }
+  const { faults } = await client.post<{ faults: readonly string[] }>('attachments/check', own)
+  if (faults.length > 0) throw new CniError(Code.Failed, `${name}: ${faults.join('; ')}`)
   if (conf.ipam !== undefined) await delegate('CHECK', conf, path)
   return undefined
 }

@@ -12,11 +12,15 @@ type Fields = Record<string, unknown>
 const bin = mkdtempSync(join(tmpdir(), 'tapline-cni-'))
 afterAll(() => rmSync(bin, { recursive: true, force: true }))
 
+/** Ports of containers are the host's, by an uplink. */
+const PUBLISHING = `${SHOP}uplink: { netns: outside, addresses: [ 203.0.113.2/24 ] }
+`
+
 describe('the CNI plugin', () => {
   let lab: DaemonLab
 
   beforeEach(async () => {
-    lab = new DaemonLab()
+    lab = new DaemonLab(PUBLISHING)
     await lab.daemon.start()
   })
 
@@ -151,6 +155,16 @@ describe('the CNI plugin', () => {
     expect(await refused('ADD')).toMatch(/^101 .*attached already/)
     expect(await refused('ADD', ports(8080), { CNI_CONTAINERID: 'c2' })).toMatch(/^101 .*8080/)
     expect(lab.daemon.controller.ls().sandboxes).toHaveLength(4)
+  })
+
+  it('refuses ports that nothing leads to', async () => {
+    await lab.client.post('apply', { file: lab.file, text: SHOP })
+    const portMappings = [{ hostPort: 8080, containerPort: 80 }]
+    expect(await refused('ADD', { runtimeConfig: { portMappings } })).toBe(
+      '7 port 8080:80/tcp cannot be published: the daemon\'s file has no "uplink", ' +
+        'by which the host would lead to it',
+    )
+    expect(lab.daemon.attachments.list()).toEqual([])
   })
 
   it('knows whether it could work, and fares without a daemon', async () => {
