@@ -137,6 +137,9 @@ describe.runIf(tools)('docker', () => {
     expect(await refused(...create, '--subnet', '10.77.1.0/24', 'bad')).toContain(
       '10.77.1.0/24 overlaps the pool 10.77.0.0/16',
     )
+    expect(await refused(...create, '--subnet', '192.0.2.0/25', 'bad')).toContain(
+      `192.0.2.0/25 overlaps ${HOST4}/24, which this host has on eth0`,
+    )
     const run = ['run', '--rm', '--network', 'front']
     expect(await refused(...run, '-p', '8080:80', IMAGE, 'sh')).toContain(
       'port 8080/tcp is published already',
