@@ -25,7 +25,7 @@ import type { Edge } from './edge.ts'
 import { boundsOf, toInteger } from './ipam.ts'
 import type { Node } from './node.ts'
 import { notFound } from './not_found.ts'
-import { ownersName } from './stack_owner.ts'
+import { ownersName, stackOwner } from './stack_owner.ts'
 import { fromOutside } from './trace_outside.ts'
 import {
   buildPacket,
@@ -133,15 +133,11 @@ function refuseBare(node: Node, from: string): void {
   )
   const why = lost && node.whyLost(lost)
   if (why !== undefined) throw new StackError('not-found', `${lost?.deviceName} is lost: ${why}`)
-  const sandbox = sandboxes.get(from)
+  const sandbox = stackOwner(sandboxes, from)
   if (sandbox === undefined) return
-  const stacks = {
-    host: "it has the host's stack",
-    shared: 'it shares the stack of another sandbox; trace from that one',
-    own: 'none of its networks gives it one',
-    foreign: 'none of its networks gives it one',
-  } as const
-  const message = `sandbox "${from}" has no interface of its own: ${stacks[sandbox.stack]}`
+  const isHost = sandbox.stack === 'host'
+  const bare = isHost ? "it has the host's stack" : 'none of its networks gives it one'
+  const message = `sandbox "${from}" has no interface of its own: ${bare}`
   throw new StackError('bad-argument', message)
 }
 

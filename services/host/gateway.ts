@@ -32,19 +32,17 @@ import {
   formatAddress,
   formatPrefix,
   networkOf,
-  overlaps,
   type Prefix,
   parseAddress,
-  parsePrefix,
   sameAddress,
 } from '../../stack/address.ts'
 import type { Device } from '../../stack/device.ts'
 import { StackError } from '../../stack/errors.ts'
-import { type Netlink, withNetlink } from '../../stack/native/netlink.ts'
 import { type HostPort, type HostRequest, type HostSide, type Links, OWN_NETNS } from '../links.ts'
 import type { Log } from '../log.ts'
 import { allListeners, inUse, type Listeners } from './busy.ts'
 import * as nft from './nft.ts'
+import { freeInterface, isThere, onInterface, refuseTakenNet } from './own_taps.ts'
 import {
   BEFORE,
   elementsScript,
@@ -57,9 +55,6 @@ import {
 import { forgetPorts } from './stale.ts'
 import { formatSetting, forwarding, parseSetting, write } from './sysctls.ts'
 
-/** TAPs of ours on one host: a number follows. */
-const INTERFACE = 'tapline'
-const INTERFACES_MAX = 64
 /** Stand-ins of one family. */
 const STAND_INS_MAX = 256
 /** Behind the kernel's own route to ::1. */
@@ -105,7 +100,7 @@ export class HostGateway implements HostSide {
   ): Promise<HostGateway> {
     const { table, log } = request
     await putBack({ table })
-    refuseTakenNet(request)
+    refuseTakenNet(request.peerAddresses)
     const interfaceName = freeInterface()
     const device = await links.attach({
       sandbox: request.deviceName,
@@ -311,44 +306,4 @@ async function living(all: readonly string[], but: string): Promise<string | und
 
 function interfaceOf(lines: readonly string[]): string {
   return lines.find((line) => line.startsWith(WHOSE))?.slice(WHOSE.length) ?? ''
-}
-
-/** A TAP ends with its daemon, so that an interface is a daemon at work. */
-function isThere(interfaceName: string): boolean {
-  if (!interfaceName.startsWith(INTERFACE)) return false
-  return withNetlink((netlink) => netlink.link(interfaceName)) !== undefined
-}
-
-/** Two interfaces with one transfer net would take each other's traffic. @throws StackError. */
-function refuseTakenNet({ peerAddresses }: HostRequest): void {
-  for (const [name, list] of Object.entries(networkInterfaces())) {
-    for (const { cidr, scopeid } of list ?? []) {
-      if (cidr === null || scopeid) continue
-      const there = parsePrefix(cidr)
-      const peer = peerAddresses.find((one) => overlaps(one, there))
-      if (peer === undefined) continue
-      const net = formatPrefix({ address: networkOf(peer), bits: peer.bits })
-      const hint = 'give this daemon another name, by which it is chosen, or name "addresses" and'
-      const message = `the transfer net ${net} is on ${name} of this host already: ${hint}`
-      throw new StackError('exists', `${message} "peer_addresses" of the uplink`)
-    }
-  }
-}
-
-function freeInterface(): string {
-  return withNetlink((netlink) => {
-    for (let i = 0; i < INTERFACES_MAX; i++) {
-      const name = `${INTERFACE}${i}`
-      if (netlink.link(name) === undefined) return name
-    }
-    throw new StackError('exhausted', `this host has ${INTERFACES_MAX} interfaces of ours already`)
-  })
-}
-
-function onInterface(name: string, work: (netlink: Netlink, index: number) => void): void {
-  withNetlink((netlink) => {
-    const link = netlink.link(name)
-    if (link === undefined) throw new StackError('not-found', `no interface ${name}`)
-    work(netlink, link.index)
-  })
 }

@@ -106,7 +106,7 @@ describe('a trace', () => {
     [{ from: 'nosuch', to: '10.1.0.3' }, 'no sandbox or interface "nosuch"'],
     [{ from: 'bare', to: '10.1.0.3' }, '"bare" has no interface of its own: none of its networks'],
     [{ from: 'mon', to: '10.1.0.3' }, "no interface of its own: it has the host's stack"],
-    [{ from: 'side', to: '10.1.0.3' }, 'of its own: it shares the stack of another sandbox'],
+    [{ from: 'side', to: '10.9.0.3' }, 'deep has no route to 10.9.0.3'],
     [{ from: 'web' }, 'a trace needs an address'],
     [{ from: 'web', to: 'x' }, '"x" is not an IPv4 or IPv6 address'],
     [{ from: 'deep', to: '10.1.0.3' }, 'deep has no route to 10.1.0.3'],
