@@ -87,7 +87,7 @@ export function buildNode(options: NodeOptions): Node {
   flows?.guard(policies)
   const dhcpPort = new DhcpPort(router)
   const own = { pool, clock, random, links, log, router, captures, onDevice, dhcpPort }
-  const overlays = new Overlays({ pool, clock, random, links, log, router })
+  const overlays = new Overlays({ pool, clock, random, links, log, router, flows })
   const parts = { ...own, conntrack, flows, policies, expiryResets, overlays }
   const context: Context = { ...parts, accept, nat: nat!, tally: { lostDevices: 0 } }
   const netnsOf = (sandbox: string): string | undefined => node.state.sandboxes.get(sandbox)?.netns

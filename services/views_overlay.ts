@@ -90,8 +90,8 @@ export function overlayRow(node: Node, network: Network | undefined): OverlayRow
 
 /** Compare tables with what sources say. Nothing is changed. */
 export function overlayCheck(node: Node): OverlayCheck {
-  const { overlays, router } = node.context
-  const differences = overlays.networks().flatMap((network) => compare(network, router))
+  const { overlays } = node.context
+  const differences = overlays.networks().flatMap((network) => compare(network, node.context))
   return { differences, repaired: overlays.repaired }
 }
 

@@ -1,9 +1,10 @@
 /**
  * Whether the tables of an overlay network say what its sources say: bridge FDB, tunnel, members,
- * bindings, and what the router has found out by itself.
+ * bindings, what the router has found out by itself, and where cached flows go.
  */
 import { type Address, formatAddress, sameAddress } from '../../stack/address.ts'
 import { formatMac } from '../../stack/eth/mac.ts'
+import type { FlowCache } from '../../stack/ip/flow_cache.ts'
 import type { Router } from '../../stack/ip/router.ts'
 import type { OverlayNetwork } from './overlay_network.ts'
 import type { EndpointRecord } from './peer_source.ts'
@@ -12,7 +13,7 @@ import type { Segment } from './segment.ts'
 export interface Difference {
   readonly network: string
   readonly vni: number
-  readonly table: 'bridge' | 'tunnel' | 'members' | 'bindings' | 'neighbors'
+  readonly table: 'bridge' | 'tunnel' | 'members' | 'bindings' | 'neighbors' | 'flows'
   /** MAC, address or tunnel end. */
   readonly key: string
   /** What sources say; null: nothing. */
@@ -28,9 +29,16 @@ export interface TableState {
   readonly found: ReadonlyMap<string, string>
 }
 
-export function compare(network: OverlayNetwork, router: Router): Difference[] {
+/** What is found out by traffic. */
+export interface Learned {
+  readonly router: Router
+  /** Undefined: nothing is cached. */
+  readonly flows: FlowCache | undefined
+}
+
+export function compare(network: OverlayNetwork, learned: Learned): Difference[] {
   return network.segments.flatMap((segment) =>
-    tablesOf(network, segment, router).flatMap(({ table, expected, found }) => {
+    tablesOf(network, segment, learned).flatMap(({ table, expected, found }) => {
       const keys = new Set([...expected.keys(), ...found.keys()])
       return [...keys].flatMap((key): Difference[] => {
         const [should, is] = [expected.get(key) ?? null, found.get(key) ?? null]
@@ -66,7 +74,11 @@ export function toldVteps(network: OverlayNetwork, vni: number): Address[] {
   return told
 }
 
-function tablesOf(network: OverlayNetwork, segment: Segment, router: Router): TableState[] {
+function tablesOf(
+  network: OverlayNetwork,
+  segment: Segment,
+  { router, flows }: Learned,
+): TableState[] {
   const { vni, tunnel, port, vid = 0 } = segment
   const told = toldRecords(network, vni)
   const at = new Map(told.map(({ mac, vtep }) => [formatMac(mac), formatAddress(vtep)]))
@@ -81,6 +93,11 @@ function tablesOf(network: OverlayNetwork, segment: Segment, router: Router): Ta
     .map(({ address, mac }) => [address, mac!] as const)
   const bridged = network.bridge.fdb().filter((row) => row.static && row.port === port.name)
   const members = toldVteps(network, vni).map(formatAddress)
+  const ways = (flows?.waysTo(tunnel.port) ?? []).map(({ mac, output }) => {
+    const vtep = tunnel.vtepBehind(output)
+    return [formatMac(mac), vtep === undefined ? 'nobody' : formatAddress(vtep)] as const
+  })
+  const going = ways.filter(([mac]) => at.has(mac))
   const taking = tunnel.peers().filter(({ member }) => member)
   return [
     {
@@ -108,6 +125,12 @@ function tablesOf(network: OverlayNetwork, segment: Segment, router: Router): Ta
       // The router need not have asked.
       expected: new Map(known.map(([address]) => [address, addresses.get(address)!])),
       found: new Map(known),
+    },
+    {
+      table: 'flows',
+      // Nor need there be traffic.
+      expected: new Map(going.map(([mac]) => [mac, at.get(mac)!])),
+      found: new Map(going),
     },
   ]
 }

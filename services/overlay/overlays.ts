@@ -12,6 +12,7 @@ import { formatAddress } from '../../stack/address.ts'
 import type { Clock } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
+import type { FlowCache } from '../../stack/ip/flow_cache.ts'
 import type { Router } from '../../stack/ip/router.ts'
 import type { Pool } from '../../stack/packet.ts'
 import type { Random } from '../../stack/random.ts'
@@ -41,6 +42,8 @@ export interface OverlaysOptions {
   readonly links: Links
   readonly log: Log
   readonly router: Router
+  /** Undefined: nothing is cached. */
+  readonly flows: FlowCache | undefined
 }
 
 /** The node's part of the underlay. */

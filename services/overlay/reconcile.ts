@@ -7,7 +7,9 @@ import { parseAddress } from '../../stack/address.ts'
 import { type Cancel, type Clock, every } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
 import { parseMac } from '../../stack/eth/mac.ts'
+import type { FlowCache } from '../../stack/ip/flow_cache.ts'
 import type { Router } from '../../stack/ip/router.ts'
+import type { Pool } from '../../stack/packet.ts'
 import type { Log } from '../log.ts'
 import { compare, type Difference } from './compare.ts'
 import type { OverlayNetwork } from './overlay_network.ts'
@@ -18,7 +20,9 @@ export const RECONCILE_MS = 30_000
 export interface ReconcilerOptions {
   readonly clock: Clock
   readonly log: Log
+  readonly pool: Pool
   readonly router: Router
+  readonly flows: FlowCache | undefined
   readonly networks: () => readonly OverlayNetwork[]
 }
 
@@ -45,9 +49,9 @@ export class Reconciler {
 
   /** Compare and mend now; what differed. */
   run(): Difference[] {
-    const { networks, router, log } = this.#options
+    const { networks, log } = this.#options
     const all = networks().flatMap((network) => {
-      const differences = compare(network, router)
+      const differences = compare(network, this.#options)
       for (const difference of differences) this.#mend(network, difference)
       if (differences.length > 0) network.reapply()
       return differences
@@ -64,7 +68,8 @@ export class Reconciler {
     const segment = network.segments.find((candidate) => candidate.vni === vni)
     if (segment === undefined || found === null) return
     try {
-      if (table === 'neighbors') network.forget(parseAddress(key))
+      if (table === 'flows') this.#options.pool.notes.changed()
+      else if (table === 'neighbors') network.forget(parseAddress(key))
       else if (table === 'bindings') network.bindings.delete(parseAddress(key))
       else if (expected !== null) return
       else if (table === 'members') segment.tunnel.removeMember(parseAddress(key))

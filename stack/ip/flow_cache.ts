@@ -29,6 +29,7 @@ import { put16, put32, u16 } from '../bytes.ts'
 import { fold } from '../checksum.ts'
 import type { Clock } from '../clock.ts'
 import * as eth from '../eth/frame.ts'
+import type { Mac } from '../eth/mac.ts'
 import { FlowTable, PORTS, PROTOCOL, SRC } from '../flow_table.ts'
 import type { Output, Packet, Pool } from '../packet.ts'
 import type { Conntrack } from './conntrack.ts'
@@ -119,6 +120,17 @@ export class FlowCache {
     const now = { epoch, nowMs: this.#clock.nowMs, paths: this.#learner.paths }
     const rows = [...listFlows(this.#four, now), ...listFlows(this.#six, now)]
     return rows.sort((a, b) => a.idleMs - b.idleMs || b.bytes - a.bytes)
+  }
+
+  /**
+   * The ways that flows take to the device with this counters port: the MAC that frames are for,
+   * and what they go into.
+   */
+  waysTo(port: number): { readonly mac: Mac; readonly output: Output }[] {
+    return this.#learner.pathsTo(port).map(({ macs: [a = 0, b = 0], output }) => ({
+      mac: { hi: a >>> 16, lo: ((a << 16) | (b >>> 16)) >>> 0 },
+      output: output!,
+    }))
   }
 
   /** False: the packet must go the long way; nothing is changed. */

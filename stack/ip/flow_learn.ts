@@ -197,6 +197,12 @@ export class FlowLearner {
   }
 
   /** The number of the path that the notes and `#end` are of. */
+  /** Paths of the epoch to the device with this counters port. */
+  pathsTo(port: number): FlowPath[] {
+    if (this.#pathsEpoch !== this.#pool.notes.epoch) return []
+    return this.paths.filter((path) => path.output !== undefined && path.port === port)
+  }
+
   #pathOf(ingress: number): number {
     const { notes } = this.#pool
     if (this.#pathsEpoch !== notes.epoch || this.paths.length === PATHS_MAX) {

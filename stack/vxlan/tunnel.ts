@@ -173,10 +173,7 @@ export class Tunnel {
     if (before !== undefined) this.#forgetOne(before)
   }
 
-  /**
-   * From now on the station is one of this node's, and of no other. Idempotent.
-   * @throws StackError `exhausted`.
-   */
+  /** From now on the station is this node's alone. Idempotent. @throws StackError `exhausted`. */
   addOwn(mac: Mac): void {
     this.removeStation(mac)
     this.#sources.add(mac)
@@ -194,6 +191,11 @@ export class Tunnel {
       static: told,
       ageMs,
     }))
+  }
+
+  /** Where what goes into this output ends; undefined: nowhere. */
+  vtepBehind(output: Output): Address | undefined {
+    return this.#remotes.list().find((remote) => remote.output === output)?.address
   }
 
   /** Where a peer's tunnel ends; undefined: it is none of this network's. */

@@ -69,7 +69,7 @@ describe('a service on real TAPs', () => {
     let last = ''
     while (performance.now() < deadline) {
       last = (await lab.cli('services')).stdout
-      const rows = /(web[12]) .* {2}(up|down) +\d+ +\d+$/gm
+      const rows = /(web[12]) .* {2}(up|down) +\d+ +\d+ +\d+$/gm
       const seen = [...last.matchAll(rows)].map(([, name, state]) => `${name}${state}`)
       if (seen.join(' ') === states) return
       await new Promise((resolve) => setTimeout(resolve, 100))

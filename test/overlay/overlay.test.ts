@@ -4,7 +4,7 @@ import type { Segment } from '../../services/overlay/segment.ts'
 import { overlayCheck, peers } from '../../services/views_overlay.ts'
 import { parseAddress } from '../../stack/address.ts'
 import { parseMac } from '../../stack/eth/mac.ts'
-import { networkFor, OverlayLab, type Place, sandboxesFor } from './lab.ts'
+import { macOf, networkFor, OverlayLab, type Place, sandboxesFor } from './lab.ts'
 
 const SUBNETS = ['10.2.0.0/24', '10.3.0.0/24', 'fd00:2::/64']
 const PLACES: readonly Place[] = [
@@ -361,6 +361,32 @@ describe('overlay', () => {
     it.pass(31_000)
     expect(overlayCheck(node)).toEqual({ differences: [], repaired: 5 })
     expect(it.node(1).logged).toContain('tables of overlay networks were mended')
+  })
+
+  it('mends flows that go where a station is no more', async () => {
+    const it = await open()
+    const [a1, b1] = [it.node(1).host('a1').udp(), it.node(2).host('b1').udp(7000)]
+    for (let i = 0; i < 3; i++) {
+      a1.send('x', '10.2.0.21', 7000)
+      await b1.receive()
+    }
+    const { node } = it.node(1).controller
+    expect(overlayCheck(node).differences).toEqual([])
+    // As if the cache were not told that something has changed.
+    const { notes } = it.node(1).pool
+    const { epoch } = notes
+    const moved = PLACES.map((p) => (p.name === 'b1' ? { ...p, node: 3 } : p))
+    const back = networkFor(1, moved, { subnets: SUBNETS })
+    await it.node(1).apply({ networks: { back }, sandboxes: sandboxesFor(1, moved, 'back') })
+    notes.epoch = epoch
+    const { differences } = overlayCheck(node)
+    const mac = macOf(PLACES[2]!)
+    const [expected, found] = ['10.200.0.3', '10.200.0.2']
+    expect(differences).toEqual([
+      { network: 'back', vni: 5001, table: 'flows', key: mac, expected, found },
+    ])
+    it.pass(31_000)
+    expect(overlayCheck(node)).toEqual({ differences: [], repaired: 1 })
   })
 
   it('shows where stations are, its peers, and how a packet would cross', async () => {
