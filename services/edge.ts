@@ -273,6 +273,7 @@ function portOptions(
     name: device.name,
     port: device.port,
     output,
+    group: options.splitHorizon,
     isolated: wiring.isolated || network.options.isolated || options.isolated,
     takesUnknown: wiring.takesUnknown,
     groupRole: GROUP_ROLES[options.multicastRouter],

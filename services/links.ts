@@ -68,7 +68,7 @@ export interface LinkRequest {
   /** Default and static routes inside the sandbox. */
   readonly routes: readonly LinkRoute[]
   /** Frames the kernel may queue towards us; left out: chosen from MTU and offloads. */
-  readonly txQueueLen?: number
+  readonly txQueueLen?: number | undefined
   /** False: plain frames of at most the MTU, checksums complete. */
   readonly offload: boolean
   /** Segments of a super-frame that the sandbox may send; left out: as many as there may be. */

@@ -81,6 +81,7 @@ export class Network {
       seed,
       ...(this.groups && { groups: this.groups.filter }),
       vlanFiltering: options.vlanFiltering,
+      ageMs: options.fdbAgeingS * 1000,
       log: (event) => log.warn(event, `bridge ${name}: ${event.kind}`),
     })
     try {
@@ -106,7 +107,7 @@ export class Network {
 
   /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
   async attach(endpoint: EndpointState, sandbox: SandboxState): Promise<void> {
-    const { pool, clock, links, captures, onDevice, nat, flows, policies } = this.#context
+    const { pool, clock, links, captures, onDevice, nat, flows, policies, router } = this.#context
     const isGiven = ({ address }: Prefix): boolean => !endpoint.options.dhcp || address.family !== 4
     this.dhcp?.yield(endpoint.addresses.map(({ address }) => address))
     const device = await links.attach({
@@ -116,6 +117,7 @@ export class Network {
       deviceName: endpoint.deviceName,
       mac: endpoint.mac!,
       mtuBytes: endpoint.mtuBytes,
+      txQueueLen: this.state.options.txQueueLen,
       addresses: endpoint.addresses.filter(isGiven),
       routes: endpoint.routes.filter(({ destination }) => isGiven(destination)),
       offload: this.state.options.offload,
@@ -125,7 +127,6 @@ export class Network {
     let edge: Edge | undefined
     try {
       const parts = { bridge: this.bridge, bindings: this.#bindings, network: this.state }
-      const { router } = this.#context
       const ways = { remote: this.#overlay?.port, wiring: this.#wiring, router, leg: this.#leg }
       edge = new Edge({ pool, clock, nat, flows, policies, ...parts, ...ways, endpoint, device })
       edge.register()

@@ -3,7 +3,7 @@ import type { Address } from '../stack/address.ts'
 import { linkLocal } from '../stack/arp/nd_emit.ts'
 import type { Device } from '../stack/device.ts'
 import type { Inbound, Masquerade, NatNetwork } from '../stack/ip/nat_legs.ts'
-import type { GatewayMode } from './config/model.ts'
+import type { GatewayMode } from './config/options_model.ts'
 import type { NetworkState } from './state.ts'
 
 /** The way to an interface outside, for listings, captures and counters. */

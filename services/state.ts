@@ -11,14 +11,8 @@ import type { PortMapping } from '../stack/ip/nat_rules.ts'
 import type { PolicySpec } from '../stack/ip/policy.ts'
 import type { SchedulerName } from '../stack/ip/schedulers.ts'
 import { DEFAULT_DNS, type DnsConfig } from './config/dns_model.ts'
-import type {
-  DriverName,
-  EndpointOptions,
-  HealthcheckConfig,
-  NetworkOptions,
-  RatesConfig,
-  TrackingConfig,
-} from './config/model.ts'
+import type { DriverName, HealthcheckConfig, RatesConfig, TrackingConfig } from './config/model.ts'
+import type { EndpointOptions, NetworkOptions } from './config/options_model.ts'
 import type { OverlayConfig, UnderlayConfig } from './config/overlay_model.ts'
 import type { LinkRoute } from './links.ts'
 import type { PortConfig } from './ports.ts'

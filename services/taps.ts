@@ -10,7 +10,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { networkInterfaces } from 'node:os'
 import { isDeepStrictEqual } from 'node:util'
-import { type Address, parseAddress } from '../stack/address.ts'
+import { type Address, type Prefix, parseAddress } from '../stack/address.ts'
 import type { Clock } from '../stack/clock.ts'
 import type { Device, Offload } from '../stack/device.ts'
 import type { Engine } from '../stack/engine.ts'
@@ -280,10 +280,7 @@ function configure(netlink: Netlink, request: LinkRequest, superFrames: boolean)
   if (link === undefined) throw new StackError('not-found', `no interface ${interfaceName}`)
   const { index } = link
   const txQueueLen = request.txQueueLen ?? queueLength(superFrames)
-  setIpv6(
-    interfaceName,
-    addresses.some(({ address }) => address.family === 6),
-  )
+  setIpv6(interfaceName, addresses)
   const macBytes = new Uint8Array(6)
   putMac(macBytes, 0, mac)
   netlink.setLink(index, { mac: macBytes, mtuBytes, txQueueLen })
@@ -300,6 +297,7 @@ function exchange(netlink: Netlink, before: Attached, after: Inside): void {
   const link = netlink.link(before.interfaceName)
   if (link === undefined) throw new StackError('not-found', `no interface ${before.interfaceName}`)
   const { index } = link
+  setIpv6(before.interfaceName, after.addresses)
   const only = <T>(own: readonly T[], other: readonly T[]): T[] =>
     own.filter((one) => !other.some((same) => isDeepStrictEqual(one, same)))
   for (const route of only(before.routes, after.routes)) netlink.deleteRoute(index, route)
@@ -315,7 +313,8 @@ function exchange(netlink: Netlink, before: Attached, after: Inside): void {
  * An interface without IPv6 addresses keeps silent, instead of soliciting routers. In a container
  * whose /proc/sys is read-only it solicits, which does no harm; with IPv6 it is an error.
  */
-function setIpv6(interfaceName: string, on: boolean): void {
+function setIpv6(interfaceName: string, addresses: readonly Prefix[]): void {
+  const on = addresses.some(({ address }) => address.family === 6)
   const file = `/proc/sys/net/ipv6/conf/${interfaceName}/disable_ipv6`
   const value = on ? '0' : '1'
   if (!existsSync(file) || readFileSync(file, 'utf8').trim() === value) return

@@ -1,5 +1,6 @@
 /** Networks that `network_mode` stands for, as Compose has it: they need no entry of their own. */
-import { type NetworkConfig, NO_NETWORK_OPTIONS } from './model.ts'
+import type { NetworkConfig } from './model.ts'
+import { NO_NETWORK_OPTIONS } from './options_model.ts'
 
 /** The network of a mode: `host`, `none` or `container:NAME`; undefined: it is no mode. */
 export function impliedNetwork(mode: string): NetworkConfig | undefined {

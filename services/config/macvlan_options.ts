@@ -1,8 +1,8 @@
 /** `driver_opts` of a network of driver `macvlan`: Docker's names where Docker has the option. */
 
 import { describe } from './explain.ts'
-import { MACVLAN_MODES, type MacvlanOptions, type NetworkOptions } from './model.ts'
 import { flag, NETWORK_KEYS, type NetworkFacts, networkOptions, type Source } from './options.ts'
+import { MACVLAN_MODES, type MacvlanOptions, type NetworkOptions } from './options_model.ts'
 import { parentFault } from './parent.ts'
 import { netnsFault } from './schema.ts'
 

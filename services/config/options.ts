@@ -7,8 +7,8 @@ import { type Address, type Family, parseAddress } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import { describe } from './explain.ts'
 import { type Faults, type Path, unknownKey } from './faults.ts'
+import type { DriverName } from './model.ts'
 import {
-  type DriverName,
   type EndpointOptions,
   type GatewayMode,
   MULTICAST_ROUTER,
@@ -16,7 +16,7 @@ import {
   type NetworkOptions,
   NO_ENDPOINT_OPTIONS,
   NO_NETWORK_OPTIONS,
-} from './model.ts'
+} from './options_model.ts'
 
 /** The least that IPv4 asks of a link (RFC 791 §3.2). */
 const MTU_MIN_BYTES = 68
@@ -40,6 +40,13 @@ const BINDING4 = 'com.docker.network.bridge.host_binding_ipv4'
 export const TARGET_KEY = 'tapline.sandbox'
 const SNOOPING = 'tapline.igmp_snooping'
 const QUERIER = 'tapline.igmp_querier'
+const AGEING = 'tapline.fdb_ageing'
+/** In seconds: shorter would flood what is in use, longer is for ever. */
+const AGEING_S = [10, 1_000_000] as const
+const TX_QUEUE = 'tapline.txqueuelen'
+const TX_QUEUE_PACKETS = [1, 100_000] as const
+const SPLIT = 'tapline.split_horizon'
+const SPLIT_MAX = 65_535
 const FAST_LEAVE = 'tapline.fast_leave'
 const MULTICAST = 'tapline.multicast_router'
 const MODES: readonly GatewayMode[] = ['nat', 'nat-unprotected', 'routed', 'isolated']
@@ -53,6 +60,8 @@ export const NETWORK_KEYS: readonly string[] = [
   'tapline.mac_guard',
   SNOOPING,
   QUERIER,
+  AGEING,
+  TX_QUEUE,
   TARGET_KEY,
   MASQUERADE,
   MODE4,
@@ -100,6 +109,7 @@ const ENDPOINT_KEYS: readonly string[] = [
   'tapline.dhcp',
   'tapline.vlan_pvid',
   'tapline.vlan_tagged',
+  SPLIT,
   'tapline.storm_broadcast',
   'tapline.storm_multicast',
   'tapline.storm_unknown',
@@ -147,6 +157,8 @@ export function networkOptions(o: Source, network: NetworkFacts): NetworkOptions
     macGuard: flag(o, 'tapline.mac_guard', NO_NETWORK_OPTIONS.macGuard),
     snooping: flag(o, SNOOPING, driver === 'overlay' || NO_NETWORK_OPTIONS.snooping),
     querier: flag(o, QUERIER, NO_NETWORK_OPTIONS.querier),
+    fdbAgeingS: integer(o, AGEING, AGEING_S) ?? NO_NETWORK_OPTIONS.fdbAgeingS,
+    txQueueLen: integer(o, TX_QUEUE, TX_QUEUE_PACKETS),
     sandbox: target(o, network.driver === 'container'),
     masquerade: flag(o, MASQUERADE, NO_NETWORK_OPTIONS.masquerade),
     gatewayMode4: gatewayMode(o, MODE4, network.internal),
@@ -179,6 +191,7 @@ export function endpointOptions(
     dhcp: flag(o, 'tapline.dhcp', false),
     pvid,
     tagged,
+    splitHorizon: integer(o, SPLIT, [0, SPLIT_MAX]) ?? NO_ENDPOINT_OPTIONS.splitHorizon,
     broadcastPerS: integer(o, 'tapline.storm_broadcast', [0, STORM_MAX_PER_S]),
     multicastPerS: integer(o, 'tapline.storm_multicast', [0, STORM_MAX_PER_S]),
     unknownPerS: integer(o, 'tapline.storm_unknown', [0, STORM_MAX_PER_S]),

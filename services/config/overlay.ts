@@ -16,7 +16,7 @@ import { SEAL_BYTES } from '../../stack/vxlan/seal.ts'
 import { describe } from './explain.ts'
 import type { Faults, Path } from './faults.ts'
 import { type GossipEntry, gossipOf, gossipSchema } from './gossip.ts'
-import { DEFAULT_MTU_BYTES, type DriverName } from './model.ts'
+import type { DriverName } from './model.ts'
 import {
   address as addressOption,
   flag,
@@ -26,6 +26,7 @@ import {
   type Source,
   wholeNumber,
 } from './options.ts'
+import { DEFAULT_MTU_BYTES } from './options_model.ts'
 import type { NodeConfig, OverlayConfig, RemoteConfig, VlanVni } from './overlay_model.ts'
 import {
   fileName,

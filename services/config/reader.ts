@@ -12,16 +12,16 @@ import type { Faults, Path } from './faults.ts'
 import { impliedNetwork } from './implied.ts'
 import type { Located } from './located.ts'
 import { macvlanOptions } from './macvlan_options.ts'
-import {
-  type Config,
-  type EndpointConfig,
-  type NetworkConfig,
-  NO_ENDPOINT_OPTIONS,
-  type SandboxConfig,
-  type ServiceConfig,
-  type SubnetConfig,
+import type {
+  Config,
+  EndpointConfig,
+  NetworkConfig,
+  SandboxConfig,
+  ServiceConfig,
+  SubnetConfig,
 } from './model.ts'
 import { endpointOptions, networkOptions } from './options.ts'
+import { NO_ENDPOINT_OPTIONS } from './options_model.ts'
 import { parsePorts, parseUplink } from './outside.ts'
 import { defaultMtuBytes, isEncrypted, parseNode, parseOverlay } from './overlay.ts'
 import type { NodeConfig } from './overlay_model.ts'

@@ -13,7 +13,7 @@
  */
 import { StackError } from '../../stack/errors.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
-import type { MacvlanOptions } from '../config/model.ts'
+import type { MacvlanOptions } from '../config/options_model.ts'
 import type { Context } from '../context.ts'
 import type { Wiring } from '../edge.ts'
 import { HostPort } from '../macvlan/host_port.ts'

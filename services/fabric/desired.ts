@@ -29,6 +29,8 @@ export interface NetworkOptions {
   /** IGMP and MLD snooping with a querier. Default false. */
   readonly snooping?: boolean
   readonly vlanFiltering?: boolean
+  /** Seconds after which the bridge forgets a station that it learned. Default 300. */
+  readonly fdbAgeing?: number
   /** Super-frames and partial checksums. Default true. */
   readonly offload?: boolean
   /** Of all its endpoints, after their own. */
@@ -74,6 +76,8 @@ export interface EndpointOptions {
   readonly interfaceName?: string
   readonly mtu?: number
   readonly isolated?: boolean
+  /** Frames never pass between endpoints with one number here. */
+  readonly splitHorizon?: number
   readonly vlan?: { readonly pvid?: number; readonly tagged?: readonly number[] }
   /** Frames a second. */
   readonly storm?: {
@@ -156,6 +160,7 @@ export function networkEntry(name: string, options: NetworkOptions): Entry {
       'tapline.mac_guard': options.macGuard,
       'tapline.igmp_snooping': options.snooping,
       'tapline.vlan_filtering': options.vlanFiltering,
+      'tapline.fdb_ageing': options.fdbAgeing,
       'tapline.offload': options.offload,
     }),
   })
@@ -185,6 +190,7 @@ export function endpointEntry(options: EndpointOptions): Entry {
     driver_opts: strings({
       'tapline.mtu': options.mtu,
       'tapline.isolated': options.isolated,
+      'tapline.split_horizon': options.splitHorizon,
       'tapline.vlan_pvid': vlan?.pvid,
       'tapline.vlan_tagged': vlan?.tagged?.join(','),
       'tapline.storm_broadcast': storm?.broadcast,

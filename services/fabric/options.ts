@@ -50,6 +50,7 @@ export const NETWORK: z.ZodType = mapping({
   macGuard: given,
   snooping: given,
   vlanFiltering: given,
+  fdbAgeing: given,
   offload: given,
   policy: given,
 })
@@ -62,6 +63,7 @@ const ENDPOINT: z.ZodType = mapping({
   interfaceName: given,
   mtu: given,
   isolated: given,
+  splitHorizon: given,
   vlan: mapping({ pvid: given, tagged: z.array(count).optional() }).optional(),
   storm: mapping({ broadcast: given, multicast: given, unknown: given }).optional(),
   policy: given,

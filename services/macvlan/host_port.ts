@@ -3,16 +3,22 @@
  * an endpoint sends by the parent never comes back to the host that the parent is of.
  *
  * ```text
- *   bridge ── port ── TAP "mv-lan" on the host, without an address of its own
+ *   bridge ── port ── TAP "mv-lan" on the host
  *                       routes to each endpoint; the host speaks from its address on the parent
  * ```
  *
  * Endpoints find the host because it answers ARP for each of its addresses on every interface, as
- * Linux does unless `arp_ignore` forbids it. Between this port and the parent nothing passes: else
- * the host would answer the machines outside twice. IPv4 only: IPv6 hosts answer for the addresses
- * of the very interface only.
+ * Linux does unless `arp_ignore` forbids it. Of IPv6 a host answers for the addresses of the very
+ * interface only, so the TAP has those of the parent as well, as /128. Between this port and the
+ * parent nothing passes: else the host would answer the machines outside twice.
  */
-import { contains, familyBits, type Prefix } from '../../stack/address.ts'
+import {
+  type Address,
+  contains,
+  type Family,
+  familyBits,
+  type Prefix,
+} from '../../stack/address.ts'
 import type { Device } from '../../stack/device.ts'
 import { StackError } from '../../stack/errors.ts'
 import type { Bridge } from '../../stack/eth/bridge.ts'
@@ -104,14 +110,17 @@ export class HostPort {
     const { links } = this.#context
     const { parent: interfaceName, netns } = this.#options
     const own = links.addressesOf?.({ interfaceName, netns }) ?? []
-    const routes = endpoints
-      .filter(({ address }) => address.family === 4)
-      .map((endpoint) => {
-        const source = own.find((address) => contains(endpoint, address))
-        const destination = { address: endpoint.address, bits: familyBits(4) }
-        return source === undefined ? { destination } : { destination, source }
-      })
-    links.readdress!(this.#device, { addresses: [], routes })
+    const whole = (address: Address): Prefix => ({ address, bits: familyBits(address.family) })
+    const routes = endpoints.map((endpoint) => {
+      const source = own.find((address) => contains(endpoint, address))
+      const destination = whole(endpoint.address)
+      return source === undefined ? { destination } : { destination, source }
+    })
+    const near = own.filter((one) => endpoints.some((endpoint) => contains(endpoint, one)))
+    const addresses = near.filter(({ family }) => family === 6).map(whole)
+    const isOn = (family: Family): boolean => family === 4 || addresses.length > 0
+    const reached = routes.filter(({ destination }) => isOn(destination.address.family))
+    links.readdress!(this.#device, { addresses, routes: reached })
   }
 
   /** Idempotent. */

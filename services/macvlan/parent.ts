@@ -24,7 +24,7 @@ import type { BridgePort } from '../../stack/eth/bridge_port.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
 import { OwnStations, refuseOwn } from '../../stack/eth/reflection.ts'
 import type { Output, Packet } from '../../stack/packet.ts'
-import type { MacvlanMode } from '../config/model.ts'
+import type { MacvlanMode } from '../config/options_model.ts'
 import type { Context } from '../context.ts'
 import { type CaptureSink, DeviceEnd } from '../device_end.ts'
 import type { DhcpClient } from '../dhcp/client.ts'
@@ -35,7 +35,7 @@ import type { ParentPort } from '../network_facts.ts'
 /** Quick enough for people, and nothing to the machine. */
 const REOPEN_MS = 1000
 /** Ports of this group have nothing to say to each other: what is outside, both of it. */
-export const OUTSIDE_GROUP = 1
+export const OUTSIDE_GROUP = -1
 
 export interface ParentOptions {
   readonly network: string

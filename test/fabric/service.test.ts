@@ -48,6 +48,18 @@ describe('a service of a fabric', () => {
   })
 })
 
+it('keeps endpoints of one split horizon apart', async () => {
+  await using fabric = await createFabric()
+  await fabric.network('lan', { subnets: ['10.1.0.0/24'] })
+  const join = async (name: string, ipv4: string, splitHorizon: number) =>
+    await fabric.sandbox(name, { networks: { lan: { ipv4, splitHorizon } } })
+  const a = await join('a', '10.1.0.11', 7)
+  await join('b', '10.1.0.12', 7)
+  await join('c', '10.1.0.13', 8)
+  await expect(a.ping('10.1.0.12', { timeoutMs: 200 })).rejects.toThrow()
+  expect((await a.ping('10.1.0.13')).from).toBe('10.1.0.13')
+})
+
 describe('options that there are not', () => {
   it.each([
     [{ sed: 4 }, 'unknown key "sed"; did you mean "seed"?'],

@@ -166,15 +166,21 @@ describe('macvlan and its parent', () => {
     expect(await lab.ping('a', HOST)).toBe(3)
     expect(await lab.ping('host', '10.9.0.11')).toBe(3)
     expect(await lab.ping('host', PEER)).toBe(3)
+    for (const to of ['fd00:9::11', 'fd00:9::50']) expect(await lab.ping('host', to)).toBe(3)
+    expect(await lab.ping('a', 'fd00:9::1')).toBe(3)
     const server = await serve(lab, 'host', 7003)
     expect(await ask(lab, 'b', HOST, 7003)).toBe('from 10.9.0.12')
+    expect(await ask(lab, 'b', 'fd00:9::1', 7003)).toBe('from fd00:9::12')
     server.kill('SIGKILL')
     // Machines outside must hear of the host from its own interface only.
     await lab.exec('peer', 'ip', 'neigh', 'flush', 'all')
     expect(await lab.ping('peer', HOST)).toBe(3)
     const own = /link\/ether (\S+)/.exec(ip('-n', lab.ns('host'), 'link', 'show', 'eth0'))![1]
-    const { stdout } = await lab.exec('peer', 'ip', 'neigh', 'show', HOST)
-    expect(stdout).toContain(own)
+    expect(await lab.ping('peer', 'fd00:9::1')).toBe(3)
+    for (const host of [HOST, 'fd00:9::1']) {
+      const { stdout } = await lab.exec('peer', 'ip', 'neigh', 'show', host)
+      expect(stdout).toContain(own)
+    }
   })
 
   it('has the default route of the network outside', async () => {

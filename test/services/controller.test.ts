@@ -380,6 +380,29 @@ describe('a device lost from outside', () => {
   })
 })
 
+it('a station is forgotten, and a queue as long, as the network says', async () => {
+  const rig = new Rig()
+  const options = {
+    'tapline.mac_guard': 'false',
+    'tapline.fdb_ageing': 60,
+    'tapline.txqueuelen': 77,
+  }
+  await rig.apply({
+    name: 't',
+    networks: { lan: { driver_opts: options } },
+    sandboxes: { a: { networks: ['lan'] } },
+  })
+  expect(rig.request('a/eth0').txQueueLen).toBe(77)
+  const frame = Buffer.from(`ffffffffffff02090909090988b5${'00'.repeat(46)}`, 'hex')
+  rig.inject('a/eth0', frame)
+  const known = (): boolean => rig.controller.fdb().some(({ mac }) => mac === '02:09:09:09:09:09')
+  rig.pass(59_000)
+  expect(known()).toBe(true)
+  rig.pass(2000)
+  expect(known()).toBe(false)
+  await rig.finish()
+})
+
 it('an endpoint whose port the loop guard has shut is not up', async () => {
   const rig = new Rig()
   await rig.apply({

@@ -106,7 +106,7 @@ describe('the CNI plugin', () => {
       aliases: { pods: ['api'] },
       portMappings: [
         { hostPort: 8080, containerPort: 80, protocol: 'tcp' },
-        { hostPort: 5353, containerPort: 53, protocol: 'udp', hostIP: '127.0.0.1' },
+        { hostPort: 5353, containerPort: 53, protocol: 'udp', hostIP: '203.0.113.2' },
         { hostPort: 0, containerPort: 81 },
       ],
       bandwidth: { ingressRate: 8_000_000, ingressBurst: 4_000_000, egressRate: 1_000_000 },
@@ -119,7 +119,7 @@ describe('the CNI plugin', () => {
       dns: { nameservers: ['10.1.0.1'], search: ['shop'], domain: 'lan' },
     })
     const published = lab.daemon.controller.ports().map(({ published: port }) => port)
-    expect(published).toEqual(['8080/tcp', '127.0.0.1:5353/udp'])
+    expect(published).toEqual(['8080/tcp', '203.0.113.2:5353/udp'])
     const { state } = lab.daemon.controller.node
     expect(state.endpoints.get('default-c1/front')).toMatchObject({
       aliases: ['api'],
