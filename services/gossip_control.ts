@@ -16,7 +16,7 @@ import { StackError } from '../stack/errors.ts'
 import type { Random } from '../stack/random.ts'
 import type { GossipConfig, NodeConfig } from './config/overlay_model.ts'
 import type { GossipAction, StepReport } from './diff.ts'
-import { Gossip } from './gossip/gossip.ts'
+import { checkKeys, Gossip } from './gossip/gossip.ts'
 import { GossipSource } from './gossip/gossip_source.ts'
 import type { Log } from './log.ts'
 import type { Overlays } from './overlay/overlays.ts'
@@ -66,8 +66,11 @@ export class GossipControl {
     }
     const { host, port } = node.gossip.bind
     const place = `${host} port ${port}`
+    const isMade = running?.made === wanted
+    const keys = this.#keysFile(node.gossip)
+    if (!isMade && keys !== undefined) checkKeys(keys)
     if (running === undefined) return step('start-gossip', node.name, place)
-    if (running.made !== wanted) return step('restart-gossip', node.name, place)
+    if (!isMade) return step('restart-gossip', node.name, place)
     const changes = amended(running, node.gossip)
     return changes.length === 0 ? [] : step('update-gossip', node.name, changes.join(', '))
   }
@@ -81,13 +84,16 @@ export class GossipControl {
     return steps
   }
 
+  /** Its name is relative to that of the configuration. */
+  #keysFile({ keysFile }: GossipConfig): string | undefined {
+    return keysFile === undefined ? undefined : resolve(dirname(this.#options.file), keysFile)
+  }
+
   /** Leave the cluster, and enter the one that the configuration says. */
   async #begin(node: NodeConfig | undefined): Promise<void> {
     await this.close()
     if (node?.gossip === undefined) return
-    const { clock, random, log, overlays, file } = this.#options
-    const { keysFile } = node.gossip
-    const keys = keysFile === undefined ? undefined : resolve(dirname(file), keysFile)
+    const { clock, random, log, overlays } = this.#options
     const { address } = node.underlay
     const gossip = await Gossip.open({
       clock,
@@ -95,7 +101,7 @@ export class GossipControl {
       log,
       name: node.name,
       tags: { vtep: formatAddress(address) },
-      config: { ...node.gossip, keysFile: keys },
+      config: { ...node.gossip, keysFile: this.#keysFile(node.gossip) },
     })
     const boot = Date.now()
     const source = new GossipSource({

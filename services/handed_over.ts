@@ -36,7 +36,7 @@ import {
 
 /** Aliases of ours begin like this. */
 const ALIAS = 'tapline '
-/** A killed process gives its TAPs back when the kernel has ended its I/O. */
+/** A killed process gives its TAPs back when the kernel has ended its I/O; all of them by then. */
 const REOPEN_MS = 10_000
 const REOPEN_STEP_MS = 20
 
@@ -56,12 +56,16 @@ export interface HandedOverOptions {
 
 export class HandedOver implements HandedOverLinks {
   readonly #options: HandedOverOptions
-  readonly #devices = new Set<VnetDevice>()
+  /** By device: its name, if another process had made it. */
+  readonly #devices = new Map<VnetDevice, string | undefined>()
   /** What another process has left is known: nothing else is looked for in sandboxes again. */
   #settled = false
   /** Those of it that were not taken up yet. */
   readonly #left = new Set<string>()
   #leave = false
+  #keeps = false
+  /** Until then, waiting for a process that ends is worth it. */
+  #patientUntilMs: number | undefined
 
   constructor(options: HandedOverOptions) {
     this.#options = options
@@ -72,22 +76,32 @@ export class HandedOver implements HandedOverLinks {
     const name = request.handOver!
     const isNew = this.#settled && !this.#left.has(name)
     const found = isNew ? undefined : find(name, request.netns)
-    const tap = await patiently(() =>
+    this.#patientUntilMs ??= performance.now() + REOPEN_MS
+    const tap = await patiently(this.#patientUntilMs, () =>
       found === undefined ? this.#make(request, name) : this.#reopen(request, found),
     )
     this.#left.delete(name)
-    this.#devices.add(tap)
+    this.#devices.set(tap, found && name)
     tap.start()
     return tap
   }
 
   fate(name: string, netns: string): HandedOverFate {
-    this.#left.delete(name)
-    // Docker takes an interface out of a namespace that it ends.
-    if (!isNetns(netns)) return 'ended'
-    if (find(name, netns) === undefined) return 'lost'
     this.#left.add(name)
-    return 'there'
+    // Docker takes an interface out of a namespace that it ends.
+    const isEnded = !isNetns(netns)
+    if (!isEnded && find(name, netns) !== undefined) return 'there'
+    this.#left.delete(name)
+    return isEnded ? 'ended' : 'lost'
+  }
+
+  async keeping<T>(work: () => Promise<T>): Promise<T> {
+    this.#keeps = true
+    try {
+      return await work()
+    } finally {
+      this.#keeps = false
+    }
   }
 
   removeUnclaimed(isOurs: (name: string) => boolean): string[] {
@@ -114,9 +128,12 @@ export class HandedOver implements HandedOverLinks {
   /** Close it, and remove it if it is not to be left. False: it is none of these. */
   close(device: Device): boolean {
     const tap = device as VnetDevice
+    const taken = this.#devices.get(tap)
     if (!this.#devices.delete(tap)) return false
+    const isKept = this.#keeps && taken !== undefined
+    if (isKept) this.#left.add(taken)
     try {
-      if (!this.#leave) setPersistent(tap.fd, false)
+      if (!this.#leave && !isKept) setPersistent(tap.fd, false)
     } catch {
       // Its namespace is gone, and it with it.
     }
@@ -125,7 +142,7 @@ export class HandedOver implements HandedOverLinks {
   }
 
   closeAll(): void {
-    for (const device of [...this.#devices]) this.close(device)
+    for (const device of [...this.#devices.keys()]) this.close(device)
   }
 
   #make(request: LinkRequest, name: string): VnetDevice {
@@ -165,9 +182,8 @@ export class HandedOver implements HandedOverLinks {
   }
 }
 
-/** Open a TAP, and wait while another process still has it. */
-async function patiently(open: () => VnetDevice): Promise<VnetDevice> {
-  const end = performance.now() + REOPEN_MS
+/** Open a TAP, and wait until `end` while another process still has it. */
+async function patiently(end: number, open: () => VnetDevice): Promise<VnetDevice> {
   for (;;) {
     try {
       return open()

@@ -184,6 +184,11 @@ export interface HandedOverLinks {
   /** From now on, leave them where they are when they are detached. */
   leave(): void
   /**
+   * While `work` runs, leave those of another process that it takes up and detaches again: what
+   * fails is tried again.
+   */
+  keeping<T>(work: () => Promise<T>): Promise<T>
+  /**
    * Remove those that were never moved away, nor are in use: their names. None but those that were
    * found to be there is looked for in a sandbox after that.
    */

@@ -1,8 +1,8 @@
 /**
-/**
  * A network at work: one bridge, one table of bindings, one leg of the router, and an edge per
  * endpoint. An overlay has tunnels to other nodes as well (overlay/). A network without a gateway,
  * or with one that is a machine outside (driver `macvlan`), has no leg.
+ *
  * ```text
  *   web1/eth0 ── edge ──┐
  *   web2/eth0 ── edge ──┤ bridge ── port "gateway" ── router interface

@@ -173,6 +173,8 @@ export class Node {
    */
   keepLost(endpoint: EndpointState, why: string): void {
     if (!this.#networks.has(endpoint.network) || !this.#sandboxes.has(endpoint.sandbox)) return
+    // What could not be detached is still there.
+    if (this.network(endpoint.network)?.edge(endpoint.sandbox) !== undefined) return
     this.#endpoints.set(endpointKey(endpoint), endpoint)
     this.#absent.set(endpointKey(endpoint), why)
   }

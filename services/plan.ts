@@ -165,19 +165,25 @@ function planEndpoints(
   answering: ReadonlySet<string>,
   policyOf: (endpoint: EndpointConfig) => PolicySpec | undefined,
 ): EndpointState[] {
-  const routed = new Set<Family>()
-  return sandbox.endpoints.map((endpoint) => {
+  const all = sandbox.endpoints.map((endpoint) => {
     const pool = pools.get(endpoint.network)!
-    const { network } = pool
-    const addresses = pool.addresses(sandbox.name)
-    const routes: LinkRoute[] = []
+    return { endpoint, pool, addresses: pool.addresses(sandbox.name), routes: [] as LinkRoute[] }
+  })
+  const open = all.filter(({ pool }) => !pool.network.internal)
+  const answers = all.filter(
+    ({ pool: { network } }) => network.internal && answering.has(network.name),
+  )
+  const routed = new Set<Family>()
+  for (const { pool, addresses, routes } of [...open, ...answers]) {
     for (const { address } of addresses) {
       const via = pool.gatewayOf(address)
-      const closed = network.internal && !answering.has(network.name)
-      if (closed || via === undefined || routed.has(address.family)) continue
+      if (via === undefined || routed.has(address.family)) continue
       routed.add(address.family)
       routes.push({ destination: EVERYWHERE[address.family], via })
     }
+  }
+  return all.map(({ endpoint, pool, addresses, routes }) => {
+    const { network } = pool
     return {
       sandbox: sandbox.name,
       network: endpoint.network,

@@ -7,6 +7,7 @@ import { solicit } from '../stack/arp/solicit.ts'
 import { StackError } from '../stack/errors.ts'
 import type { Packet, Pool } from '../stack/packet.ts'
 import type { Trace } from '../stack/trace.ts'
+import { isLoopback } from './config/publishing.ts'
 import type { HostSide } from './links.ts'
 import { PORT_PROTOCOLS } from './ports.ts'
 import {
@@ -101,9 +102,4 @@ function led(
   const seen = farSide(uplink, source)
   record.step('host', `a loopback address: source becomes ${formatAddress(seen)}`)
   return { ...fields, target: to, source: seen }
-}
-
-function isLoopback({ family, words }: Address): boolean {
-  if (family === 4) return words[3]! >>> 24 === 127
-  return words[0] === 0 && words[1] === 0 && words[2] === 0 && words[3] === 1
 }

@@ -78,6 +78,10 @@ export class GatewayStreams implements TcpService {
     return this.#connections.size
   }
 
+  serves(packet: Packet, from: RouterInterface): boolean {
+    return this.#options.stations.find(packet, from) !== undefined
+  }
+
   accepts(packet: Packet, from: RouterInterface, at: number): boolean {
     const station = this.#options.stations.find(packet, from)
     if (station === undefined || station.port !== packet.ingress) return false

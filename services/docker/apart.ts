@@ -97,8 +97,9 @@ export class Apart {
   }
 
   /** Try each once; what fails is told when it fails otherwise than before. */
-  async takeUp(apply: () => Promise<unknown>): Promise<void> {
+  async takeUp(apply: () => Promise<unknown>, isEnding: () => boolean): Promise<void> {
     for (const [id, before] of [...this.#why]) {
+      if (isEnding()) return
       this.#why.delete(id)
       try {
         await apply()

@@ -99,7 +99,10 @@ export class DockerDriver {
   /** Endpoints that are apart, now and again until there are none. */
   async #takeUp(): Promise<void> {
     this.#apart.forget(this.#record)
-    await this.#apart.takeUp(() => this.#apply(this.#record))
+    const { handedOver } = this.#options.links
+    const apply = (): Promise<unknown> => this.#apply(this.#record)
+    const keeping = handedOver === undefined ? apply : () => handedOver.keeping(apply)
+    await this.#apart.takeUp(keeping, () => this.#isEnding)
     if (this.#apart.size === 0 || this.#isEnding) return
     this.#retry = setTimeout(() => {
       void this.#queue(() => this.#takeUp()).catch(() => undefined)

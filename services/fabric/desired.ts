@@ -2,6 +2,7 @@
  * What a fabric should be, as a configuration file would say it: options of the library become
  * entries of the file format, so that one parser checks both and one page describes both.
  */
+import { StackError } from '../../stack/errors.ts'
 import { checkOptions, NETWORK, SANDBOX } from './options.ts'
 
 export interface SubnetOptions {
@@ -170,7 +171,7 @@ export function networkEntry(name: string, options: NetworkOptions): Entry {
 export function sandboxEntry(name: string, netns: string, options: SandboxOptions): Entry {
   checkOptions(`options of sandbox "${name}"`, SANDBOX, options)
   const { networks = [] } = options
-  const list: [string, EndpointOptions][] = isList(networks)
+  const list: [string, EndpointOptions][] = isNames(networks)
     ? networks.map((name) => [name, {}])
     : Object.entries(networks)
   const entries = list.map(([name, options]) => [name, endpointEntry(options)])
@@ -204,14 +205,22 @@ export function serviceEntry({ mode, ...options }: ServiceOptions): Entry {
   return clean({ ...options, endpoint_mode: mode })
 }
 
-export function routeEntry(to: string, { via }: RouteOptions): Entry {
-  return via === undefined ? { to, blackhole: true } : { to, via }
+/** A service of which this backend is given nothing new. @throws StackError `not-found`. */
+export function drained(entry: Entry | undefined, backend: string): Entry {
+  const { backends = [] } = (entry ?? {}) as Partial<ServiceOptions>
+  const all: Record<string, object> = isNames(backends)
+    ? Object.fromEntries(backends.map((name) => [name, {}]))
+    : { ...backends }
+  if (!(backend in all)) throw new StackError('not-found', `no backend ${backend}`)
+  return { ...entry, backends: { ...all, [backend]: { weight: 0 } } }
 }
 
-function isList(
-  networks: readonly string[] | Readonly<Record<string, EndpointOptions>>,
-): networks is readonly string[] {
-  return Array.isArray(networks)
+function isNames<T>(given: readonly string[] | T): given is readonly string[] {
+  return Array.isArray(given)
+}
+
+export function routeEntry(to: string, { via }: RouteOptions): Entry {
+  return via === undefined ? { to, blackhole: true } : { to, via }
 }
 
 /** Without what is not given. */

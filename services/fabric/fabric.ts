@@ -23,6 +23,7 @@ import type { EndpointDetail } from '../views.ts'
 import { Capture } from './capture.ts'
 import {
   type Desired,
+  drained,
   endpointEntry,
   type NetworkOptions,
   networkEntry,
@@ -40,6 +41,7 @@ import { addressNamed } from './names.ts'
 import { checkOptions, FABRIC } from './options.ts'
 import { openPlatform, type Platform, type PlatformOptions } from './platform.ts'
 import { Sandbox, type SandboxHome } from './sandbox.ts'
+import type { FabricNetwork, FabricService } from './types.ts'
 
 export type * from './types.ts'
 
@@ -48,22 +50,6 @@ export interface FabricOptions extends PlatformOptions {
   readonly name?: string
   /** Where the node tells what happens; left out: nowhere. */
   readonly log?: Log
-}
-
-/** A network of a fabric. */
-export interface FabricNetwork {
-  readonly name: string
-  remove(): Promise<void>
-}
-
-/** A service of a fabric. */
-export interface FabricService {
-  readonly name: string
-  /** Virtual addresses, IPv4 first; none with mode `dnsrr`. */
-  readonly vips: readonly string[]
-  /** Give a backend nothing new; what it has goes on. @throws StackError `not-found`. */
-  drain(backend: string): Promise<void>
-  remove(): Promise<void>
 }
 
 const SILENT: Log = { info: () => {}, warn: () => {}, error: () => {} }
@@ -133,9 +119,11 @@ export class Fabric implements AsyncDisposable {
       return { ...desired, services: { ...desired.services, [name]: serviceEntry(options) } }
     })
     const { vips = [] } = this.controller.services().find((row) => row.name === name) ?? {}
-    const drain = async (backend: string): Promise<void> => {
-      await this.controller.drain(name, backend)
-    }
+    const drain = (backend: string): Promise<void> =>
+      this.#change((desired) => ({
+        ...desired,
+        services: { ...desired.services, [name]: drained(desired.services[name], backend) },
+      }))
     const remove = (): Promise<void> =>
       this.#change((desired) => ({ ...desired, services: without(desired.services, name) }))
     return { name, vips, drain, remove }

@@ -21,3 +21,19 @@ export type { FabricStream } from './tcp.ts'
 export type { TcpError } from './tcp_error.ts'
 export type { TcpListener } from './tcp_ports.ts'
 export type { Message, SendOptions, SocketError, UdpSocket } from './udp.ts'
+
+/** A network of a fabric. */
+export interface FabricNetwork {
+  readonly name: string
+  remove(): Promise<void>
+}
+
+/** A service of a fabric. */
+export interface FabricService {
+  readonly name: string
+  /** Virtual addresses, IPv4 first; none with mode `dnsrr`. */
+  readonly vips: readonly string[]
+  /** Give a backend nothing new; what it has goes on. @throws StackError `not-found`. */
+  drain(backend: string): Promise<void>
+  remove(): Promise<void>
+}

@@ -83,6 +83,11 @@ const MESSAGES: { readonly [E in MemberEvent]: string } = {
 /** What is wrong with a file that is only looked at is told when it is taken. */
 const QUIET: Log = { info: () => {}, warn: () => {}, error: () => {} }
 
+/** @throws StackError: the file cannot be read, or a line of it is no key. */
+export function checkKeys(file: string): void {
+  readKeys(file, QUIET)
+}
+
 export class Gossip {
   readonly serf: Serf
   readonly #transport: NodeTransport

@@ -43,7 +43,8 @@ export async function droppingForward(interfaceName: string): Promise<string[]> 
   for (const { chain } of await objects(['list', 'chains'])) {
     if (chain?.['hook'] !== 'forward' || chain['policy'] !== 'drop') continue
     const [family, table, name] = [chain['family'], chain['table'], chain['name']].map(String)
-    const list = await objects(['list', 'table', family!, table!])
+    // Gone meanwhile, or too long to read: then it is not known to accept.
+    const list = await objects(['list', 'table', family!, table!]).catch(() => [])
     const asked = list.filter(({ rule }) => [name, USER_CHAIN].includes(String(rule?.['chain'])))
     const isAccepted = ['iifname', 'oifname'].every((key) =>
       asked.some(({ rule }) => acceptsAll(rule!, key, interfaceName)),
@@ -53,9 +54,13 @@ export async function droppingForward(interfaceName: string): Promise<string[]> 
   return dropping
 }
 
-/** True of a rule that accepts by one interface's name, and asks for nothing else. */
+/**
+ * True of a rule that accepts by one interface's name, and asks for nothing else. A statement that
+ * nft has no JSON for is a text.
+ */
 function acceptsAll({ expr }: Fields, key: string, interfaceName: string): boolean {
   const all = Array.isArray(expr) ? (expr as Fields[]) : []
+  if (!all.every((one) => typeof one === 'object' && one !== null)) return false
   const told = all.filter((one) => !('counter' in one))
   const match = told[0]?.['match'] as Fields | undefined
   const left = match?.['left'] as { readonly meta?: Fields } | undefined

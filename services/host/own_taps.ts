@@ -20,7 +20,8 @@ export function refuseTakenNet(peerAddresses: readonly Prefix[]): void {
     for (const { cidr, scopeid } of list ?? []) {
       if (cidr === null || scopeid) continue
       const there = parsePrefix(cidr)
-      const peer = peerAddresses.find((one) => overlaps(one, there))
+      // A wider net there is no harm: the longest prefix counts.
+      const peer = peerAddresses.find((one) => one.bits <= there.bits && overlaps(one, there))
       if (peer === undefined) continue
       const net = formatPrefix({ address: networkOf(peer), bits: peer.bits })
       const hint = 'give this daemon another name, by which it is chosen, or name "addresses" and'

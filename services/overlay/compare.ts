@@ -97,7 +97,10 @@ function tablesOf(
     const vtep = tunnel.vtepBehind(output)
     return [formatMac(mac), vtep === undefined ? 'nobody' : formatAddress(vtep)] as const
   })
-  const going = ways.filter(([mac]) => at.has(mac))
+  // Of several ways to a station, one that goes astray counts.
+  const ours = ways.filter(([mac]) => at.has(mac))
+  const isRight = ([mac, vtep]: readonly [string, string]): boolean => at.get(mac) === vtep
+  const going = [...ours.filter(isRight), ...ours.filter((way) => !isRight(way))]
   const taking = tunnel.peers().filter(({ member }) => member)
   return [
     {

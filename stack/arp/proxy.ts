@@ -227,7 +227,8 @@ class ArpProxy {
     if (entry < 0) return !strict
     if (bindings.port(entry) !== this.#port) return false
     if (!this.#shared) return true
-    const [mem, source] = [this.#mem, packet.head + eth.SRC]
+    const mem = this.#mem
+    const source = packet.head + eth.SRC
     return (
       u16(mem, source) === bindings.macHi(entry) && i32(mem, source + 2) === bindings.macLo(entry)
     )

@@ -196,13 +196,13 @@ export class FlowLearner {
     this.guardsOf(table)?.keep(entry, notes)
   }
 
-  /** The number of the path that the notes and `#end` are of. */
   /** Paths of the epoch to the device with this counters port. */
   pathsTo(port: number): FlowPath[] {
     if (this.#pathsEpoch !== this.#pool.notes.epoch) return []
     return this.paths.filter((path) => path.output !== undefined && path.port === port)
   }
 
+  /** The number of the path that the notes and `#end` are of. */
   #pathOf(ingress: number): number {
     const { notes } = this.#pool
     if (this.#pathsEpoch !== notes.epoch || this.paths.length === PATHS_MAX) {

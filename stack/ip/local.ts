@@ -40,6 +40,8 @@ export type UdpFilter = (packet: Packet, from: RouterInterface) => boolean
 
 /** A server of TCP on a port. Segments are whole, `head` at the Ethernet header, `at` at TCP. */
 export interface TcpService {
+  /** Is it for whoever sent this, also if it is refused? Changes nothing. */
+  serves(packet: Packet, from: RouterInterface): boolean
   /** Is this segment one for it? False: as if nothing listened. Changes nothing. */
   accepts(packet: Packet, from: RouterInterface, at: number): boolean
   /** Takes ownership. It may be a super-frame. */
@@ -108,11 +110,12 @@ export class Local {
 
   /**
    * True if a service listens for this packet, `head` at the Ethernet header, its transport header
-   * at `at`: of TCP any of its port, as one that is refused is refused by it. Changes nothing.
+   * at `at`. Changes nothing.
    */
   serves(from: RouterInterface, packet: Packet, protocol: number, at: number): boolean {
     const port = u16(this.#pool.mem, at + DST_PORT)
-    if (protocol === ipv4.Protocol.Tcp) return this.#streams.has(port)
+    if (protocol === ipv4.Protocol.Tcp)
+      return this.#streams.get(port)?.serves(packet, from) ?? false
     const service = protocol === ipv4.Protocol.Udp ? this.#services.get(port) : undefined
     return service !== undefined && (service.accepts?.(packet, from) ?? true)
   }

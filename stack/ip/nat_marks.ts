@@ -138,7 +138,10 @@ export class NatMarks {
     if (over === isOver(before)) return
     const backend = this.#conntrack.mark(flow) >>> BACKEND_SHIFT
     if (!over) return balance.reopened(backend)
-    if (before === TcpState.SynSent && (flow & 1) === Direction.Reply) balance.failed(backend)
+    const isRefused = before === TcpState.SynSent && (flow & 1) === Direction.Reply
+    // Who was silent for so long has failed it already.
+    const isKnown = this.#conntrack.packets(flow ^ 1) >= OPENINGS_MAX
+    if (isRefused && !isKnown) balance.failed(backend)
     balance.closed(backend)
   }
 

@@ -51,19 +51,21 @@ export interface Asked {
  */
 export async function forget(isStale: (asked: Asked) => boolean): Promise<number> {
   const list = new NetlinkSocket(NETLINK_NETFILTER)
-  const knife = new NetlinkSocket(NETLINK_NETFILTER)
+  let knife: NetlinkSocket | undefined
   let count = 0
   try {
+    const second = new NetlinkSocket(NETLINK_NETFILTER)
+    knife = second
     const request = new Message(Type.Get, Flag.Dump).u8(0).u8(0).u16(0)
     const { code } = await list.exchangeAway(request, (body) => {
       const asked = parse(body)
-      if (asked !== undefined && isStale(asked)) count += remove(knife, body)
+      if (asked !== undefined && isStale(asked)) count += remove(second, body)
     })
     fail(code, 'list tracked connections')
     return count
   } finally {
     list.close()
-    knife.close()
+    knife?.close()
   }
 }
 

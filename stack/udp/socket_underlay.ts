@@ -183,11 +183,13 @@ export class SocketUnderlay implements Underlay {
 
   /** The socket is opened where the thread is now. */
   #joinGroup(number: number, group: Address): void {
+    let fd = -1
     try {
-      const fd = openGroupReceiver(this.#place, group, this.udpPort)
-      this.#groups.set(number, fd)
+      fd = openGroupReceiver(this.#place, group, this.udpPort)
       this.#receiver.add(fd)
+      this.#groups.set(number, fd)
     } catch (error) {
+      if (fd >= 0) close(fd)
       this.#peers.remove(number)
       throw error
     }

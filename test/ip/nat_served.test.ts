@@ -49,7 +49,7 @@ describe.each([
     lab.nat.publish(mappingOf(server, { port: PORT }))
     expect(lab.line(lab.front, syn(700))).toBe(`back ${end(client, 700)} > ${end(server, 80)} tcp`)
     const receive = () => expect.unreachable()
-    const unbind = lab.router.bindTcp(PORT, { accepts: () => false, receive })
+    const unbind = lab.router.bindTcp(PORT, { serves: () => true, accepts: () => false, receive })
     expect(lab.line(lab.front, syn(701))).toBe(
       `front ${end(gateway, 53)} > ${end(client, 701)} tcp`,
     )

@@ -131,6 +131,24 @@ describe.each(['io_uring', 'poll'] as const)('an interface that is handed over (
     expect(await hear(device, second)).toBeGreaterThan(0)
   })
 
+  it('stays where it is when what it was taken up for fails', async () => {
+    const first = runtime()
+    await attach(first)
+    await move()
+    first.links.handedOver.leave()
+    first.close()
+    const second = runtime()
+    const { handedOver } = second.links
+    expect(handedOver.fate(name, path)).toBe('there')
+    await handedOver.keeping(async () => second.links.detach(await attach(second)))
+    handedOver.removeUnclaimed(() => false)
+    expect(await inside()).toContain('NO-CARRIER')
+    const device = await attach(second)
+    expect(await hear(device, second)).toBeGreaterThan(0)
+    second.links.detach(device)
+    await expect.poll(inside).toBe('')
+  })
+
   it('waits for one who still has it', async () => {
     const first = runtime()
     await attach(first)

@@ -37,10 +37,18 @@ networks:
     ipam: { config: [ { subnet: 10.2.0.0/24 } ] }
     remote:
       - { vtep: 10.200.0.${3 - i}, mac: "02:00:00:00:00:1${3 - i}", ipv4_address: 10.2.0.1${3 - i} }
+  plain:
+    driver: overlay
+    driver_opts: { com.docker.network.driver.overlay.vxlanid_list: "4098" }
+    ipam: { config: [ { subnet: 10.3.0.0/24 } ] }
+    remote:
+      - { vtep: 10.200.0.${3 - i}, mac: "02:00:00:00:01:1${3 - i}", ipv4_address: 10.3.0.1${3 - i} }
 sandboxes:
   app:
     netns: ${labs[i - 1]!.ns('app')}
-    networks: { back: { ipv4_address: 10.2.0.1${i}, mac_address: "02:00:00:00:00:1${i}" } }
+    networks:
+      back: { ipv4_address: 10.2.0.1${i}, mac_address: "02:00:00:00:00:1${i}" }
+      plain: { ipv4_address: 10.3.0.1${i}, mac_address: "02:00:00:00:01:1${i}" }
 `
 
   const putKeys = (lab: Lab, list: readonly string[]): void => {
@@ -76,6 +84,19 @@ sandboxes:
     const octets = seen.replace(/0x[0-9a-f]{4}:/g, '').replace(/\s/g, '')
     expect(octets.length).toBeGreaterThan(600)
     expect(octets).not.toContain(MARK)
+  })
+
+  it('leaves checksums of a network in the clear open all the same', async () => {
+    if (!hasTool('tcpdump', 'tcpdump')) return
+    const there = `--net=/var/run/netns/${wire.names[0]}`
+    const open = 'udp port 4789 and udp[9] & 0x20 != 0'
+    const heard = one.spawn('app', 'nsenter', there, 'tcpdump', '-lni', 'w0', '-c', '3', open)
+    await new Promise<void>((resolve) => heard.stderr!.once('data', () => resolve()))
+    const ended = new Promise<boolean>((resolve) => heard.once('close', () => resolve(true)))
+    const late = new Promise<boolean>((resolve) => setTimeout(resolve, 10_000, false))
+    const say = 'for i in 1 2 3 4 5 6; do echo open > /dev/udp/10.3.0.12/9; sleep 0.2; done'
+    expect(await one.exec('app', 'bash', '-c', say)).toMatchObject({ code: 0 })
+    expect(await Promise.race([ended, late])).toBe(true)
   })
 
   it('loses nothing while keys are exchanged', async () => {
