@@ -40,6 +40,7 @@ import { FabricLink, type LinkLanes } from './link.ts'
 import { addressNamed } from './names.ts'
 import { checkOptions, FABRIC } from './options.ts'
 import { openPlatform, type Platform, type PlatformOptions } from './platform.ts'
+import { type Replayed, type ReplayOptions, replay } from './replay.ts'
 import { Sandbox, type SandboxHome } from './sandbox.ts'
 import type { FabricNetwork, FabricService } from './types.ts'
 
@@ -175,6 +176,16 @@ export class Fabric implements AsyncDisposable {
     const { isVirtual, driver } = this.#platform
     const nowUs = isVirtual ? () => driver.clock.nowMs * 1000 : () => Date.now() * 1000
     return new Capture(this.controller, devices, nowUs)
+  }
+
+  /** Frames of a capture come in by a device (`web/eth0`): see replay.ts. @throws StackError. */
+  replay(
+    device: string,
+    capture: string | Uint8Array,
+    options: ReplayOptions = {},
+  ): Promise<Replayed> {
+    const { driver } = this.#platform
+    return replay(this.controller, driver, { device, capture, options })
   }
 
   /** Let so much time pass. */

@@ -4,8 +4,8 @@
  * For tests and post-mortems: a node is fed with what was captured elsewhere, and what it answers
  * is a capture again. Frames come as fast as they are polled; timestamps are not waited for. What
  * the capturing node itself had sent (direction `out`), frames cut by the snapshot length and
- * those of other link types are passed over and counted in `skipped`. When the source has ended,
- * or turns out to be malformed, the device says so once by `onLost`.
+ * those of other link types or interfaces are passed over and counted in `skipped`. When the source
+ * has ended, or turns out to be malformed, the device says so once by `onLost`.
  */
 import type { Clock } from '../clock.ts'
 import { Count } from '../counters.ts'
@@ -24,6 +24,8 @@ export interface PcapngDeviceOptions {
   readonly mtuBytes?: number
   /** Frames to replay; left out: none. More may be pushed to it until {@link PcapngDevice.end}. */
   readonly source?: PcapngReader
+  /** Replay frames of this interface only; left out: of all. */
+  readonly interfaceName?: string
   /** Where transmitted frames go; left out: they are only counted. */
   readonly sink?: PcapngWriter
 }
@@ -41,13 +43,15 @@ export class PcapngDevice implements Device {
   readonly #pool: Pool
   readonly #clock: Clock
   readonly #source: PcapngReader | undefined
+  readonly #only: string | undefined
   readonly #sink: PcapngWriter | undefined
   readonly #sinkInterface: number
   #whole = false
   #lost = false
   #closed = false
 
-  constructor({ name, pool, clock, mtuBytes, source, sink }: PcapngDeviceOptions) {
+  constructor(options: PcapngDeviceOptions) {
+    const { name, pool, clock, mtuBytes, source, sink } = options
     this.name = name
     this.port = pool.counters.acquirePort()
     this.mtuBytes = mtuBytes ?? 1500
@@ -55,6 +59,7 @@ export class PcapngDevice implements Device {
     this.#pool = pool
     this.#clock = clock
     this.#source = source
+    this.#only = options.interfaceName
     this.#sink = sink
     this.#sinkInterface = sink?.addInterface(name) ?? -1
   }
@@ -102,8 +107,10 @@ export class PcapngDevice implements Device {
     this.#pool.counters.releasePort(this.port)
   }
 
-  #replay({ bytes, originalBytes, direction, interface: { linkType } }: CapturedFrame): boolean {
-    if (linkType !== LINKTYPE_ETHERNET || bytes.length < originalBytes || direction === 'out') {
+  #replay({ bytes, originalBytes, direction, interface: of }: CapturedFrame): boolean {
+    const isOther = this.#only !== undefined && of.name !== this.#only
+    const isCut = bytes.length < originalBytes
+    if (isOther || isCut || of.linkType !== LINKTYPE_ETHERNET || direction === 'out') {
       this.skipped++
       return false
     }
