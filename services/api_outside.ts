@@ -3,6 +3,7 @@ import { formatAddress, parseAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import { PROTOCOL_NAMES, protocolName, STATE_NAMES } from '../stack/ip/conntrack_list.ts'
 import type { Handler } from './api.ts'
+import { PORT_MAX } from './ports.ts'
 import type { FlowFilter } from './views_outside.ts'
 
 export const OUTSIDE_HANDLERS: Readonly<Record<string, Handler>> = {
@@ -26,7 +27,6 @@ export const OUTSIDE_HANDLERS: Readonly<Record<string, Handler>> = {
 }
 
 const PROTOCOL_MAX = 255
-const PORT_MAX = 65_535
 
 /** In the words of lists, however it was written. @throws StackError `bad-argument` */
 export function flowFilter(query: URLSearchParams): FlowFilter {

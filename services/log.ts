@@ -4,3 +4,6 @@ export interface Log {
   warn(facts: object, message: string): void
   error(facts: object, message: string): void
 }
+
+/** Says nothing. */
+export const QUIET: Log = { info: () => {}, warn: () => {}, error: () => {} }

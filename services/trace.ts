@@ -12,6 +12,7 @@ import {
   contains,
   familyBits,
   formatAddress,
+  isMulticast,
   type Prefix,
   parseAddress,
 } from '../stack/address.ts'
@@ -207,9 +208,8 @@ function nextHop(edge: Edge, target: Address): Address | undefined {
   return gatewayOf(edge, target)
 }
 
-function isGroup({ family, words }: Address): boolean {
-  if (family === 6) return words[0]! >>> 24 === 0xff
-  return words[3]! >>> 28 === 0xe || words[3] === -1
+function isGroup(address: Address): boolean {
+  return isMulticast(address) || (address.family === 4 && address.words[3] === -1)
 }
 
 function isLinkLocal({ family, words }: Address): boolean {

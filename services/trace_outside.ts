@@ -2,12 +2,11 @@
  * The first steps of a packet from outside: who sends it, and, where the host is the outside, what
  * its rules do before the router hears of it (host/ruleset.ts), told from what they are.
  */
-import { type Address, formatAddress, sameAddress } from '../stack/address.ts'
+import { type Address, formatAddress, isLoopback, sameAddress } from '../stack/address.ts'
 import { solicit } from '../stack/arp/solicit.ts'
 import { StackError } from '../stack/errors.ts'
 import type { Packet, Pool } from '../stack/packet.ts'
 import type { Trace } from '../stack/trace.ts'
-import { isLoopback } from './config/publishing.ts'
 import type { HostSide } from './links.ts'
 import { PORT_PROTOCOLS } from './ports.ts'
 import {

@@ -159,12 +159,9 @@ function putTransport(mem: Uint8Array, at: number, fields: PacketFields): void {
     })
   }
   if (proto === 'tcp') {
-    put16(mem, at, sport)
-    put16(mem, at + 2, dport)
-    mem[at + 12] = (tcp.HEADER_BYTES / 4) << 4
-    mem[at + tcp.FLAGS] = tcp.Flag.Syn
-    put16(mem, at + 14, TCP_WINDOW)
-    return
+    const [flags, window] = [tcp.Flag.Syn, TCP_WINDOW]
+    const ports = { srcPort: sport, dstPort: dport }
+    return tcp.putHeader(mem, at, { ...ports, seq: 0, ack: 0, flags, window })
   }
   if (proto === 'sctp') return putInit(mem, at, fields)
   mem[at] = fields.source.family === 6 ? icmp.Type6.Echo : icmp.Type4.Echo

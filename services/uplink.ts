@@ -18,14 +18,19 @@
  * are led there at once, instead of out and in again as somebody else. They are read again every
  * {@link ADDRESSES_MS}, as hosts come by addresses and lose them.
  */
-import { type Address, EVERYWHERE, formatAddress, sameAddress } from '../stack/address.ts'
+import {
+  type Address,
+  EVERYWHERE,
+  formatAddress,
+  isLoopback,
+  sameAddress,
+} from '../stack/address.ts'
 import { type Cancel, every } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import { StackError } from '../stack/errors.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
 import type { RouterInterface } from '../stack/ip/router_interface.ts'
-import { isLoopback } from './config/publishing.ts'
 import type { Context } from './context.ts'
 import { type CaptureSink, DeviceEnd } from './device_end.ts'
 import type { HostPort, HostSide } from './links.ts'

@@ -110,6 +110,12 @@ export function sameAddress(a: Address, b: Address): boolean {
   return true
 }
 
+/** True for what a machine calls itself: 127.0.0.0/8 and ::1. */
+export function isLoopback({ family, words }: Address): boolean {
+  if (family === 4) return words[3]! >>> 24 === 127
+  return words[0] === 0 && words[1] === 0 && words[2] === 0 && words[3] === 1
+}
+
 /** True for the address of a multicast group: 224.0.0.0/4, ff00::/8. */
 export function isMulticast({ family, words }: Address): boolean {
   return family === 4 ? words[3]! >>> 28 === 0xe : words[0]! >>> 24 === 0xff

@@ -3,6 +3,7 @@ import { z } from 'zod'
 import { type Address, parseAddress } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import { type Name, parseName } from '../dns/name.ts'
+import { PORT_MAX } from '../ports.ts'
 import {
   DEFAULT_DNS,
   type DnsConfig,
@@ -17,7 +18,6 @@ import { type Faults, nearest, type Path } from './faults.ts'
 import { mapping, parseEntry, refuse, type SandboxEntry, text } from './schema.ts'
 
 const DNS_PORT = 53
-const PORT_MAX = 65_535
 const DAY_MS = 86_400_000
 const TTL_MAX_MS = 7 * DAY_MS
 const CACHE_MAX = 1_000_000

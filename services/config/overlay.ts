@@ -13,6 +13,7 @@ import {
 import type { Mac } from '../../stack/eth/mac.ts'
 import { UDP_PORT, VNI_MAX } from '../../stack/vxlan/header.ts'
 import { SEAL_BYTES } from '../../stack/vxlan/seal.ts'
+import { PORT_MAX } from '../ports.ts'
 import { describe } from './explain.ts'
 import type { Faults, Path } from './faults.ts'
 import { type GossipEntry, gossipOf, gossipSchema } from './gossip.ts'
@@ -41,7 +42,6 @@ import type { Note } from './services.ts'
 
 /** Outer headers: IPv4 or IPv6, UDP, VXLAN; and the inner Ethernet header. */
 const OVERHEAD_BYTES = { 4: 50, 6: 70 } as const
-const PORT_MAX = 65_535
 const VID_MAX = 4094
 const DSCP_MAX = 63
 const INHERIT = -1

@@ -1,9 +1,9 @@
 /** Where a sandbox's published ports lead, and by which address they are reached. */
 import {
-  type Address,
   contains,
   formatAddress,
   formatPrefix,
+  isLoopback,
   isMulticast,
   sameAddress,
 } from '../../stack/address.ts'
@@ -79,12 +79,6 @@ export function hostFault(
     return undefined
   }
   return `${text} is another machine's: the uplink has ${formatPrefix(near)}`
-}
-
-/** 127.0.0.0/8 and ::1. */
-export function isLoopback({ family, words }: Address): boolean {
-  if (family === 4) return words[3]! >>> 24 === 127
-  return words[0] === 0 && words[1] === 0 && words[2] === 0 && words[3] === 1
 }
 
 /** True if a port of a service is one of the node's too. */

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { StackError } from '../../stack/errors.ts'
 import type { Timeouts } from '../../stack/ip/conntrack_timeouts.ts'
+import { PORT_MAX } from '../ports.ts'
 import { parseDuration } from './duration.ts'
 import type { Faults } from './faults.ts'
 import type { TrackingConfig } from './model.ts'
@@ -28,7 +29,6 @@ const TIMEOUTS: Readonly<Record<string, keyof Timeouts>> = {
 const TIMEOUT_MAX_MS = 8760 * 3_600_000
 const TIMEOUT_MIN_MS = 1000
 const PORT_MIN = 1024
-const PORT_MAX = 65_535
 
 /** Ports to masquerade with. */
 interface Span {

@@ -86,7 +86,8 @@ export class GatewayStreams implements TcpService {
     const station = this.#options.stations.find(packet, from)
     if (station === undefined || station.port !== packet.ingress) return false
     if (this.#connections.has(this.#keyOf(packet, from, at))) return true
-    if (!tcp.isOpening(this.#options.pool.mem, at)) return false
+    const { head, len } = packet
+    if (!tcp.isOpening(this.#options.pool.mem, at, head + len - at)) return false
     if (this.#connections.size >= CONNECTIONS_MAX) return false
     let own = 0
     for (const each of this.#connections.values()) if (each.station === station) own++

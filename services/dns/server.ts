@@ -12,8 +12,8 @@
  * written behind them. Who asks over UDP what was asked just before gets the same octets again
  * (repeats.ts).
  */
-
 import type { Address } from '../../stack/address.ts'
+import { isLoopback } from '../../stack/address.ts'
 import type { Clock } from '../../stack/clock.ts'
 import type { DnsConfig, ServerConfig } from '../config/dns_model.ts'
 import { AnswerWriter, type Ending } from './answer.ts'
@@ -270,11 +270,6 @@ function fromInside(servers: readonly ServerConfig[], netns: string | undefined)
   return servers.map((server): Server => {
     return { ...server, netns: isLoopback(server.address) ? undefined : netns }
   })
-}
-
-function isLoopback({ family, words }: Address): boolean {
-  if (family === 4) return words[3]! >>> 24 === 127
-  return words[0] === 0 && words[1] === 0 && words[2] === 0 && words[3] === 1
 }
 
 /** How a query is answered. */

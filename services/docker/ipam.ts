@@ -6,7 +6,6 @@
  * Calls are functions from a record to another one, so that a call that fails has changed nothing.
  * A subnet's set of taken addresses is made anew for each call, from a few addresses a container.
  */
-import { networkInterfaces } from 'node:os'
 import {
   type Address,
   formatAddress,
@@ -18,6 +17,7 @@ import {
 } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import { readNetworkPrefix } from '../config/schema.ts'
+import { hostAddresses } from '../host/host_addresses.ts'
 import { defaultGateway, defaultSubnet, Subnet } from '../ipam.ts'
 import {
   GATEWAY_TYPE,
@@ -136,18 +136,14 @@ function isGateway(options: Readonly<Record<string, unknown>>): boolean {
  * for its clients on its own network. @throws StackError `exists`.
  */
 export function refuseHostNet(subnet: Prefix): void {
-  for (const [name, list] of Object.entries(networkInterfaces())) {
-    for (const { cidr } of list ?? []) {
-      if (cidr === null || !overlaps(parsePrefix(cidr), subnet)) continue
-      const message = `${formatPrefix(subnet)} overlaps ${cidr}, which this host has on ${name}`
-      throw new StackError('exists', `${message}: give the network another --subnet`)
-    }
-  }
+  const other = hostAddresses().find(({ prefix }) => overlaps(prefix, subnet))
+  if (other === undefined) return
+  const where = `${formatPrefix(other.prefix)}, which this host has on ${other.interfaceName}`
+  const message = `${formatPrefix(subnet)} overlaps ${where}: give the network another --subnet`
+  throw new StackError('exists', message)
 }
 
 /** Networks that the host is on: no pool that is chosen here takes their addresses. */
 function hostNets(): Prefix[] {
-  return Object.values(networkInterfaces())
-    .flatMap((list) => list ?? [])
-    .flatMap(({ cidr }) => (cidr === null ? [] : [parsePrefix(cidr)]))
+  return hostAddresses().map(({ prefix }) => prefix)
 }

@@ -18,7 +18,7 @@ import { StackError } from '../../stack/errors.ts'
 import { parseMac } from '../../stack/eth/mac.ts'
 import { parseValues } from '../config/parse.ts'
 import { Controller } from '../controller.ts'
-import type { Log } from '../log.ts'
+import { type Log, QUIET } from '../log.ts'
 import type { EndpointDetail } from '../views.ts'
 import { Capture } from './capture.ts'
 import {
@@ -53,7 +53,6 @@ export interface FabricOptions extends PlatformOptions {
   readonly log?: Log
 }
 
-const SILENT: Log = { info: () => {}, warn: () => {}, error: () => {} }
 let namespaces = 0
 
 /**
@@ -76,7 +75,7 @@ export class Fabric implements AsyncDisposable {
   #closed: Promise<void> | undefined
 
   /** Use {@link createFabric}. */
-  constructor({ name = 'fabric', log = SILENT }: FabricOptions, platform: Platform) {
+  constructor({ name = 'fabric', log = QUIET }: FabricOptions, platform: Platform) {
     const { pool, random, driver, links, dns, onDevice } = platform
     const { clock } = driver
     this.#platform = platform

@@ -12,13 +12,7 @@ import { compose, type Heading, seal } from './wire.ts'
 const TTL = 64
 
 /** What a segment says. */
-export interface Segment {
-  readonly srcPort: number
-  readonly dstPort: number
-  readonly seq: number
-  readonly ack: number
-  readonly flags: number
-  readonly window: number
+export interface Segment extends Omit<tcp.HeaderFields, 'headerBytes'> {
   /** Of the option; 0: there is none. */
   readonly mssBytes: number
   readonly data: Uint8Array

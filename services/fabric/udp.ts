@@ -7,6 +7,7 @@
  */
 import { type Address, parseAddress } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
+import { PORT_MAX } from '../ports.ts'
 import type { Driver } from './driver.ts'
 import type { Problem } from './wire.ts'
 
@@ -66,7 +67,6 @@ interface Receiver {
 /** Datagrams that wait for `receive`. */
 const QUEUE_MAX = 256
 const DEFAULT_TIMEOUT_MS = 5000
-const PORT_MAX = 65_535
 
 export class UdpSocket {
   readonly port: number

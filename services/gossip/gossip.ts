@@ -16,7 +16,7 @@ import type { Cancel, SystemClock } from '../../stack/clock.ts'
 import { StackError } from '../../stack/errors.ts'
 import type { Random } from '../../stack/random.ts'
 import type { GossipConfig, HostPortConfig } from '../config/overlay_model.ts'
-import type { Log } from '../log.ts'
+import { type Log, QUIET } from '../log.ts'
 import type { MemberEvent, MemberState } from './cluster.ts'
 import type { Destination } from './datagrams.ts'
 import { Joiner } from './joiner.ts'
@@ -80,10 +80,10 @@ const MESSAGES: { readonly [E in MemberEvent]: string } = {
   fail: 'failed',
 }
 
-/** What is wrong with a file that is only looked at is told when it is taken. */
-const QUIET: Log = { info: () => {}, warn: () => {}, error: () => {} }
-
-/** @throws StackError: the file cannot be read, or a line of it is no key. */
+/**
+ * What else is wrong with the file is told when it is taken.
+ * @throws StackError: it cannot be read, or a line of it is no key.
+ */
 export function checkKeys(file: string): void {
   readKeys(file, QUIET)
 }

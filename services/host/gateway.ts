@@ -24,13 +24,13 @@
  * counterpart is `route_localnet`. Both end with the TAP.
  */
 import { writeFileSync } from 'node:fs'
-import { networkInterfaces } from 'node:os'
 import {
   type Address,
   contains,
   familyBits,
   formatAddress,
   formatPrefix,
+  isLoopback,
   networkOf,
   type Prefix,
   parseAddress,
@@ -41,6 +41,7 @@ import { StackError } from '../../stack/errors.ts'
 import { type HostPort, type HostRequest, type HostSide, type Links, OWN_NETNS } from '../links.ts'
 import type { Log } from '../log.ts'
 import { allListeners, inUse, type Listeners } from './busy.ts'
+import { hostAddresses } from './host_addresses.ts'
 import * as nft from './nft.ts'
 import { freeInterface, isThere, onInterface, refuseTakenNet } from './own_taps.ts'
 import {
@@ -155,10 +156,9 @@ export class HostGateway implements HostSide {
   }
 
   addresses(): Address[] {
-    return Object.values(networkInterfaces())
-      .flatMap((list) => list ?? [])
-      .filter(({ address, scopeid }) => !scopeid && !/^(127\.|::1$)/.test(address))
-      .map(({ address }) => parseAddress(address))
+    return hostAddresses()
+      .filter(({ prefix, isLinkLocal }) => !isLinkLocal && !isLoopback(prefix.address))
+      .map(({ prefix }) => prefix.address)
   }
 
   leads(asked: Pick<HostPort, 'protocol' | 'port'> & { address: Address }): Address | undefined {

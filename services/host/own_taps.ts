@@ -1,8 +1,8 @@
 /** Interfaces of the host that are TAPs of ours, and the nets between them and the host. */
-import { networkInterfaces } from 'node:os'
-import { formatPrefix, networkOf, overlaps, type Prefix, parsePrefix } from '../../stack/address.ts'
+import { formatPrefix, networkOf, overlaps, type Prefix } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import { type Netlink, withNetlink } from '../../stack/native/netlink.ts'
+import { hostAddresses } from './host_addresses.ts'
 
 /** TAPs of ours on one host: a number follows. */
 const INTERFACE = 'tapline'
@@ -16,18 +16,15 @@ export function isThere(interfaceName: string): boolean {
 
 /** Two interfaces with one transfer net would take each other's traffic. @throws StackError. */
 export function refuseTakenNet(peerAddresses: readonly Prefix[]): void {
-  for (const [name, list] of Object.entries(networkInterfaces())) {
-    for (const { cidr, scopeid } of list ?? []) {
-      if (cidr === null || scopeid) continue
-      const there = parsePrefix(cidr)
-      // A wider net there is no harm: the longest prefix counts.
-      const peer = peerAddresses.find((one) => one.bits <= there.bits && overlaps(one, there))
-      if (peer === undefined) continue
-      const net = formatPrefix({ address: networkOf(peer), bits: peer.bits })
-      const hint = 'give this daemon another name, by which it is chosen, or name "addresses" and'
-      const message = `the transfer net ${net} is on ${name} of this host already: ${hint}`
-      throw new StackError('exists', `${message} "peer_addresses" of the uplink`)
-    }
+  for (const { interfaceName, prefix: there, isLinkLocal } of hostAddresses()) {
+    if (isLinkLocal) continue
+    // A wider net there is no harm: the longest prefix counts.
+    const peer = peerAddresses.find((one) => one.bits <= there.bits && overlaps(one, there))
+    if (peer === undefined) continue
+    const net = formatPrefix({ address: networkOf(peer), bits: peer.bits })
+    const hint = 'give this daemon another name, by which it is chosen, or name "addresses" and'
+    const message = `the transfer net ${net} is on ${interfaceName} of this host already: ${hint}`
+    throw new StackError('exists', `${message} "peer_addresses" of the uplink`)
   }
 }
 

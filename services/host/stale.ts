@@ -9,32 +9,33 @@
  *
  * Only what was asked of an address of the host: what it forwards for others stays.
  */
-import { networkInterfaces } from 'node:os'
-import { formatAddress, parseAddress, toBytes } from '../../stack/address.ts'
+import { type Address, toBytes } from '../../stack/address.ts'
 import { type Asked, forget } from '../../stack/native/ctnetlink.ts'
 import type { HostPort } from '../links.ts'
+import { PORT_PROTOCOLS } from '../ports.ts'
+import { hostAddresses } from './host_addresses.ts'
 
-const UDP = 17
-const SCTP = 132
+const LASTING: readonly number[] = [PORT_PROTOCOLS.udp, PORT_PROTOCOLS.sctp]
 const LOOPBACK4 = 127
 
 /** Have the host forget connections to these ports. @throws StackError `syscall`. */
 export async function forgetPorts(ports: readonly HostPort[]): Promise<void> {
-  const lasting = ports.filter(({ protocol }) => protocol === UDP || protocol === SCTP)
-  if (lasting.length > 0) await forget(askedOf(lasting, ownAddresses()))
+  const lasting = ports.filter(({ protocol }) => LASTING.includes(protocol))
+  const own = (): Address[] => hostAddresses().map(({ prefix }) => prefix.address)
+  if (lasting.length > 0) await forget(askedOf(lasting, own()))
 }
 
-/** True of what was asked of these ports. `own`: addresses of the host, as text. */
+/** True of what was asked of these ports. `own`: addresses of the host. */
 export function askedOf(
   ports: readonly HostPort[],
-  own: readonly string[],
+  own: readonly Address[],
 ): (asked: Asked) => boolean {
-  const keyOf = (address: string): string => hex(toBytes(parseAddress(address)))
+  const keyOf = (address: Address): string => hex(toBytes(address))
   const locals = new Set(own.map(keyOf))
   // By protocol and port: on which addresses, or `undefined` among them for every one.
   const index = new Map<number, Set<string | undefined>>()
   for (const { protocol, family, address, port, count } of ports) {
-    const key = address && keyOf(formatAddress(address))
+    const key = address && keyOf(address)
     for (let i = 0; i < count; i++) {
       const at = placeOf({ protocol, family, port: port + i })
       index.set(at, (index.get(at) ?? new Set()).add(key))
@@ -56,10 +57,4 @@ function placeOf(at: Pick<Asked, 'protocol' | 'family' | 'port'>): number {
 
 function hex(bytes: Uint8Array): string {
   return Buffer.from(bytes).toString('hex')
-}
-
-function ownAddresses(): string[] {
-  return Object.values(networkInterfaces()).flatMap((list) =>
-    (list ?? []).map(({ address }) => address),
-  )
 }

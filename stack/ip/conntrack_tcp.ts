@@ -97,7 +97,7 @@ export function nextState(state: number, flags: number, reply: boolean): number 
 export function isOpening(mem: Uint8Array, ip: number, end: number): boolean {
   const located = locate(mem, ip, end)
   const at = ip + offsetOf(located)
-  return isWhole(located) && tcp.isHeader(mem, at, end - at) && tcp.isOpening(mem, at)
+  return isWhole(located) && tcp.isOpening(mem, at, end - at)
 }
 
 /** True if nothing is to come but what was sent twice. */

@@ -157,7 +157,7 @@ export class Policy {
     const reply = isEchoReply(this.#pool.mem, at, protocol)
     words[PROTOCOL]! |= PolicyFlows.word(this.#port, way)
     let flow = table.find(words)
-    const opens = protocol === ipv4.Protocol.Tcp && isOpening(this.#pool.mem, at, end)
+    const opens = protocol === ipv4.Protocol.Tcp && tcp.isOpening(this.#pool.mem, at, end - at)
     if (flow >= 0 && opens && isOver(table.state(flow))) {
       if (!packet.traced) table.remove(flow)
       flow = NO_FLOW
@@ -291,10 +291,6 @@ function readEnds(mem: Uint8Array, ip: number, words: Int32Array): void {
   loadWords(mem, ip + (four ? ipv4.DST : ipv6.DST), four ? 4 : 6, words, DST)
   words[PORTS] = 0
   words[PROTOCOL] = four ? ipv4.Protocol.Icmp : ipv4.Protocol.Icmp6
-}
-
-function isOpening(mem: Uint8Array, at: number, end: number): boolean {
-  return tcp.isHeader(mem, at, end - at) && tcp.isOpening(mem, at)
 }
 
 /** Undefined: no echo at all. */

@@ -36,11 +36,10 @@ export interface HeaderFields {
   readonly ack: number
   readonly flags: number
   readonly window: number
-  /** Options included; left out: there are none. */
   readonly headerBytes?: number
 }
 
-/** Write a header with checksum 0, and without the options. */
+/** Write a header with checksum 0, and without options, which `headerBytes` may make room for. */
 export function putHeader(mem: Uint8Array, at: number, fields: HeaderFields): void {
   const { headerBytes: bytes = HEADER_BYTES, flags: bits, window } = fields
   put32(mem, at, (fields.srcPort << 16) | fields.dstPort)
@@ -59,9 +58,10 @@ export function flags(mem: Uint8Array, at: number): number {
   return u8(mem, at + FLAGS)
 }
 
-/** True for the first segment of a connection: SYN, and nothing that comes later. */
-export function isOpening(mem: Uint8Array, at: number): boolean {
-  return (flags(mem, at) & (Flag.Syn | Flag.Ack | Flag.Rst | Flag.Fin)) === Flag.Syn
+/** True for the first segment of a connection, in `bytes`: SYN, and nothing that comes later. */
+export function isOpening(mem: Uint8Array, at: number, bytes: number): boolean {
+  const begins = Flag.Syn | Flag.Ack | Flag.Rst | Flag.Fin
+  return isHeader(mem, at, bytes) && (flags(mem, at) & begins) === Flag.Syn
 }
 
 /** Largest segment that the option says, of RFC 9293 §3.7.1; -1 if there is none. */

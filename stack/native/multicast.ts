@@ -7,7 +7,7 @@
  */
 import { type Address, formatAddress } from '../address.ts'
 import { StackError } from '../errors.ts'
-import { putSockaddr } from './inet_socket.ts'
+import { putSockaddr, setOption } from './inet_socket.ts'
 import { errno, errnoName, setSocketOption } from './libc.ts'
 import { type LinkInfo, withNetlink } from './netlink.ts'
 
@@ -36,9 +36,9 @@ export function interfaceOf(address: Address, name: string | undefined): LinkInf
 export function setGroupOutput(fd: number, family: 4 | 6, index: number): void {
   const isV4 = family === 4
   const [level, output] = isV4 ? [SOL_IP, IP_MULTICAST_IF] : [SOL_IPV6, IPV6_MULTICAST_IF]
-  set(fd, level, isV4 ? IP_MULTICAST_LOOP : IPV6_MULTICAST_LOOP, Int32Array.of(0))
+  setOption(fd, level, isV4 ? IP_MULTICAST_LOOP : IPV6_MULTICAST_LOOP, 0)
   // IPv4: struct ip_mreqn, whose addresses say nothing here.
-  if (index > 0) set(fd, level, output, isV4 ? Int32Array.of(0, 0, index) : Int32Array.of(index))
+  if (index > 0) setOption(fd, level, output, ...(isV4 ? [0, 0, index] : [index]))
 }
 
 /** Hear what is sent to a group on that interface. @throws StackError. */
@@ -49,10 +49,4 @@ export function joinGroup(fd: number, group: Address, index: number): void {
   const level = group.family === 4 ? SOL_IP : SOL_IPV6
   if (setSocketOption(fd, level, MCAST_JOIN_GROUP, bytes) >= 0) return
   throw new StackError('syscall', `join group ${formatAddress(group)}: ${errnoName(errno())}`)
-}
-
-function set(fd: number, level: number, name: number, value: Int32Array): void {
-  if (setSocketOption(fd, level, name, value) >= 0) return
-  const what = `option ${level}/${name} of a UDP socket`
-  throw new StackError('syscall', `${what}: ${errnoName(errno())}`)
 }

@@ -12,7 +12,7 @@
  */
 import type { Address } from '../address.ts'
 import { StackError } from '../errors.ts'
-import { inetSocket, putSockaddr, SOCKADDR_BYTES, sockaddrBytes } from './inet_socket.ts'
+import { inetSocket, putSockaddr, SOCKADDR_BYTES, setOption, sockaddrBytes } from './inet_socket.ts'
 import {
   addressOf,
   check,
@@ -197,11 +197,6 @@ function setBuffer(fd: number, forced: number, plain: number, bytes: number): vo
 
 function tryOption(fd: number, level: number, name: number, value: number): boolean {
   return setSocketOption(fd, level, name, Int32Array.of(value)) >= 0
-}
-
-function setOption(fd: number, level: number, name: number, value: number): void {
-  if (tryOption(fd, level, name, value)) return
-  throw new StackError('syscall', `option ${level}/${name} of a UDP socket: ${errnoName(errno())}`)
 }
 
 /** Its value, or -1. */

@@ -57,6 +57,15 @@ describe.each(['io_uring', 'poll'] as const)('an interface that is handed over (
     await ip('-n', netns, 'link', 'set', 'eth0', 'up')
   }
 
+  /** A process that made it has ended, and left it where it was moved to. */
+  async function leaveBehind(): Promise<void> {
+    const first = runtime()
+    await attach(first)
+    await move()
+    first.links.handedOver.leave()
+    first.close()
+  }
+
   /** Frames that a device hears while the sandbox asks for a neighbor. */
   async function hear(device: Device, { pool }: Runtime): Promise<number> {
     let count = 0
@@ -81,11 +90,7 @@ describe.each(['io_uring', 'poll'] as const)('an interface that is handed over (
   })
 
   it('outlives us with all that it was set to, and is taken up again', async () => {
-    const first = runtime()
-    await attach(first)
-    await move()
-    first.links.handedOver.leave()
-    first.close()
+    await leaveBehind()
     await expect.poll(inside).toContain('NO-CARRIER')
     expect(await ip('-n', netns, 'addr', 'show', 'eth0')).toContain('10.9.0.2/24')
     const second = runtime()
@@ -99,11 +104,7 @@ describe.each(['io_uring', 'poll'] as const)('an interface that is handed over (
   })
 
   it('has ended with its namespace, also where somebody took it out of that', async () => {
-    const first = runtime()
-    await attach(first)
-    await move()
-    first.links.handedOver.leave()
-    first.close()
+    await leaveBehind()
     await ip('-n', netns, 'link', 'set', 'eth0', 'netns', String(process.pid), 'name', name)
     expect(await ip('link', 'show', name)).toContain(MAC)
     const second = runtime()
@@ -118,11 +119,7 @@ describe.each(['io_uring', 'poll'] as const)('an interface that is handed over (
   })
 
   it('is found again after others were settled', async () => {
-    const first = runtime()
-    await attach(first)
-    await move()
-    first.links.handedOver.leave()
-    first.close()
+    await leaveBehind()
     const second = runtime()
     expect(second.links.handedOver.fate(name, path)).toBe('there')
     second.links.handedOver.removeUnclaimed(() => false)
@@ -132,11 +129,7 @@ describe.each(['io_uring', 'poll'] as const)('an interface that is handed over (
   })
 
   it('stays where it is when what it was taken up for fails', async () => {
-    const first = runtime()
-    await attach(first)
-    await move()
-    first.links.handedOver.leave()
-    first.close()
+    await leaveBehind()
     const second = runtime()
     const { handedOver } = second.links
     expect(handedOver.fate(name, path)).toBe('there')

@@ -70,6 +70,16 @@ export function hasTool(name: string, debianPackage: string): boolean {
   }
 }
 
+/**
+ * One whose daemon runs in a namespace. Not by `ip netns exec`: what the daemon makes there would
+ * be seen by nobody else.
+ */
+export function labIn(netns: string): Lab {
+  const lab = new Lab()
+  lab.within = ['nsenter', `--net=/var/run/netns/${netns}`]
+  return lab
+}
+
 export class Lab {
   /** Prefix of every namespace. */
   readonly prefix: string

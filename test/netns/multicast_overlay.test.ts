@@ -7,7 +7,7 @@ import { afterEach, expect, it } from 'vitest'
 import { Client } from '../../services/client.ts'
 import type { Stats } from '../../services/views_counters.ts'
 import { deleteNetns } from '../../stack/native/netns.ts'
-import { Lab, must, until } from './lab.ts'
+import { type Lab, labIn, must, until } from './lab.ts'
 import { COUNT, FEW, GROUPS, PAYLOAD_BYTES, RECEIVER, SENDER } from './multicast_programs.ts'
 import { Talk } from './talk.ts'
 import { makeHub } from './wire.ts'
@@ -89,9 +89,8 @@ it('a group goes to nodes with members, once, and to no others', { timeout: 240_
   makeHub(HUB, NUMBERS.map(nodeNs), 'w0')
   const apps = new Map<number, Talk>()
   for (const number of NUMBERS) {
-    const lab = new Lab()
+    const lab = labIn(nodeNs(number))
     labs.set(number, lab)
-    lab.within = ['nsenter', `--net=/var/run/netns/${nodeNs(number)}`]
     await lab.up(file(number, lab))
   }
   for (const number of NUMBERS) {

@@ -4,24 +4,17 @@
  */
 import { afterEach, describe, expect, it } from 'vitest'
 import { deleteNetns } from '../../stack/native/netns.ts'
-import { hasTool, Lab, must, until } from './lab.ts'
+import { hasTool, type Lab, labIn, must, until } from './lab.ts'
+import { PORT, SINK, upPair } from './overlay_pair.ts'
 import { Talk } from './talk.ts'
 import { ip, makeHub } from './wire.ts'
 
-const PORT = 7000
 const NARROW_BYTES = 1400
 const INNER_BYTES = NARROW_BYTES - 50
 const TRANSFER_BYTES = 300_000
 /** Some 4 s to find the path; a sender that was silent meanwhile tries again within as much. */
 const THROUGH_MS = 20_000
 
-const SINK = `
-  let total = 0
-  net.createServer((socket) => {
-    socket.on('data', (data) => { total += data.length }).on('error', () => {})
-  }).listen(${PORT}, '::', () => tell('listens'))
-  told(() => tell(total))
-`
 const SOURCE = `
   const socket = net.connect(${PORT}, args[0], () => {
     socket.write(BLOCK.subarray(0, ${TRANSFER_BYTES}))
@@ -50,36 +43,8 @@ function makeUnderlay(): string {
 }
 
 async function start(): Promise<[Lab, Lab]> {
-  labs = namespaces.slice(1).map((name) => {
-    const lab = new Lab()
-    lab.within = ['nsenter', `--net=/var/run/netns/${name}`]
-    return lab
-  })
-  for (const [index, lab] of labs.entries()) {
-    const [own, far] = [index + 1, 2 - index]
-    await lab.up(`
-name: bh${own}
-node:
-  name: n${own}
-  underlay: { address: 10.200.0.${own} }
-  peers: [ 10.200.0.${far} ]
-networks:
-  back:
-    driver: overlay
-    enable_ipv6: true
-    driver_opts: { com.docker.network.driver.overlay.vxlanid_list: "4097" }
-    ipam: { config: [ { subnet: 10.2.0.0/24 }, { subnet: "fd00:2::/64" } ] }
-    remote:
-      - { vtep: 10.200.0.${far}, mac: "02:00:00:00:00:1${far}", ipv4_address: 10.2.0.1${far},
-          ipv6_address: "fd00:2::1${far}" }
-sandboxes:
-  app:
-    netns: ${lab.ns('app')}
-    networks:
-      back: { ipv4_address: 10.2.0.1${own}, ipv6_address: "fd00:2::1${own}",
-              mac_address: "02:00:00:00:00:1${own}" }
-`)
-  }
+  labs = namespaces.slice(1).map(labIn)
+  await upPair(labs)
   return labs as [Lab, Lab]
 }
 

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import { writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { hasTool, Lab } from './lab.ts'
+import { hasTool, type Lab, labIn } from './lab.ts'
 import { makeWire } from './wire.ts'
 
 /** In every ping's payload, and so on the wire if that is not encrypted. */
@@ -14,11 +14,7 @@ const MARK = '7461706c696e65'
 
 describe.each(['io_uring', 'poll'] as const)('an encrypted overlay, %s', (engine) => {
   const wire = makeWire()
-  const labs = wire.names.map((name) => {
-    const lab = new Lab()
-    lab.within = ['nsenter', `--net=/var/run/netns/${name}`]
-    return lab
-  })
+  const labs = wire.names.map(labIn)
   const [one, two] = labs as [Lab, Lab]
   const keys = [randomBytes(32), randomBytes(32)].map((key) => key.toString('base64'))
 

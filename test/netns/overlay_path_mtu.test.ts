@@ -3,26 +3,17 @@
  * two daemons: the gateway tells the senders, their kernels adapt, and the transfer goes on.
  */
 import { afterEach, describe, expect, it } from 'vitest'
-import { Lab, until } from './lab.ts'
+import { type Lab, labIn, until } from './lab.ts'
+import { PORT, SINK, upPair } from './overlay_pair.ts'
 import { Talk } from './talk.ts'
 import { ip, makeWire, type Wire } from './wire.ts'
 
-const PORT = 7000
 const NARROW_BYTES = 1400
 /** Less 20 + 8 outside, 8 of VXLAN and 14 of Ethernet. */
 const INNER_BYTES = NARROW_BYTES - 50
 const MORE_BYTES = 4 << 20
 /** Well above what a sender needs that has to try three times. */
 const PATIENCE_MS = 20_000
-
-/** Takes connections; a line: how many octets came. */
-const SINK = `
-  let total = 0
-  net.createServer((socket) => {
-    socket.on('data', (data) => { total += data.length }).on('error', () => {})
-  }).listen(${PORT}, '::', () => tell('listens'))
-  told(() => tell(total))
-`
 
 /** Sends for ever to the address given, no faster than it needs to. */
 const SOURCE = `
@@ -47,38 +38,8 @@ afterEach(async () => {
 
 async function start(offload: boolean): Promise<void> {
   wire = makeWire()
-  labs = wire.names.map((name) => {
-    const lab = new Lab()
-    lab.within = ['nsenter', `--net=/var/run/netns/${name}`]
-    return lab
-  })
-  for (const [index, lab] of labs.entries()) {
-    const [own, far] = [index + 1, 2 - index]
-    await lab.up(`
-name: pm${own}
-node:
-  name: n${own}
-  underlay: { address: 10.200.0.${own} }
-  peers: [ 10.200.0.${far} ]
-networks:
-  back:
-    driver: overlay
-    enable_ipv6: true
-    driver_opts:
-      com.docker.network.driver.overlay.vxlanid_list: "4097"
-      tapline.offload: "${offload}"
-    ipam: { config: [ { subnet: 10.2.0.0/24 }, { subnet: "fd00:2::/64" } ] }
-    remote:
-      - { vtep: 10.200.0.${far}, mac: "02:00:00:00:00:1${far}", ipv4_address: 10.2.0.1${far},
-          ipv6_address: "fd00:2::1${far}" }
-sandboxes:
-  app:
-    netns: ${lab.ns('app')}
-    networks:
-      back: { ipv4_address: 10.2.0.1${own}, ipv6_address: "fd00:2::1${own}",
-              mac_address: "02:00:00:00:00:1${own}" }
-`)
-  }
+  labs = wire.names.map(labIn)
+  await upPair(labs, offload)
 }
 
 async function total(sink: Talk): Promise<number> {

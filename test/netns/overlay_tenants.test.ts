@@ -3,7 +3,7 @@
  * their VNIs alone, on real TAPs.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { Lab } from './lab.ts'
+import { type Lab, labIn } from './lab.ts'
 import { makeWire } from './wire.ts'
 
 const TENANTS = [
@@ -13,11 +13,7 @@ const TENANTS = [
 
 describe.each(['io_uring', 'poll'] as const)('overlays of one subnet, %s', (engine) => {
   const wire = makeWire()
-  const labs = wire.names.map((name) => {
-    const lab = new Lab()
-    lab.within = ['nsenter', `--net=/var/run/netns/${name}`]
-    return lab
-  })
+  const labs = wire.names.map(labIn)
   const [one, two] = labs as [Lab, Lab]
 
   const file = (i: number): string => `

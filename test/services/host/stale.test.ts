@@ -22,7 +22,7 @@ describe('connections of changed ports', () => {
       port(9000, { protocol: 132, count: 100 }),
       port(5300, { address: parseAddress('192.0.2.9') }),
     ],
-    ['192.0.2.1', '192.0.2.9', '127.0.0.1', '::1', '2001:db8::1'],
+    ['192.0.2.1', '192.0.2.9', '127.0.0.1', '::1', '2001:db8::1'].map(parseAddress),
   )
 
   it.each([
