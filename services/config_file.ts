@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import { ConfigFaults } from './api_types.ts'
 import type { Config } from './config/model.ts'
-import { formatFault, parseConfig } from './config/parse.ts'
+import { formatFault, type Parsed, parseConfig } from './config/parse.ts'
 
 export interface ConfigText {
   readonly text: string
@@ -31,7 +31,11 @@ export function readConfigText(path: string): ConfigText {
 
 /** @throws ConfigFaults */
 export function toConfig({ text, file }: ConfigText): Config {
-  const { config, faults } = parseConfig(text, file)
+  return configOf(parseConfig(text, file))
+}
+
+/** @throws ConfigFaults */
+export function configOf({ config, faults }: Parsed): Config {
   if (config === undefined) throw new ConfigFaults(faults.map(formatFault))
   return config
 }

@@ -17,7 +17,6 @@
  * one after the other. An aborted `apply` stops between two steps and leaves what it did; whoever
  * aborts goes on with `close`, or with another `apply`.
  */
-import { setImmediate } from 'node:timers/promises'
 import type { Address } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import type { ConntrackRow } from '../stack/ip/conntrack_list.ts'
@@ -32,6 +31,7 @@ import { plan } from './plan.ts'
 import { EMPTY, endpointKey, type State, UPLINK_KEY } from './state.ts'
 import { type TraceResult, trace } from './trace.ts'
 import type { TraceRequest } from './trace_request.ts'
+import { Turns } from './turns.ts'
 import * as views from './views.ts'
 import * as counters from './views_counters.ts'
 import * as names from './views_dns.ts'
@@ -248,16 +248,12 @@ export class Controller {
     return report
   }
 
-  /** Do steps; between two sandboxes, the event loop has its turn. */
+  /** Do steps, until one fails. */
   async #run(steps: readonly Step[], stop: AbortSignal): Promise<void> {
-    let sandbox = ''
+    const turns = new Turns()
     for (const step of steps) {
-      const next = sandboxOf(step)
-      if (next !== sandbox) {
-        await setImmediate()
-        stop.throwIfAborted()
-      }
-      sandbox = next
+      await turns.before(step)
+      stop.throwIfAborted()
       try {
         await this.node.run(step)
       } catch (error) {
@@ -303,10 +299,9 @@ export class Controller {
   /** Do every step whatever becomes of the others. */
   async #attempt(steps: readonly Step[]): Promise<Failure[]> {
     const failures: Failure[] = []
-    let sandbox = ''
+    const turns = new Turns()
     for (const step of steps) {
-      if (sandboxOf(step) !== sandbox) await setImmediate()
-      sandbox = sandboxOf(step)
+      await turns.before(step)
       try {
         await this.node.run(step)
       } catch (error) {
@@ -323,11 +318,6 @@ export class Controller {
 interface Failure {
   readonly step: Step | undefined
   readonly error: StackError
-}
-
-function sandboxOf(step: Step): string {
-  if ('sandbox' in step) return step.sandbox.name
-  return 'endpoint' in step ? step.endpoint.sandbox : ''
 }
 
 /** Which step it was. */

@@ -26,7 +26,8 @@ import { Attachments } from './attachments.ts'
 import { attemptAll } from './attempt_all.ts'
 import type { NodeLimits } from './build_node.ts'
 import type { Config } from './config/model.ts'
-import { readConfigText, toConfig } from './config_file.ts'
+import { toConfigAside } from './config_aside.ts'
+import { type ConfigText, readConfigText } from './config_file.ts'
 import { type ApplyReport, Controller } from './controller.ts'
 import type { StepReport } from './diff.ts'
 import type { DnsHost } from './dns/host.ts'
@@ -76,6 +77,7 @@ export class Daemon implements Served {
   #listening: Promise<void> = Promise.resolve()
   /** Applies that have not ended. */
   #applying = 0
+  #reading: Promise<unknown> = Promise.resolve()
   #following: Promise<void> = Promise.resolve()
   #closed: Promise<void> | undefined
 
@@ -105,7 +107,7 @@ export class Daemon implements Served {
   async start(): Promise<ApplyReport> {
     this.#listening = this.#api.listen(this.#options.socketPath)
     await this.#listening
-    const report = await this.#apply(this.#options.config)
+    const report = await this.#inTurn(() => this.#apply(this.#options.config))
     this.#refuseIfStopping()
     this.#state = 'ready'
     return report
@@ -130,18 +132,18 @@ export class Daemon implements Served {
   }
 
   /** @throws ConfigFaults, StackError; the configuration is then as it was before. */
-  async apply({ text, file, dryRun }: ApplyRequest): Promise<ApplyAnswer> {
-    const config = toConfig({ text, file })
-    const { name } = this.#options.config
-    if (config.name !== name) {
-      const message = `this daemon is "${name}", and ${file} is for "${config.name}"`
-      throw new StackError('bad-argument', message)
-    }
-    if (dryRun) {
+  async apply({ dryRun, ...source }: ApplyRequest): Promise<ApplyAnswer> {
+    return await this.#inTurn(async () => {
+      const config = await this.#read(source)
+      const { name } = this.#options.config
+      if (config.name !== name) {
+        const message = `this daemon is "${name}", and ${source.file} is for "${config.name}"`
+        throw new StackError('bad-argument', message)
+      }
+      if (!dryRun) return await this.#apply(config)
       const steps = this.controller.preview(this.attachments.merged(config))
       return { steps: [...steps, ...this.gossip.preview(config.node)] }
-    }
-    return this.#apply(config)
+    })
   }
 
   /** Apply the file once more: what SIGHUP asks for. Faults are logged, and change nothing. */
@@ -155,21 +157,33 @@ export class Daemon implements Served {
     }
   }
 
-  async #apply(config: Config): Promise<ApplyReport> {
-    this.#refuseIfStopping()
-    this.refresh()
+  /** Let it be one of those that wait, if there are not too many. */
+  async #inTurn<T>(work: () => Promise<T>): Promise<T> {
     if (this.#applying > WAITING_MAX) {
       throw new StackError('daemon', `${WAITING_MAX} configurations already wait to be applied`)
     }
     this.#applying++
     try {
-      const report = await this.controller.apply(() => this.attachments.merged(config))
-      this.controller.node.context.overlays.reloadKeys()
-      const gossip = await this.#follow(config)
-      return { ...report, steps: [...report.steps, ...gossip] }
+      return await work()
     } finally {
       this.#applying--
     }
+  }
+
+  /** Read texts one after another, so that they are applied in the order in which they came. */
+  #read(source: ConfigText): Promise<Config> {
+    const done = this.#reading.then(() => toConfigAside(source))
+    this.#reading = done.catch(() => {})
+    return done
+  }
+
+  async #apply(config: Config): Promise<ApplyReport> {
+    this.#refuseIfStopping()
+    this.refresh()
+    const report = await this.controller.apply(() => this.attachments.merged(config))
+    this.controller.node.context.overlays.reloadKeys()
+    const gossip = await this.#follow(config)
+    return { ...report, steps: [...report.steps, ...gossip] }
   }
 
   /** Gossip, one configuration after the other. */

@@ -223,6 +223,24 @@ describe('the command line', () => {
     expect((await lab.cli('apply', lab.file)).stdout).toMatch(/^leave +new\/front/m)
     expect(netnsExists(lab.ns('new'))).toBe(false)
   })
+
+  it('applies large files, which a thread reads, and names their faults', async () => {
+    const routes = Array.from(
+      { length: 500 },
+      (_, i) => `  - { to: 10.${100 + (i >> 8)}.${i & 255}.0/24, blackhole: true }\n`,
+    )
+    lab.write(`${shop(lab)}routes:\n${routes.join('')}  - { to: nowhere, blackhole: true }\n`)
+    const refused = await lab.cli('apply', lab.file)
+    expect(refused.code).toBe(2)
+    expect(refused.stderr).toMatch(/lab\.yaml:\d+:11: "nowhere"/)
+    lab.write(`${shop(lab)}routes:\n${routes.join('')}`)
+    const listed = (): Promise<number> => lab.json<unknown[]>('routes').then((all) => all.length)
+    expect((await lab.cli('apply', lab.file)).stdout).toContain('500 steps done')
+    expect(await listed()).toBeGreaterThan(500)
+    lab.write(shop(lab))
+    expect((await lab.cli('apply', lab.file)).stdout).toContain('500 steps done')
+    expect(await listed()).toBeLessThan(500)
+  })
 })
 
 /** A lab of one test, closed however that ends. */

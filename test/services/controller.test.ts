@@ -127,6 +127,26 @@ describe('applying', () => {
     await rig.finish()
   })
 
+  it('gives the event loop its turn between routes, of which there may be thousands', async () => {
+    const rig = new Rig()
+    const counts = new Set<number>()
+    let open = true
+    const turn = (): void => {
+      counts.add(rig.controller.routes().length)
+      if (open) setImmediate(turn)
+    }
+    setImmediate(turn)
+    const routes = Array.from({ length: 5000 }, (_, i) => ({
+      to: `10.${100 + (i >> 8)}.${i & 255}.0/24`,
+      blackhole: true,
+    }))
+    await rig.apply({ ...SHOP, routes })
+    open = false
+    const all = rig.controller.routes().length
+    expect([...counts].filter((count) => count > 10 && count < all)).not.toEqual([])
+    await rig.finish()
+  })
+
   it('ten thousand times over grows nothing', async () => {
     const rig = new Rig()
     const [one, two] = [config(SHOP), config(withSandboxes({ web: { networks: ['front'] } }))]
