@@ -25,11 +25,11 @@ import { StackError } from '../stack/errors.ts'
 import { formatMac, isGroupMac, parseMac } from '../stack/eth/mac.ts'
 import type { RateSpec } from '../stack/ip/rate_limit.ts'
 import { refuseUnfit } from './amend.ts'
-import { faultsInside } from './attachment_check.ts'
 import type { Config, SandboxConfig } from './config/model.ts'
 import { NO_ENDPOINT_OPTIONS } from './config/options_model.ts'
 import { nameFault } from './config/schema.ts'
 import type { Controller } from './controller.ts'
+import { faultsInside } from './inside_check.ts'
 import { parsePort } from './ports.ts'
 import { type EndpointState, endpointKey, type State } from './state.ts'
 
@@ -164,7 +164,11 @@ export class Attachments {
   faults(id: string, interfaceName: string): string[] {
     const held = this.#held.get(keyOf({ id, interfaceName }))
     if (held === undefined) throw new StackError('not-found', `no ${id}/${interfaceName}`)
-    return faultsInside(this.#describe(held), this.#controller.node.context.links)
+    const { netns, network } = held.request
+    const { state, context } = this.#controller.node
+    const key = endpointKey({ sandbox: held.sandbox.name, network })
+    const { addresses = [], routes = [] } = state.endpoints.get(key) ?? {}
+    return faultsInside({ netns, interfaceName, addresses, routes }, context.links)
   }
 
   /** `network`: only those that are on it. */

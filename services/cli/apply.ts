@@ -28,7 +28,7 @@ interface ApplyOptions extends DaemonOptions {
 
 export function addCheck(program: Command): void {
   readingCommand(program, 'check [file]', 'say what is wrong with a file, and change nothing')
-    .option('--live', 'ask a daemon whether its tables say what is known of other nodes')
+    .option('--live', 'ask a daemon whether its tables and sandboxes are as they should be')
     .addHelpText(
       'after',
       examples('tapline check shop.yaml', 'generate | tapline check -', 'tapline check --live'),

@@ -224,6 +224,30 @@ describe('the command line', () => {
     expect(netnsExists(lab.ns('new'))).toBe(false)
   })
 
+  it('tells what others have changed inside a sandbox', async () => {
+    const check = () => lab.cli('check', '--live')
+    expect(await check()).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^no diff.*\nno f/),
+    })
+    const inside = (...words: string[]) =>
+      run(['ip', 'netns', 'exec', lab.ns('web'), 'ip', ...words])
+    await inside('link', 'set', 'eth0', 'down')
+    const { code, stdout } = await check()
+    expect([code, stdout]).toEqual([1, expect.stringContaining(`eth0 is down in ${lab.ns('web')}`)])
+    await inside('link', 'set', 'eth0', 'up')
+    expect((await check()).stdout).toContain('eth0 has no default route via 10.1.0.1')
+    await inside('route', 'add', 'default', 'via', '10.1.0.1')
+    expect((await check()).stdout).not.toContain('via 10.1.0.1')
+    await inside('addr', 'del', '10.1.0.11/24', 'dev', 'eth0')
+    const { inside: faults } = JSON.parse((await lab.cli('check', '--live', '--json')).stdout)
+    expect(faults).toContainEqual({
+      sandbox: 'web',
+      network: 'front',
+      fault: 'eth0 has no address 10.1.0.11/24',
+    })
+  })
+
   it('applies large files, which a thread reads, and names their faults', async () => {
     const routes = Array.from(
       { length: 500 },
