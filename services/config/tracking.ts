@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { StackError } from '../../stack/errors.ts'
 import type { Timeouts } from '../../stack/ip/conntrack_timeouts.ts'
+import type { Dependence } from '../../stack/ip/port_pool.ts'
 import { PORT_MAX } from '../ports.ts'
 import { parseDuration } from './duration.ts'
 import type { Faults } from './faults.ts'
@@ -37,7 +38,8 @@ interface Span {
 }
 
 const duration = text(parseTimeout)
-const modes = z.enum(['endpoint-independent', 'endpoint-dependent'])
+const DEPENDENCES = ['endpoint-independent', 'address-dependent', 'endpoint-dependent'] as const
+const modes = z.enum(DEPENDENCES)
 
 const conntrackSchema: z.ZodType<ConntrackEntry> = mapping({
   timeouts: mapping(
@@ -58,8 +60,8 @@ const natSchema: z.ZodType<NatEntry> = mapping({
 })
 
 interface NatEntry {
-  mapping?: 'endpoint-independent' | 'endpoint-dependent' | undefined
-  filtering?: 'endpoint-independent' | 'endpoint-dependent' | undefined
+  mapping?: Dependence | undefined
+  filtering?: Dependence | undefined
   ports?: Span | undefined
 }
 

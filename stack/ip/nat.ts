@@ -44,8 +44,8 @@ import {
   type Rule,
   type VirtualService,
 } from './nat_rules.ts'
-import { type FilteringMode, NatStart, PENDING, ruleOf } from './nat_start.ts'
-import { type PortPolicy, PortPool } from './port_pool.ts'
+import { NatStart, PENDING, ruleOf } from './nat_start.ts'
+import { type Dependence, type PortPolicy, PortPool } from './port_pool.ts'
 import type { RouterInterface } from './router_interface.ts'
 import * as translate from './translate.ts'
 import { DST, invert, kindOf, readTuple, SRC, TUPLE_WORDS, TupleKind } from './tuple.ts'
@@ -61,10 +61,10 @@ export interface NatOptions extends NatPolicy, HookParts {
 /** How translation behaves towards the outside: by RFC 4787 §4 and §5. */
 export interface NatPolicy extends PortPolicy {
   /**
-   * Who outside may send to a mapping that a connection has made. Default `endpoint-dependent`:
-   * only whom it was made for.
+   * Who outside may send to a mapping that a connection has made: everybody, the address that it
+   * was made for, or only its port. Default `endpoint-dependent`: the last.
    */
-  readonly filtering?: FilteringMode
+  readonly filtering?: Dependence
 }
 
 export class Nat implements Hooks {
@@ -94,7 +94,7 @@ export class Nat implements Hooks {
       isReserved: (tuple) => ruleOf({ fib4, fib6, rules }, tuple) !== undefined,
     })
     const fragments = new NatFragments({ pool, clock, random })
-    const marks = new NatMarks({ conntrack, rules, ports })
+    const marks = new NatMarks({ conntrack, rules, ports, seed: random.bits() })
     const tables = { conntrack, fib4, fib6, legs, rules, marks, ports, fragments }
     const parts = { pool, clock, serves, ...tables }
     this.#legs = legs
@@ -111,7 +111,9 @@ export class Nat implements Hooks {
   /** From now on; connections that live stay as they are. */
   configure(policy: NatPolicy): void {
     this.#ports.configure(policy)
-    this.#start.filtering = policy.filtering ?? 'endpoint-dependent'
+    const filtering = policy.filtering ?? 'endpoint-dependent'
+    this.#start.filtering = filtering
+    this.#marks.followPeers(filtering === 'address-dependent')
     this.#pool.notes.changed()
   }
 
@@ -120,7 +122,7 @@ export class Nat implements Hooks {
     return this.#marks.hairpins
   }
 
-  /** Endpoint-independent mappings in use. */
+  /** Mappings in use. */
   get mappings(): number {
     return this.#ports.count
   }

@@ -9,6 +9,7 @@
 import { type Conntrack, Direction, OPENINGS_MAX } from './conntrack.ts'
 import { isOver, TcpState } from './conntrack_tcp.ts'
 import * as ipv4 from './ipv4.ts'
+import { NatPeers } from './nat_peers.ts'
 import { type NatRules, RULES_MAX, type Rule } from './nat_rules.ts'
 import type { PortPool } from './port_pool.ts'
 import { PROTOCOL, TUPLE_WORDS } from './tuple.ts'
@@ -30,6 +31,7 @@ export interface NatMarksOptions {
   readonly conntrack: Conntrack
   readonly rules: NatRules
   readonly ports: PortPool
+  readonly seed: number
 }
 
 export class NatMarks {
@@ -38,12 +40,16 @@ export class NatMarks {
   readonly #conntrack: Conntrack
   readonly #rules: NatRules
   readonly #ports: PortPool
+  readonly #seed: number
+  /** Of connections that hold a mapping; undefined: nobody asks. */
+  #peers: NatPeers | undefined
   /** True while connections are ended because of a change, not of what their ends do. */
   #ending = false
   readonly #original = new Int32Array(TUPLE_WORDS)
   readonly #reply = new Int32Array(TUPLE_WORDS)
 
-  constructor({ conntrack, rules, ports }: NatMarksOptions) {
+  constructor({ conntrack, rules, ports, seed }: NatMarksOptions) {
+    this.#seed = seed
     this.#conntrack = conntrack
     this.#rules = rules
     this.#ports = ports
@@ -62,6 +68,23 @@ export class NatMarks {
     }
     if ((flags & Flag.Hairpin) !== 0) this.hairpins++
     this.#conntrack.setMark(flow, mark)
+    if (this.#peers !== undefined && (flags & Flag.Held) !== 0) this.#addPeer(flow)
+  }
+
+  /** Know whom connections speak to, those that live included, or forget it. */
+  followPeers(wanted: boolean): void {
+    if (wanted === (this.#peers !== undefined)) return
+    this.#peers = wanted ? new NatPeers(this.#seed) : undefined
+    if (!wanted) return
+    const conntrack = this.#conntrack
+    for (let flow = conntrack.nextLive(0); flow >= 0; flow = conntrack.nextLive(flow + 2)) {
+      if ((conntrack.mark(flow) & Flag.Held) !== 0) this.#addPeer(flow)
+    }
+  }
+
+  /** True if a mapping's owner speaks to the sender of this tuple through it. */
+  spokeTo(tuple: Int32Array): boolean {
+    return this.#peers?.has(tuple) === true
   }
 
   /** The rule that a connection came by, or undefined. */
@@ -99,6 +122,11 @@ export class NatMarks {
     this.#end(Flag.Masqueraded, Flag.Masqueraded)
   }
 
+  #addPeer(flow: number): void {
+    this.#conntrack.loadTuple(flow | Direction.Reply, this.#reply)
+    this.#peers?.add(this.#reply)
+  }
+
   #end(wanted: number, mask: number): void {
     const conntrack = this.#conntrack
     this.#ending = true
@@ -116,6 +144,7 @@ export class NatMarks {
       conntrack.loadTuple(flow | Direction.Original, this.#original)
       conntrack.loadTuple(flow | Direction.Reply, this.#reply)
       this.#ports.release(this.#original, this.#reply)
+      this.#peers?.remove(this.#reply)
     }
     if ((mark & Flag.Ruled) === 0) return
     const rule = this.#ruleOf(mark)

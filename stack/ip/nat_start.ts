@@ -21,7 +21,7 @@ import { Fate, type NatFragments } from './nat_fragments.ts'
 import type { Masquerade, NatLegs } from './nat_legs.ts'
 import { BACKENDS_MAX, Flag, type NatMarks } from './nat_marks.ts'
 import { isFour, isPublished, type NatRules, type Rule } from './nat_rules.ts'
-import type { PortPool } from './port_pool.ts'
+import type { Dependence, PortPool } from './port_pool.ts'
 import type { RouterInterface } from './router_interface.ts'
 import * as translate from './translate.ts'
 import { hasTransport, locate, offsetOf, protocolOf } from './transport.ts'
@@ -29,9 +29,6 @@ import { DST, invert, isEchoReply, PORTS, PROTOCOL, Sctp, SRC, TUPLE_WORDS } fro
 
 /** `Packet.flow` between the hooks, of the first packet of a connection. */
 export const PENDING = -2
-
-/** Who may use a mapping from outside: whom it was made for, or everybody (RFC 4787 §5). */
-export type FilteringMode = 'endpoint-dependent' | 'endpoint-independent'
 
 export interface NatStartOptions extends HookParts {
   readonly pool: Pool
@@ -49,8 +46,9 @@ export class NatStart {
   readonly original: Int32Array = new Int32Array(TUPLE_WORDS)
   /** The rule that it is translated by. */
   rule: Rule | undefined = undefined
-  filtering: FilteringMode = 'endpoint-dependent'
-  /** It comes to a mapping that filters by nobody. */
+  /** Who may use a mapping from outside. */
+  filtering: Dependence = 'endpoint-dependent'
+  /** It comes to a mapping of another's, which lets it in. */
   #mapped = false
   /** The tuple of what will come back. */
   readonly #reply = new Int32Array(TUPLE_WORDS)
@@ -84,7 +82,7 @@ export class NatStart {
       // If it goes nowhere, the next may find no mapping.
       packet.recorded = false
       translate.putDestination(pool.mem, packet, ip, reply)
-      if (packet.traced) explainEnd(pool, 'a mapping open to all: destination', reply, SRC)
+      if (packet.traced) explainEnd(pool, 'a mapping that lets it in: destination', reply, SRC)
     }
     if (rule !== undefined) {
       // If it goes nowhere, the next may all the same have a backend that is reached.
@@ -115,7 +113,7 @@ export class NatStart {
     if (!published && !this.#mapped && legs.isGuarded(from, out, isFour(this.original))) {
       if (packet.traced) explain(pool, `new, from outside, to what ${out.name} does not publish`)
       // Another client's mapping may let it in next time.
-      if (this.filtering === 'endpoint-independent') packet.recorded = false
+      if (this.filtering !== 'endpoint-dependent') packet.recorded = false
       return this.#drop(packet, DropReason.NotPublished)
     }
     const masquerade = legs.masquerade(from, out, isFour(this.original))
@@ -179,8 +177,9 @@ export class NatStart {
 
   /** Put who has the mapping that it is sent to into `#reply` as source. False: nobody may. */
   #aimMapped(from: RouterInterface): boolean {
-    const { legs, ports } = this.#options
-    if (this.filtering !== 'endpoint-independent' || !legs.isExternal(from)) return false
+    const { legs, ports, marks } = this.#options
+    if (this.filtering === 'endpoint-dependent' || !legs.isExternal(from)) return false
+    if (this.filtering === 'address-dependent' && !marks.spokeTo(this.original)) return false
     const reply = this.#reply
     const port = ports.ownerOf(this.original, reply)
     if (port < 0) return false

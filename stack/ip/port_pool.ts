@@ -3,12 +3,14 @@
  * identifiers of ICMP echoes).
  *
  * ```text
- *   mappings   internal address, port, protocol, egress -> external port, connections through it
+ *   mappings   internal address, port, protocol, egress, (address outside)
+ *                -> external port, connections through it
  *   egresses   external address, protocol               -> one bit a port: has a mapping
  * ```
  *
  * * Endpoint-independent (RFC 4787 REQ-1): an internal address and port keep one external port to
  *   all destinations for as long as a connection of theirs lives; nobody else gets it meanwhile.
+ *   Address-dependent: one for each address outside, to all of its ports.
  * * The internal port is kept where it is free. Else the new one is random (RFC 6056 §3.3), on the
  *   same side of 1024 (REQ-3) and of the same parity (REQ-4) where there is one.
  * * When all ports have mappings, or `mode` is endpoint-dependent, connections share ports as long
@@ -22,13 +24,16 @@ import type { Random } from '../random.ts'
 import { PERMANENT, Table } from '../table.ts'
 import { DST, PORTS, PROTOCOL } from './tuple.ts'
 
-/** What a mapping's identity rests on: by RFC 4787 §4.1. */
-export type MappingMode = 'endpoint-independent' | 'endpoint-dependent'
+/**
+ * What of the outside something depends on, by RFC 4787: nothing, the address, or address and port.
+ * Of mappings (§4.1) and of filters (§5).
+ */
+export type Dependence = 'endpoint-independent' | 'address-dependent' | 'endpoint-dependent'
 
 /** How ports are chosen from now on. */
 export interface PortPolicy {
   /** Default `endpoint-independent`. */
-  readonly mode?: MappingMode
+  readonly mode?: Dependence
   /** First and last of the ports above 1023 to give out. Default 1024 to 65535. */
   readonly portMin?: number
   readonly portMax?: number
@@ -56,8 +61,8 @@ const FREE_TRIES = 8
 const SHARED_TRIES = 512
 const EVEN = 0x5555_5555
 const ALL = -1
-/** Address, port, protocol, egress. */
-const KEY_WORDS = 7
+/** Address, port, protocol, egress, address outside. */
+const KEY_WORDS = 11
 const VALUE_WORDS = 2
 const PORT = 0
 const USERS = 1
@@ -76,7 +81,7 @@ const Choice = { Shared: 0, Mapped: 1, Fresh: 2 } as const
 
 export class PortPool {
   readonly #options: PortPoolOptions
-  #independent = true
+  #mode: Dependence = 'endpoint-independent'
   #portMin = SYSTEM_PORTS
   #portMax = PORT_COUNT - 1
   readonly #mappings: Table
@@ -98,12 +103,12 @@ export class PortPool {
 
   /** What connections have stays. */
   configure({ mode, portMin, portMax }: PortPolicy): void {
-    this.#independent = mode !== 'endpoint-dependent'
+    this.#mode = mode ?? 'endpoint-independent'
     this.#portMin = portMin ?? SYSTEM_PORTS
     this.#portMax = portMax ?? PORT_COUNT - 1
   }
 
-  /** Endpoint-independent mappings in use. */
+  /** Mappings in use. */
   get count(): number {
     return this.#mappings.count
   }
@@ -116,7 +121,8 @@ export class PortPool {
   choose(original: Int32Array, reply: Int32Array): number {
     const port = original[PORTS]! >>> 16
     this.#choice = Choice.Shared
-    this.#port = this.#independent ? this.#chooseOwn(original, reply, port) : -1
+    const shared = this.#mode === 'endpoint-dependent'
+    this.#port = shared ? -1 : this.#chooseOwn(original, reply, port)
     if (this.#port < 0) {
       this.#choice = Choice.Shared
       this.#port = this.chooseShared(original, reply)
@@ -147,7 +153,7 @@ export class PortPool {
     const mappings = this.#mappings
     const at = this.#egressAt(reply, true)
     if (at < 0) return false
-    const mapping = this.#find(original, at)
+    const mapping = this.#find(original, at, this.#mode)
     if (mapping >= 0) {
       mappings.values[mapping * VALUE_WORDS + USERS]!++
       return true
@@ -168,11 +174,11 @@ export class PortPool {
   release(original: Int32Array, reply: Int32Array): void {
     const mappings = this.#mappings
     const at = this.#egressAt(reply, false)
-    const mapping = at < 0 ? -1 : this.#find(original, at)
+    const port = reply[PORTS]! & 0xffff
+    const mapping = at < 0 ? -1 : this.#findHeld(original, at, port)
     if (mapping < 0) return
     const users = --mappings.values[mapping * VALUE_WORDS + USERS]!
     if (users > 0) return
-    const port = mappings.values[mapping * VALUE_WORDS + PORT]!
     mappings.remove(mapping)
     this.#owners.key[0] = (at << 16) | port
     this.#owners.remove(this.#owners.find())
@@ -199,7 +205,7 @@ export class PortPool {
   /** A port of its own, by the mapping there is or a new one; -1 if that cannot be. */
   #chooseOwn(original: Int32Array, reply: Int32Array, port: number): number {
     const at = this.#egressAt(reply, false)
-    const mapping = at < 0 ? -1 : this.#find(original, at)
+    const mapping = at < 0 ? -1 : this.#find(original, at, this.#mode)
     if (mapping >= 0) {
       const mapped = this.#mappings.values[mapping * VALUE_WORDS + PORT]!
       this.#choice = Choice.Mapped
@@ -249,9 +255,22 @@ export class PortPool {
     return !this.#options.isTaken(reply)
   }
 
-  #find(original: Int32Array, egress: number): number {
+  /** The mapping with this external port, whatever the mode was when it was made. */
+  #findHeld(original: Int32Array, egress: number, port: number): number {
+    const { values } = this.#mappings
+    const wide = this.#find(original, egress, 'endpoint-independent')
+    if (wide >= 0 && values[wide * VALUE_WORDS + PORT] === port) return wide
+    const narrow = this.#find(original, egress, 'address-dependent')
+    return narrow >= 0 && values[narrow * VALUE_WORDS + PORT] === port ? narrow : -1
+  }
+
+  #find(original: Int32Array, egress: number, mode: Dependence): number {
     const { key } = this.#mappings
-    for (let i = 0; i < 4; i++) key[i] = original[i]!
+    const narrow = mode === 'address-dependent'
+    for (let i = 0; i < 4; i++) {
+      key[i] = original[i]!
+      key[7 + i] = narrow ? original[DST + i]! : 0
+    }
     key[4] = original[PORTS]! >>> 16
     key[5] = original[PROTOCOL]!
     key[6] = egress

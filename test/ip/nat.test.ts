@@ -272,6 +272,32 @@ describe.each([
     lab.end()
   })
 
+  it('lets in whom a mapping has spoken to, from any port, if told', () => {
+    const lab = new NatLab({ filtering: 'address-dependent' })
+    const isLetIn = (from: string, port: number, to = 5000): boolean => {
+      const lines = lab.lines(lab.up, datagram(from, port, uplink, to))
+      const wanted = `front ${end(from, port)} > ${end(client, 5000)} udp`
+      if (lines.join() !== wanted) expect(lines.join()).toMatch(/^up /)
+      return lines.join() === wanted
+    }
+    lab.line(lab.front, datagram(client, 5000, outside, 53))
+    expect(isLetIn(outside, 9)).toBe(true)
+    expect(isLetIn(outside2, 53), 'nobody spoke to it').toBe(false)
+    expect(isLetIn(outside, 10, 5001), 'nobody has that port').toBe(false)
+    lab.line(lab.front, datagram(client, 5000, outside2, 53))
+    expect(isLetIn(outside2, 9)).toBe(true)
+    lab.run(600_000)
+    expect(lab.nat.mappings).toBe(0)
+    lab.line(lab.front, datagram(client, 5000, outside2, 53))
+    expect(isLetIn(outside, 11), 'forgotten with its connection').toBe(false)
+    lab.nat.configure({})
+    lab.line(lab.front, datagram(client, 5000, outside, 53))
+    expect(isLetIn(outside, 12)).toBe(false)
+    lab.nat.configure({ filtering: 'address-dependent' })
+    expect(isLetIn(outside, 13), 'of connections from before').toBe(true)
+    lab.end()
+  })
+
   it('takes its ports from the range it is told', () => {
     const lab = new NatLab({ portMin: 20_000, portMax: 20_003 })
     const ports = [5000, 20_001, 6000, 7000].map((port) => {

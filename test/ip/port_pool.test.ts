@@ -160,6 +160,33 @@ describe('port pool', () => {
     bed.end()
   })
 
+  it('maps by address outside if told, whatever its ports (RFC 4787 §4.1)', () => {
+    const bed = new Bed({ mode: 'address-dependent' })
+    expect(bed.open([A, 5000], X)!.port).toBe(5000)
+    expect(bed.open([A, 5000], [X[0], 54])!.port).toBe(5000)
+    const other = bed.open([A, 5000], Y)!.port
+    expect(other).not.toBe(5000)
+    expect(bed.open([A, 5000], [Y[0], 1])!.port).toBe(other)
+    expect(bed.open([B, 5000], X)!.port, 'of its own').not.toBe(5000)
+    expect(bed.ports.count).toBe(3)
+    bed.end()
+  })
+
+  it('takes back what was given in another mode', () => {
+    const bed = new Bed()
+    const wide = bed.open([A, 5000], X)!
+    bed.ports.configure({ mode: 'address-dependent' })
+    const narrow = bed.open([A, 5000], [X[0], 54])!
+    expect(narrow.port).not.toBe(5000)
+    expect(bed.ports.count).toBe(2)
+    bed.ports.configure({ mode: 'endpoint-dependent' })
+    bed.conntrack.remove(wide.flow)
+    expect(bed.ports.count).toBe(1)
+    bed.ports.configure({ mode: 'address-dependent' })
+    expect(bed.open([A, 5000], [X[0], 55])!.port).toBe(narrow.port)
+    bed.end()
+  })
+
   it('gives out nothing reserved', () => {
     const bed = new Bed({ isReserved: (words) => (words[8]! & 0xffff) < 2008, portMin: 2000 })
     expect(bed.open([A, 2004], X)!.port).toBeGreaterThanOrEqual(2008)
@@ -187,8 +214,9 @@ describe('port pool', () => {
       to: fc.constantFrom(X, Y),
       close: fc.boolean(),
     })
-    const property = fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-      const bed = new Bed({ portMin: 2000, portMax: 2063 })
+    const modes = fc.constantFrom('endpoint-independent', 'address-dependent')
+    const property = fc.property(fc.array(step, { maxLength: 40 }), modes, (steps, mode) => {
+      const bed = new Bed({ portMin: 2000, portMax: 2127, mode })
       const open = new Map<string, Flow>()
       for (const { host, port, to, close } of steps) {
         const name = `10.1.0.${host} ${port} ${to[0]}`
@@ -204,7 +232,7 @@ describe('port pool', () => {
       }
       const owners = new Map<number, string>()
       for (const [name, { port }] of open) {
-        const owner = name.split(' ').slice(0, 2).join(' ')
+        const owner = mode === 'address-dependent' ? name : name.replace(/ [^ ]*$/, '')
         expect(owners.get(port) ?? owner).toBe(owner)
         owners.set(port, owner)
       }

@@ -50,14 +50,14 @@ describe('what is said of connections', () => {
     const { tracking } = good(`conntrack:
   timeouts: { tcp_established: 2h, udp_stream: 1m30s }
   reset_expired: true
-nat: { mapping: endpoint-dependent, filtering: endpoint-independent, ports: "20000-29999" }
+nat: { mapping: endpoint-dependent, filtering: address-dependent, ports: "20000-29999" }
 `)
     expect(tracking).toEqual({
       timeouts: { tcpEstablishedMs: 7_200_000, udpStreamMs: 90_000 },
       resetExpired: true,
       nat: {
         mode: 'endpoint-dependent',
-        filtering: 'endpoint-independent',
+        filtering: 'address-dependent',
         portMin: 20_000,
         portMax: 29_999,
       },
