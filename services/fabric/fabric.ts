@@ -39,7 +39,7 @@ import type { Host } from './host.ts'
 import { FabricLink, type LinkLanes } from './link.ts'
 import { addressNamed } from './names.ts'
 import { checkOptions, FABRIC } from './options.ts'
-import { openPlatform, type Platform, type PlatformOptions } from './platform.ts'
+import { LIMITS, openPlatform, type Platform, type PlatformOptions } from './platform.ts'
 import { type Replayed, type ReplayOptions, replay } from './replay.ts'
 import { Sandbox, type SandboxHome } from './sandbox.ts'
 import type { FabricNetwork, FabricService } from './types.ts'
@@ -80,7 +80,8 @@ export class Fabric implements AsyncDisposable {
     const { clock } = driver
     this.#platform = platform
     this.#desired = { name, networks: {}, sandboxes: {}, services: {}, routes: [] }
-    this.controller = new Controller({ pool, clock, random, links, log, dns, onDevice })
+    const options = { pool, clock, random, links, log, dns, onDevice }
+    this.controller = new Controller({ ...options, ...LIMITS })
   }
 
   /** Milliseconds since some fixed point, by the fabric's clock. */

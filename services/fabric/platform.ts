@@ -2,11 +2,13 @@
  * What a fabric stands on: cables and hosts in memory on a virtual or the system clock, or TAPs
  * and namespaces on the system clock. Native code is loaded only for the latter.
  */
+
 import type { Clock } from '../../stack/clock.ts'
 import type { Device } from '../../stack/device.ts'
 import { StackError } from '../../stack/errors.ts'
 import { Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
+import type { NodeLimits } from '../build_node.ts'
 import type { DnsHost } from '../dns/host.ts'
 import type { Links } from '../links.ts'
 import { type Driver, SystemDriver, VirtualDriver } from './driver.ts'
@@ -49,6 +51,8 @@ export interface Platform {
   close(): void
 }
 
+/** Of the node: what tests fill. Tables of a daemon's size take longer to make than most tests. */
+export const LIMITS: NodeLimits = { connectionsMax: 16_384, flowsMax: 4096 }
 const SMALL_COUNT = 4096
 const LARGE_COUNT = 128
 

@@ -135,7 +135,8 @@ function corpusOf(parties: Parties): Frame[] {
 
 /** Octets that say what they should be; the first: whether an answer is wanted. */
 export function pattern(bytes: number, answer: boolean): Uint8Array {
-  const data = Uint8Array.from({ length: bytes }, (_, i) => (i * 13 + bytes) & 0xff)
+  const data = new Uint8Array(bytes)
+  for (let i = 0; i < bytes; i++) data[i] = i * 13 + bytes
   if (bytes > 0) data[0] = answer ? 1 : 0
   return data
 }

@@ -2,6 +2,7 @@
  * What the parts of a simulation share: the node, its hosts and cables, the seeded generator, and
  * the minutes of what was done and what was found wrong.
  */
+import type { NodeLimits } from '../../services/build_node.ts'
 import { Controller } from '../../services/controller.ts'
 import { VirtualDriver } from '../../services/fabric/driver.ts'
 import type { Host } from '../../services/fabric/host.ts'
@@ -28,6 +29,9 @@ export interface LabOptions {
   /** Receives the blocks of a capture of everything. */
   readonly record?: (bytes: Uint8Array) => void
 }
+
+/** Small, as making the tables of a daemon takes longer than a simulation. */
+export const LIMITS: NodeLimits = { connectionsMax: 1024, flowsMax: 256 }
 
 export class Lab {
   readonly random: Random
@@ -61,6 +65,7 @@ export class Lab {
       random: new Random(random.bits()),
       links: this.links,
       log: QUIET,
+      ...LIMITS,
       onDevice: (device, added) => (added ? driver.add(device) : driver.remove(device)),
     })
     if (record !== undefined) this.#record(record)

@@ -15,7 +15,7 @@ import { Random } from '../../stack/random.ts'
 import { MemoryNet } from '../../stack/udp/memory_net.ts'
 import type { MemoryUnderlay, MemoryUnderlayOptions } from '../../stack/udp/memory_underlay.ts'
 import { type NetworkOptions, networkFor, type Place, sandboxesFor, vtep } from '../overlay/lab.ts'
-import { QUIET } from './lab.ts'
+import { LIMITS, QUIET } from './lab.ts'
 import { Ledger, type Wires } from './ledger.ts'
 
 /** Remembers every wire and underlay there ever was, which the books need. */
@@ -66,6 +66,7 @@ export class SimNode {
       random: new Random(random.bits()),
       links: this.links,
       log: QUIET,
+      ...LIMITS,
       onDevice: (device, added) => (added ? driver.add(device) : driver.remove(device)),
     })
   }
