@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander'
 import type { DemoMode } from '../demo.ts'
 import { ExitError, examples } from './command.ts'
-import { onBrokenPipe } from './output.ts'
+import { onLostOutput } from './output.ts'
 
 interface DemoCommandOptions {
   readonly mode?: DemoMode
@@ -34,7 +34,7 @@ async function runDemo({ mode, keep = false }: DemoCommandOptions): Promise<void
   const stop = (): void => abort.abort()
   process.on('SIGINT', stop)
   process.on('SIGTERM', stop)
-  onBrokenPipe(stop)
+  onLostOutput(stop)
   try {
     const code = await demo({ mode, keep, signal: abort.signal })
     if (code !== 0) throw new ExitError(code)

@@ -13,7 +13,7 @@ import type { DockerDaemon } from '../docker/daemon.ts'
 import { Events } from '../events.ts'
 import { socketPath } from '../sockets.ts'
 import { examples } from './command.ts'
-import { onBrokenPipe } from './output.ts'
+import { onLostOutput } from './output.ts'
 import { announceReady } from './ready.ts'
 import { addRunningOptions, catchSignals, limitsOf, type RunningOptions, slots } from './running.ts'
 import { counted } from './table.ts'
@@ -57,7 +57,7 @@ export function addDocker(program: Command): void {
 }
 
 async function docker(options: DockerOptions): Promise<void> {
-  onBrokenPipe(() => undefined)
+  onLostOutput(() => undefined)
   const signals = catchSignals()
   const [{ DockerDaemon }, { Runtime }, { openLog }] = await Promise.all([
     import('../docker/daemon.ts'),
@@ -85,7 +85,7 @@ async function docker(options: DockerOptions): Promise<void> {
     log.info('stopped')
   } finally {
     signals.release()
-    flush()
+    await flush()
   }
 }
 

@@ -1,7 +1,7 @@
 /** `tapline lab`: several nodes on one machine, to play with. The lab itself is in ../lab.ts. */
 import type { Command } from 'commander'
 import { examples, integer } from './command.ts'
-import { onBrokenPipe, print } from './output.ts'
+import { onLostOutput, print } from './output.ts'
 
 interface LabCommandOptions {
   readonly nodes: number
@@ -27,7 +27,7 @@ async function lab({ nodes, check = false, gossip = false }: LabCommandOptions):
   const stop = (): void => abort.abort()
   process.on('SIGINT', stop)
   process.on('SIGTERM', stop)
-  onBrokenPipe(stop)
+  onLostOutput(stop)
   try {
     const { signal } = abort
     await runLab({ nodes, check, gossip, signal, print: (text) => print(text) })

@@ -5,26 +5,24 @@
  * tool. Colour is for terminals only, and not where NO_COLOR is set (https://no-color.org).
  */
 
-let brokenPipe = (): void => process.exit(0)
+let lostOutput = (code: number): void => process.exit(code)
 
 /**
- * End quietly when stdout's reader is gone, with 1 if stdout cannot be written to; go on without a
- * reader of stderr. Call once at start.
+ * End quietly when stdout's reader is gone, with 1 if stdout cannot be written to; go on without
+ * stderr, as there is nowhere to say so. Call once at start.
  */
 export function watchOutput(): void {
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code === 'EPIPE') return brokenPipe()
+    if (error.code === 'EPIPE') return lostOutput(0)
     complain(`stdout: ${error.message}`)
-    process.exit(1)
+    lostOutput(1)
   })
-  process.stderr.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') throw error
-  })
+  process.stderr.on('error', () => undefined)
 }
 
-/** For commands that have something to clean up: what to do when stdout's reader is gone. */
-export function onBrokenPipe(run: () => void): void {
-  brokenPipe = run
+/** For commands that have something to clean up: what to do when stdout cannot be written to. */
+export function onLostOutput(run: () => void): void {
+  lostOutput = run
 }
 
 export function print(lines: string | readonly string[]): void {

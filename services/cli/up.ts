@@ -17,7 +17,7 @@ import type { Daemon } from '../daemon.ts'
 import { Events } from '../events.ts'
 import { socketPath } from '../sockets.ts'
 import { examples } from './command.ts'
-import { onBrokenPipe } from './output.ts'
+import { onLostOutput } from './output.ts'
 import { readConfig } from './read_config.ts'
 import { announceReady } from './ready.ts'
 import { addRunningOptions, catchSignals, limitsOf, type RunningOptions, slots } from './running.ts'
@@ -43,7 +43,7 @@ export function addUp(program: Command): void {
 async function up(path: string, options: UpOptions): Promise<void> {
   const { config } = await readConfig(path)
   // Whoever started it may have read all that it wanted to know.
-  onBrokenPipe(() => undefined)
+  onLostOutput(() => undefined)
   const signals = catchSignals()
   const { Daemon, Runtime, openLog } = await loadDaemon()
   const events = new Events()
@@ -62,7 +62,7 @@ async function up(path: string, options: UpOptions): Promise<void> {
     log.info('stopped')
   } finally {
     signals.release()
-    flush()
+    await flush()
   }
 }
 

@@ -345,6 +345,19 @@ sandboxes:
     expect((await ended).code).toBe(0)
     expect(lab.leftovers()).toEqual([])
   })
+
+  it('runs and cleans up also if the disk is full that it writes to', async () => {
+    const lab = ownLab()
+    lab.write(shop(lab))
+    const line = `${NODE} ${CLI} up ${lab.file} --socket ${lab.socket}`
+    const { child, ended } = start('sh', '-c', `exec ${line} > /dev/full 2> /dev/full`)
+    await expect
+      .poll(() => lab.cli('ls').then(({ stdout }) => stdout), { timeout: 20_000 })
+      .toContain(': ready')
+    child.kill('SIGTERM')
+    expect((await ended).code).toBe(0)
+    expect(lab.leftovers()).toEqual([])
+  })
 })
 
 describe('the demo', () => {
