@@ -94,12 +94,18 @@ export function report(error: unknown): number {
     return Exit.Failed
   }
   if (!(error instanceof StackError)) {
-    complain(error instanceof Error ? (error.stack ?? error.message) : String(error))
+    complain(unforeseen(error))
     return Exit.Failed
   }
   complain(error.message)
   const usage = error.code === 'bad-argument' || error.code === 'bad-address'
   return usage ? Exit.Usage : Exit.Failed
+}
+
+/** What the system refuses (a read-only disk, too many open files) is no fault of the program's. */
+function unforeseen(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  return 'syscall' in error ? error.message : (error.stack ?? error.message)
 }
 
 /** Parser of a whole number for commander's options. */

@@ -303,6 +303,16 @@ describe('up', () => {
     expect(lab.leftovers()).toEqual([])
   })
 
+  it('says in one line what the system refuses', async () => {
+    const lab = ownLab()
+    lab.write(shop(lab))
+    const up = [NODE, CLI, 'up', lab.file, '--socket', '/proc/shop.sock', '--log-level', 'silent']
+    const { code, stderr } = await run(up)
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^tapline: listen E[A-Z]+: .* \/proc\/shop\.sock\n$/)
+    expect(lab.leftovers()).toEqual([])
+  })
+
   it('takes over the socket of a daemon that was killed', async () => {
     const lab = ownLab()
     await lab.up(shop(lab))
