@@ -211,6 +211,11 @@ export interface Links {
    * are. @throws StackError.
    */
   readdress?(device: Device, inside: Inside): void
+  /**
+   * True if the interface is in a namespace that lives, but whose name is gone or leads to another
+   * one by now. Left out: never.
+   */
+  isAstray?(device: Device): boolean
   /** Addresses of an interface that is there already; none if it is not. */
   addressesOf?(place: Pick<BorrowRequest, 'interfaceName' | 'netns'>): Address[]
   /**

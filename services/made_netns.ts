@@ -14,7 +14,14 @@
 import { readFileSync, readlinkSync } from 'node:fs'
 import { StackError } from '../stack/errors.ts'
 import { withNetlink } from '../stack/native/netlink.ts'
-import { addNetns, deleteNetns, inNetns, isNamed, netnsExists } from '../stack/native/netns.ts'
+import {
+  addNetns,
+  deleteNetns,
+  inNetns,
+  isNamed,
+  isNetns,
+  netnsExists,
+} from '../stack/native/netns.ts'
 
 const LOOPBACK = 'lo'
 const MARK = /^tapline (pid:\[\d+\]) (\d+) (\d+)$/
@@ -39,9 +46,10 @@ export class MadeNamespaces {
     return this.#names.has(netns)
   }
 
-  /** Idempotent; others' namespaces stay. */
+  /** Idempotent; others' namespaces stay, also one that was made anew under the name. */
   remove(netns: string): void {
-    if (this.#names.delete(netns)) deleteNetns(netns)
+    if (!this.#names.delete(netns)) return
+    if (!isNetns(netns) || markOf(netns) === ownMark()) deleteNetns(netns)
   }
 
   removeAll(): void {
@@ -50,7 +58,7 @@ export class MadeNamespaces {
 }
 
 function mark(netns: string): void {
-  const alias = `tapline ${pidNamespace()} ${process.pid} ${startOf(process.pid)}`
+  const alias = ownMark()
   inNetns(netns, () => {
     withNetlink((netlink) => {
       const link = netlink.link(LOOPBACK)
@@ -59,9 +67,16 @@ function mark(netns: string): void {
   })
 }
 
+function markOf(netns: string): string | undefined {
+  return inNetns(netns, () => withNetlink((netlink) => netlink.link(LOOPBACK)?.alias))
+}
+
+function ownMark(): string {
+  return `tapline ${pidNamespace()} ${process.pid} ${startOf(process.pid)}`
+}
+
 function isOrphan(netns: string): boolean {
-  const alias = inNetns(netns, () => withNetlink((netlink) => netlink.link(LOOPBACK)?.alias))
-  const [, where, pid, start] = MARK.exec(alias ?? '') ?? []
+  const [, where, pid, start] = MARK.exec(markOf(netns) ?? '') ?? []
   return where === pidNamespace() && startOf(Number(pid)) !== start
 }
 

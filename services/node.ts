@@ -67,7 +67,7 @@ export class Node {
   /** What is there. A snapshot: it does not change later. */
   get state(): State {
     const lost = this.edges()
-      .filter((edge) => edge.lost !== undefined)
+      .filter((edge) => this.#whyLost(edge) !== undefined)
       .map(({ endpoint }) => endpointKey(endpoint))
     lost.push(...this.#absent.keys())
     if (this.#uplink?.lost !== undefined) lost.push(UPLINK_KEY)
@@ -163,7 +163,12 @@ export class Node {
   /** Why the device of an endpoint is lost; undefined: it works, or is not here. */
   whyLost(endpoint: EndpointState): string | undefined {
     const edge = this.network(endpoint.network)?.edge(endpoint.sandbox)
-    return edge?.lost ?? this.#absent.get(endpointKey(endpoint))
+    return (edge && this.#whyLost(edge)) ?? this.#absent.get(endpointKey(endpoint))
+  }
+
+  #whyLost({ lost, device }: Edge): string | undefined {
+    if (lost !== undefined || this.context.links.isAstray?.(device) !== true) return lost
+    return 'its namespace lives on without the name'
   }
 
   /**

@@ -21,7 +21,7 @@ import { tapDevice } from '../stack/eth/tap.ts'
 import type { VnetDevice } from '../stack/eth/vnet_device.ts'
 import { inetSocket } from '../stack/native/inet_socket.ts'
 import { type LinkInfo, Netlink, withNetlink } from '../stack/native/netlink.ts'
-import { anonymousNetns, inNetns, Netns } from '../stack/native/netns.ts'
+import { anonymousNetns, inNetns, isNamed, Netns, netnsId } from '../stack/native/netns.ts'
 import type { Pool } from '../stack/packet.ts'
 import type { Random } from '../stack/random.ts'
 import { SocketUnderlay } from '../stack/udp/socket_underlay.ts'
@@ -52,7 +52,9 @@ interface Place {
   readonly interfaceName: string
 }
 
-interface Attached extends Place, Inside {}
+interface Attached extends Place, Inside {
+  readonly netnsId: number
+}
 
 interface SandboxName {
   readonly name: string
@@ -106,6 +108,7 @@ export class TapLinks implements Links {
   async attach(request: LinkRequest): Promise<Device> {
     if (request.handOver !== undefined) return await this.handedOver.open(request)
     const netns = new Netns(request.netns)
+    const { id } = netns
     let tap: VnetDevice | undefined
     try {
       if (this.#closed.delete(key(request))) netns.run(() => remove(request))
@@ -119,8 +122,8 @@ export class TapLinks implements Links {
     } finally {
       netns.close()
     }
-    const { interfaceName, addresses, routes } = request
-    this.#attached.set(tap, { netns: request.netns, interfaceName, addresses, routes })
+    const { netns: name, interfaceName, addresses, routes } = request
+    this.#attached.set(tap, { netns: name, netnsId: id, interfaceName, addresses, routes })
     return tap
   }
 
@@ -155,9 +158,13 @@ export class TapLinks implements Links {
   readdress(device: Device, inside: Inside): void {
     const before = this.#attached.get(device)
     if (before === undefined) throw new StackError('not-found', `no interface ${device.name}`)
-    const { netns, interfaceName } = before
-    inNetns(netns, () => withNetlink((netlink) => exchange(netlink, before, inside)))
-    this.#attached.set(device, { netns, interfaceName, ...inside })
+    inNetns(before.netns, () => withNetlink((netlink) => exchange(netlink, before, inside)))
+    this.#attached.set(device, { ...before, ...inside })
+  }
+
+  isAstray(device: Device): boolean {
+    const place = this.#attached.get(device)
+    return place !== undefined && isNamed(place.netns) && netnsId(place.netns) !== place.netnsId
   }
 
   addressesOf({ interfaceName, netns }: Pick<BorrowRequest, 'interfaceName' | 'netns'>): Address[] {
@@ -192,7 +199,7 @@ export class TapLinks implements Links {
   detach(device: Device): void {
     if (this.handedOver.close(device)) return
     const place = this.#attached.get(device)
-    if (place !== undefined) this.#closed.add(key(place))
+    if (place !== undefined && !this.isAstray(device)) this.#closed.add(key(place))
     this.#attached.delete(device)
     device.close()
   }

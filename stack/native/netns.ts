@@ -8,7 +8,16 @@
  * A named namespace is a bind mount of `/proc/.../ns/net` on a file in /var/run/netns, as
  * `ip netns add` makes it (ip-netns(8)), so that `ip netns exec NAME` finds it.
  */
-import { closeSync, existsSync, mkdirSync, openSync, statfsSync, unlinkSync } from 'node:fs'
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  mkdirSync,
+  openSync,
+  statfsSync,
+  statSync,
+  unlinkSync,
+} from 'node:fs'
 import { StackError } from '../errors.ts'
 import { check, close, mount, open, setns, umount2, unshare } from './libc.ts'
 
@@ -51,6 +60,11 @@ export function isNetns(spec: string): boolean {
   }
 }
 
+/** Which namespace that is, among those that live; undefined: there is none. */
+export function netnsId(spec: string): number | undefined {
+  return statSync(netnsPath(spec), { throwIfNoEntry: false })?.ino
+}
+
 /** An open namespace: stays alive and reachable while held. */
 export class Netns {
   readonly fd: number
@@ -63,6 +77,11 @@ export class Netns {
     if (fd < 0) throw new StackError('not-found', `network namespace ${spec}: no ${path}`)
     this.fd = fd
     this.spec = spec
+  }
+
+  /** See {@link netnsId}. */
+  get id(): number {
+    return fstatSync(this.fd).ino
   }
 
   /** Run `work` with this thread in the namespace. `work` must not await. */

@@ -3,11 +3,11 @@
  * independent reader of captures see of it.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, readlinkSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest'
 import { Client } from '../../services/client.ts'
-import { netnsExists } from '../../stack/native/netns.ts'
+import { addNetns, deleteNetns, netnsExists } from '../../stack/native/netns.ts'
 import { hasTool, Lab, type Result, run, until } from './lab.ts'
 
 const CLI = join(import.meta.dirname, '../../dist/services/cli/main.js')
@@ -339,6 +339,25 @@ sandboxes:
     expect(await lab.ping('web', '10.1.0.1')).toBe(3)
     await lab.stop()
     expect(lab.leftovers()).toEqual([])
+  })
+
+  it('follows a name to the namespace it leads to now, and leaves that to its maker', async () => {
+    const lab = ownLab()
+    await lab.up(shop(lab))
+    // Somebody inside keeps the old one alive.
+    const { child } = start('ip', 'netns', 'exec', lab.ns('web'), 'sleep', '60')
+    onTestFinished(() => void child.kill())
+    const inside = (): string => readlinkSync(`/proc/${child.pid}/ns/net`)
+    await expect.poll(inside).not.toBe(readlinkSync('/proc/self/ns/net'))
+    deleteNetns(lab.ns('web'))
+    addNetns(lab.ns('web'))
+    onTestFinished(() => deleteNetns(lab.ns('web')))
+    expect((await lab.cli('ls')).stdout).toMatch(/^web .* lost$/m)
+    expect((await lab.cli('apply', lab.file)).code).toBe(0)
+    expect((await lab.cli('ls')).stdout).toMatch(/^web .* up$/m)
+    expect(await lab.ping('web', '10.2.0.12')).toBe(3)
+    await lab.stop()
+    expect(netnsExists(lab.ns('web'))).toBe(true)
   })
 
   it('cleans up also if nobody reads what it says', async () => {
