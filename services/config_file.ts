@@ -1,8 +1,8 @@
 /** Configuration files as commands and the daemon take them: a Config, or all the faults. */
-import { readFileSync } from 'node:fs'
+import { closeSync, openSync, readSync } from 'node:fs'
 import { ConfigFaults } from './api_types.ts'
 import type { Config } from './config/model.ts'
-import { formatFault, type Parsed, parseConfig } from './config/parse.ts'
+import { formatFault, type Parsed, parseConfig, TEXT_BYTES_MAX } from './config/parse.ts'
 
 export interface ConfigText {
   readonly text: string
@@ -18,15 +18,41 @@ const UNREADABLE: Readonly<Record<string, string>> = {
   EACCES: 'permission denied',
 }
 
-/** Read a file, `-` for stdin. @throws ConfigFaults if it cannot be read. */
+const PIECE_BYTES = 64 * 1024
+
+/**
+ * Read a file, `-` for stdin, and no more of it than shows that it is too large.
+ * @throws ConfigFaults if it cannot be read.
+ */
 export function readConfigText(path: string): ConfigText {
   const file = path === '-' ? '<stdin>' : path
   try {
-    return { text: readFileSync(path === '-' ? 0 : path, 'utf8'), file }
+    return { text: path === '-' ? readText(0) : readFile(path), file }
   } catch (error) {
     const { code = '', message } = error as NodeJS.ErrnoException
     throw new ConfigFaults([`${file}: ${UNREADABLE[code] ?? message}`])
   }
+}
+
+function readFile(path: string): string {
+  const fd = openSync(path, 'r')
+  try {
+    return readText(fd)
+  } finally {
+    closeSync(fd)
+  }
+}
+
+function readText(fd: number): string {
+  const pieces: Uint8Array[] = []
+  for (let left = TEXT_BYTES_MAX + 1; left > 0; ) {
+    const piece = Buffer.alloc(Math.min(left, PIECE_BYTES))
+    const count = readSync(fd, piece)
+    if (count === 0) break
+    pieces.push(piece.subarray(0, count))
+    left -= count
+  }
+  return Buffer.concat(pieces).toString()
 }
 
 /** @throws ConfigFaults */

@@ -18,8 +18,8 @@ import { Reader, type Root } from './reader.ts'
 import { aliasFault, yamlFault } from './yaml_faults.ts'
 
 /** Larger than any configuration that the limits on devices allow. */
-const TEXT_MAX_BYTES = 8 << 20
-const TOO_LARGE = `larger than ${TEXT_MAX_BYTES} characters`
+export const TEXT_BYTES_MAX: number = 8 << 20
+const TOO_LARGE = `larger than ${TEXT_BYTES_MAX} octets`
 
 /** One line, as compilers write it: editors and CI systems find the place by it. */
 export function formatFault({ file, line, column, message }: Fault): string {
@@ -34,7 +34,7 @@ export interface Parsed {
 
 /** Read a file's text. */
 export function parseConfig(text: string, file: string): Parsed {
-  if (text.length > TEXT_MAX_BYTES) {
+  if (Buffer.byteLength(text) > TEXT_BYTES_MAX) {
     return { faults: [{ file, line: 1, column: 1, message: TOO_LARGE }] }
   }
   const lines = new LineCounter()
@@ -71,7 +71,7 @@ export function parseConfig(text: string, file: string): Parsed {
  */
 export function parseValues(values: object, name: string): Config {
   const text = JSON.stringify(values)
-  if (text.length > TEXT_MAX_BYTES) throw new StackError('bad-config', TOO_LARGE)
+  if (Buffer.byteLength(text) > TEXT_BYTES_MAX) throw new StackError('bad-config', TOO_LARGE)
   const { config, faults } = read(JSON.parse(text) as Root, new Faults(name))
   if (config !== undefined) return config
   throw new StackError('bad-config', faults.map(({ message }) => message).join('; '))

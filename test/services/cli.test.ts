@@ -133,6 +133,7 @@ describe('exit codes', () => {
       /^tapline: 'keys' has no command 'frob'; it has list, install, use, rem/m,
     ],
     [2, ['check', '/'], /^\/: this is a folder, and a file is wanted$/m],
+    [2, ['check', '/dev/zero'], /^\/dev\/zero:1:1: larger than 8388608 octets$/m],
     [2, ['check', '/dev/null/x'], /^\/dev\/null\/x: there is no such file$/m],
     [2, ['ls', '--frob'], /unknown option '--frob'/],
     [2, ['up'], /missing required argument 'file'/],
