@@ -7,6 +7,7 @@
  * Between wake-ups nothing runs, so an idle node costs nothing.
  */
 
+import { setImmediate } from 'node:timers'
 import { SystemClock } from '../stack/clock.ts'
 import type { Offload } from '../stack/device.ts'
 import { NO_OFFLOAD } from '../stack/device.ts'

@@ -1,7 +1,12 @@
 /**
  * Time, as elements see it: `nowMs` stands still during a breath, and timers run between breaths.
  * The virtual clock makes a simulation a function of its seed.
+ *
+ * Timers are taken from Node's modules, as whoever fakes those of `globalThis` (a test, around the
+ * code that it tests) does not mean frames and kernels.
  */
+import { performance } from 'node:perf_hooks'
+import { clearTimeout, setTimeout } from 'node:timers'
 
 /** Takes a timer back. Idempotent; harmless after the timer ran. */
 export type Cancel = () => void

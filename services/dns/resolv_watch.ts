@@ -11,6 +11,7 @@
  */
 import { type FSWatcher, realpathSync, watch } from 'node:fs'
 import { basename, dirname } from 'node:path'
+import { clearImmediate, setImmediate } from 'node:timers'
 import type { Cancel } from '../../stack/clock.ts'
 
 /** Call after changes; several at a time may be one call. */

@@ -16,6 +16,7 @@
  * then a function of its seed. Programs on streams (tcp.ts) react over some turns of the event
  * loop: {@link Driver.stir} holds time for {@link QUIET_TURNS} of them.
  */
+import { setImmediate } from 'node:timers'
 import { type Cancel, type Clock, SystemClock, VirtualClock } from '../../stack/clock.ts'
 import { BURST } from '../../stack/device.ts'
 import { StackError } from '../../stack/errors.ts'

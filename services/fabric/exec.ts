@@ -3,6 +3,7 @@
  * lays /etc/netns/NAME/resolv.conf over /etc/resolv.conf, so that programs know names.
  */
 import { spawn } from 'node:child_process'
+import { clearTimeout, setTimeout } from 'node:timers'
 import { StackError } from '../../stack/errors.ts'
 import type { PingOptions, PingReply } from './ping.ts'
 
