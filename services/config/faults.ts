@@ -35,7 +35,7 @@ export interface Source {
   readonly lines: LineCounter
 }
 
-/** Collects faults of one document; of values that nobody has written, all are at its begin. */
+/** Collects faults of one document; of values that nobody has written, each says its path. */
 export class Faults {
   readonly list: Fault[] = []
   readonly #file: string
@@ -48,12 +48,18 @@ export class Faults {
 
   /** Something is wrong with the value at `path`; if it is missing, with what should hold it. */
   at(path: Path, message: string): void {
-    this.atOffset(this.#find(path, false), message)
+    this.atOffset(this.#find(path, false), this.#placed(path, message))
   }
 
   /** Something is wrong with the last key of `path` itself. */
   atKey(path: Path, message: string): void {
-    this.atOffset(this.#find(path, true), message)
+    this.atOffset(this.#find(path, true), this.#placed(path, message))
+  }
+
+  #placed(path: Path, message: string): string {
+    return this.#source !== undefined || path.length === 0
+      ? message
+      : `${path.join('.')}: ${message}`
   }
 
   atOffset(offset: number, message: string): void {
