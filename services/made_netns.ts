@@ -20,8 +20,10 @@ import {
   inNetns,
   isNamed,
   isNetns,
+  namedNetns,
   netnsExists,
 } from '../stack/native/netns.ts'
+import { writeResolvConf } from './dns/netns_files.ts'
 
 const LOOPBACK = 'lo'
 const MARK = /^tapline (pid:\[\d+\]) (\d+) (\d+)$/
@@ -54,6 +56,20 @@ export class MadeNamespaces {
 
   removeAll(): void {
     for (const netns of [...this.#names]) this.remove(netns)
+  }
+}
+
+/** Remove namespaces whose names nobody will use again, and whose makers are gone. */
+export function removeOrphans(named: RegExp): void {
+  for (const netns of namedNetns()) {
+    if (!named.test(netns)) continue
+    try {
+      if (!isOrphan(netns)) continue
+      writeResolvConf(netns, undefined)
+      deleteNetns(netns)
+    } catch {
+      // Somebody else removes it meanwhile, or it is none.
+    }
   }
 }
 

@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process'
 import { clearTimeout, setTimeout } from 'node:timers'
 import { StackError } from '../../stack/errors.ts'
+import { atExit } from './at_exit.ts'
 import type { PingOptions, PingReply } from './ping.ts'
 
 export interface ExecOptions {
@@ -68,12 +69,13 @@ const STOP_MS = 1000
 /** @throws StackError `syscall` if it cannot be started. */
 export function startIn(netns: string, argv: readonly string[]): SandboxProcess {
   const child = spawn('ip', ['netns', 'exec', netns, ...argv])
-  if (child.pid === undefined) throw new StackError('syscall', `cannot run ${argv[0]}`)
-  const { pid } = child
   const ended = new Promise<void>((resolve) => {
     child.on('close', () => resolve())
     child.on('error', () => resolve())
   })
+  const { pid } = child
+  if (pid === undefined) throw new StackError('syscall', `cannot run ${argv[0]}: no command ip`)
+  void ended.then(atExit(() => child.kill('SIGKILL')))
   const said = { stdout: '', stderr: '' }
   const listeners = new Set<() => void>()
   for (const name of ['stdout', 'stderr'] as const) {

@@ -38,6 +38,7 @@ import { sleep } from './driver.ts'
 import type { Host } from './host.ts'
 import { FabricLink, type LinkLanes } from './link.ts'
 import { addressNamed } from './names.ts'
+import { uniqueNetns } from './namespaces.ts'
 import { checkOptions, FABRIC } from './options.ts'
 import { LIMITS, openPlatform, type Platform, type PlatformOptions } from './platform.ts'
 import { type Replayed, type ReplayOptions, replay } from './replay.ts'
@@ -52,8 +53,6 @@ export interface FabricOptions extends PlatformOptions {
   /** Where the node tells what happens; left out: nowhere. */
   readonly log?: Log
 }
-
-let namespaces = 0
 
 /**
  * A new, empty fabric.
@@ -340,9 +339,4 @@ function refuseTwice(entries: Desired['networks'], name: string, what: string): 
 
 function without<T>(entries: Readonly<Record<string, T>>, name: string): Record<string, T> {
   return Object.fromEntries(Object.entries(entries).filter(([key]) => key !== name))
-}
-
-/** Namespaces are the machine's: several fabrics, and several processes, must not meet in one. */
-function uniqueNetns(name: string): string {
-  return `tl${process.pid}-${namespaces++}-${name}`
 }

@@ -11,9 +11,12 @@ import { Random } from '../../stack/random.ts'
 import type { NodeLimits } from '../build_node.ts'
 import type { DnsHost } from '../dns/host.ts'
 import type { Links } from '../links.ts'
+import type { Runtime, RuntimeOptions } from '../runtime.ts'
+import { atExit } from './at_exit.ts'
 import { type Driver, SystemDriver, VirtualDriver } from './driver.ts'
 import { ImpairedLinks } from './impaired.ts'
 import { MemoryLinks } from './memory_links.ts'
+import { FABRIC_NETNS } from './namespaces.ts'
 import type * as tapTcp from './tap_tcp.ts'
 
 type TapTcp = typeof tapTcp
@@ -91,14 +94,16 @@ async function openTaps({ clock, seed = 1, packets }: PlatformOptions): Promise<
   if (clock === 'virtual') {
     throw new StackError('bad-argument', 'TAPs are on the system clock: kernels do not wait')
   }
-  const { Runtime } = await import('../runtime.ts')
   const tcp = await import('./tap_tcp.ts')
+  const { removeOrphans } = await import('../made_netns.ts')
   const { small, large } = packets ?? {}
-  const runtime = new Runtime({
+  const runtime = await openRuntime({
     seed,
     ...(small === undefined ? {} : { smallCount: small }),
     ...(large === undefined ? {} : { largeCount: large }),
   })
+  removeOrphans(FABRIC_NETNS)
+  const forget = atExit(() => runtime.links.close())
   const driver = new SystemDriver(runtime.clock)
   const { pool, random } = runtime
   const own = { pool, clock: runtime.clock, random: new Random(random.bits()) }
@@ -116,8 +121,20 @@ async function openTaps({ clock, seed = 1, packets }: PlatformOptions): Promise<
     // The runtime polls its TAPs by itself.
     onDevice: () => {},
     close: () => {
+      forget()
       driver.close()
       runtime.close()
     },
+  }
+}
+
+async function openRuntime(options: RuntimeOptions): Promise<Runtime> {
+  const { Runtime } = await import('../runtime.ts')
+  try {
+    return new Runtime(options)
+  } catch (cause) {
+    if (!(cause instanceof StackError)) throw cause
+    const needs = 'a fabric on TAPs needs root and /dev/net/tun; one in memory needs neither'
+    throw new StackError(cause.code, `${cause.message}: ${needs}`, { cause })
   }
 }

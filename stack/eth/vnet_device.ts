@@ -9,12 +9,11 @@
  * The other end may vanish at any time (its namespace is deleted). The engine then reports the
  * channel lost; the device says so once through `onLost` and refuses further frames.
  */
-import { close } from 'node:fs'
 import { Count } from '../counters.ts'
 import type { Device, Handle, Offload } from '../device.ts'
 import { DropReason } from '../drop.ts'
 import type { Channel, Engine } from '../engine.ts'
-import { Errno, errnoName, isWritable } from '../native/libc.ts'
+import { closeAway, Errno, errnoName, isWritable } from '../native/libc.ts'
 import { type Output, type Packet, type Pool, SMALL_FRAME_BYTES } from '../packet.ts'
 import { putFacts, readFacts, VNET_BYTES } from '../vnet.ts'
 import { egressRefusal } from './egress.ts'
@@ -133,7 +132,7 @@ export class VnetDevice implements Device, Channel {
     this.#open = false
     this.#stop()
     // Off this thread: the kernel waits some 20 ms for readers before a TAP is gone.
-    close(this.fd, () => {})
+    closeAway(this.fd)
     this.#pool.counters.releasePort(this.port)
   }
 

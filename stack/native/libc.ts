@@ -56,6 +56,10 @@ export const open: (path: string, flags: number, mode: number) => number = libc.
   ['str', 'int', 'int'],
 )
 export const close: (fd: number) => number = libc.func('close', 'int', ['int'])
+/** {@link close} on a thread of libuv's: for what takes the kernel long. */
+export function closeAway(fd: number): void {
+  ;(close as unknown as { async(fd: number, done: () => void): void }).async(fd, () => {})
+}
 export const ioctlPointer: (fd: number, request: number, argument: Uint8Array) => number =
   libc.func('ioctl', 'int', ['int', 'unsigned long', 'void *'])
 export const ioctlValue: (fd: number, request: number, argument: number) => number = libc.func(

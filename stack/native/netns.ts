@@ -14,6 +14,7 @@ import {
   fstatSync,
   mkdirSync,
   openSync,
+  readdirSync,
   statfsSync,
   statSync,
   unlinkSync,
@@ -47,6 +48,11 @@ export function isNamed(spec: string): boolean {
 
 export function netnsExists(spec: string): boolean {
   return existsSync(netnsPath(spec))
+}
+
+/** All names, those of what is no namespace (any more) too. */
+export function namedNetns(): string[] {
+  return existsSync(FOLDER) ? readdirSync(FOLDER) : []
 }
 
 /** True if there is a namespace, and not only a file of its name. @throws if it is not told. */
