@@ -6,7 +6,7 @@ import { spawn } from 'node:child_process'
 import { clearTimeout, setTimeout } from 'node:timers'
 import { StackError } from '../../stack/errors.ts'
 import { atExit } from './at_exit.ts'
-import type { PingOptions, PingReply } from './ping.ts'
+import { PingError, type PingOptions, type PingReply } from './ping.ts'
 
 export interface ExecOptions {
   /** Written to its standard input. */
@@ -122,7 +122,10 @@ export function startIn(netns: string, argv: readonly string[]): SandboxProcess 
 /** Of each output that is kept: the last of it. */
 const OUTPUT_CHARS = 1 << 20
 
-/** One echo request by the system's `ping`. @throws StackError `not-found` with what it printed. */
+/**
+ * One echo request by the system's `ping`.
+ * @throws PingError; StackError `not-found` with what it printed, if it could not be sent.
+ */
 export async function pingIn(netns: string, to: string, options: PingOptions): Promise<PingReply> {
   const { bytes = 56, ttl = 64, dontFragment = false, timeoutMs = 5000 } = options
   const seconds = Math.max(1, Math.ceil(timeoutMs / 1000))
@@ -130,14 +133,24 @@ export async function pingIn(netns: string, to: string, options: PingOptions): P
   if (dontFragment) argv.push('-M', 'do')
   const { stdout, stderr } = await execIn(netns, [...argv, to])
   const answer = /bytes from ([^ ]+): icmp_seq=1 ttl=(\d+) time=([\d.]+) ms/.exec(stdout)
-  if (answer === null) {
-    const said = (stderr + stdout).trim().split('\n').slice(0, 2).join('; ')
-    throw new StackError('not-found', `ping ${to}: ${said}`)
-  }
+  if (answer === null) throw pingProblem(to, stdout, stderr, seconds)
   return {
     from: answer[1]!,
     ttl: Number(answer[2]),
     rttMs: Number(answer[3]),
     bytes,
   }
+}
+
+/** What `ping` of iputils says where there is no answer. */
+function pingProblem(to: string, stdout: string, stderr: string, seconds: number): Error {
+  const [, from, said = ''] = /^From ([^ ]+) icmp_seq=1 (.*)/m.exec(stdout) ?? []
+  const mtuBytes = Number(/\bmtu ?[=:] ?(\d+)/.exec(said + stderr)?.[1] ?? 0)
+  const failed = (kind: PingError['kind'], text: string): PingError =>
+    new PingError(to, { kind, text, mtuBytes }, from)
+  if (mtuBytes > 0) return failed('too-big', `packet too big, MTU ${mtuBytes}`)
+  if (/^Time/.test(said)) return failed('time-exceeded', 'time exceeded')
+  if (said !== '') return failed('unreachable', said.toLowerCase())
+  if (stderr === '') return failed('timeout', `no answer in ${seconds} s`)
+  return new StackError('not-found', `ping ${to}: ${stderr.trim().replace(/^ping: /, '')}`)
 }
