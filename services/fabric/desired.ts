@@ -3,7 +3,7 @@
  * entries of the file format, so that one parser checks both and one page describes both.
  */
 import { StackError } from '../../stack/errors.ts'
-import { checkOptions, NETWORK, SANDBOX } from './options.ts'
+import { checkOptions, NETWORK, ROUTE, SANDBOX } from './options.ts'
 
 export interface SubnetOptions {
   readonly subnet: string
@@ -211,7 +211,7 @@ export function drained(entry: Entry | undefined, backend: string): Entry {
   const all: Record<string, object> = isNames(backends)
     ? Object.fromEntries(backends.map((name) => [name, {}]))
     : { ...backends }
-  if (!(backend in all)) throw new StackError('not-found', `no backend ${backend}`)
+  if (!Object.hasOwn(all, backend)) throw new StackError('not-found', `no backend ${backend}`)
   return { ...entry, backends: { ...all, [backend]: { weight: 0 } } }
 }
 
@@ -219,7 +219,9 @@ function isNames<T>(given: readonly string[] | T): given is readonly string[] {
   return Array.isArray(given)
 }
 
-export function routeEntry(to: string, { via }: RouteOptions): Entry {
+export function routeEntry(to: string, options: RouteOptions): Entry {
+  checkOptions(`options of the route to ${to}`, ROUTE, options)
+  const { via } = options
   return via === undefined ? { to, blackhole: true } : { to, via }
 }
 

@@ -45,7 +45,7 @@ export interface Driver {
   readonly wake: () => void
   /** A program was told something: it has some turns of the event loop before time goes on. */
   stir(): void
-  /** A promise that traffic or a timer settles: time passes while it is waited for. */
+  /** A promise that traffic or a timer settles, or closing: time passes while it is waited for. */
   until<T>(begin: Begin<T>): Promise<T>
   /** Timers not yet run. */
   readonly pending: number
@@ -138,8 +138,9 @@ export class VirtualDriver implements Driver {
   }
 
   until<T>(begin: Begin<T>): Promise<T> {
+    if (!this.#open) return Promise.reject(closed())
     const promise = this.#waits.add(begin)
-    if (!this.#running && this.#open) {
+    if (!this.#running) {
       this.#running = true
       setImmediate(() => void this.#run())
     }
@@ -233,6 +234,7 @@ export class SystemDriver implements Driver {
   }
 
   until<T>(begin: Begin<T>): Promise<T> {
+    if (!this.#open) return Promise.reject(closed())
     this.clock.tick()
     return this.#waits.add(begin)
   }
@@ -254,6 +256,10 @@ export class SystemDriver implements Driver {
     this.clock.tick()
     if (breathe(this.#devices) > 0) this.#schedule()
   }
+}
+
+export function closed(): StackError {
+  return new StackError('daemon', 'the fabric is closed')
 }
 
 /** Wait for so many milliseconds of the driver's time. */

@@ -34,12 +34,12 @@ import {
   sandboxEntry,
   serviceEntry,
 } from './desired.ts'
-import { sleep } from './driver.ts'
+import { closed, sleep } from './driver.ts'
 import type { Host } from './host.ts'
 import { FabricLink, type LinkLanes } from './link.ts'
 import { addressNamed } from './names.ts'
 import { uniqueNetns } from './namespaces.ts'
-import { checkOptions, FABRIC } from './options.ts'
+import { checkOptions, FABRIC, TIME_MS } from './options.ts'
 import { LIMITS, openPlatform, type Platform, type PlatformOptions } from './platform.ts'
 import { type Replayed, type ReplayOptions, replay } from './replay.ts'
 import { Sandbox, type SandboxHome } from './sandbox.ts'
@@ -187,9 +187,10 @@ export class Fabric implements AsyncDisposable {
     return replay(this.controller, driver, { device, capture, options })
   }
 
-  /** Let so much time pass. */
-  advance(ms: number): Promise<void> {
-    return sleep(this.#platform.driver, ms)
+  /** Let so much time pass. @throws StackError `bad-argument`. */
+  async advance(ms: number): Promise<void> {
+    checkOptions('time to pass, in ms', TIME_MS, ms)
+    await sleep(this.#platform.driver, ms)
   }
 
   /**
@@ -221,7 +222,10 @@ export class Fabric implements AsyncDisposable {
 
   readonly #home: SandboxHome = {
     driver: () => this.#platform.driver,
-    host: (netns) => this.#platform.memory && this.#hostIn(netns),
+    host: (netns) => {
+      if (this.#closed !== undefined) throw closed()
+      return this.#platform.memory && this.#hostIn(netns)
+    },
     tcp: () => this.#platform.tcp!,
     addressesOf: (sandbox) =>
       new Map(this.#endpointsOf(sandbox).map((e) => [e.network, e.addresses])),
@@ -238,7 +242,7 @@ export class Fabric implements AsyncDisposable {
   /** One change after the other; one that fails is as if it had not been asked for. */
   #change(next: (desired: Desired) => Desired): Promise<void> {
     const result = this.#last.then(async () => {
-      if (this.#closed !== undefined) throw new StackError('daemon', 'the fabric is closed')
+      if (this.#closed !== undefined) throw closed()
       const desired = next(this.#desired)
       await this.controller.apply(parseValues(desired, desired.name))
       this.#desired = desired
@@ -334,7 +338,8 @@ export class Fabric implements AsyncDisposable {
 }
 
 function refuseTwice(entries: Desired['networks'], name: string, what: string): void {
-  if (name in entries) throw new StackError('exists', `there is a ${what} ${name} already`)
+  if (Object.hasOwn(entries, name))
+    throw new StackError('exists', `there is a ${what} ${name} already`)
 }
 
 function without<T>(entries: Readonly<Record<string, T>>, name: string): Record<string, T> {

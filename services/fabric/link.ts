@@ -1,6 +1,6 @@
 /** The way between one sandbox and one network, for faults: a cable, or a TAP's two lanes. */
 import type { CableFaults, LaneCounts } from '../../stack/eth/lane.ts'
-import { checkOptions, FAULTS } from './options.ts'
+import { checkOptions, DIRECTION, FAULTS } from './options.ts'
 
 /** What became of the frames of one direction. */
 export interface LinkCounts {
@@ -41,6 +41,7 @@ export class FabricLink {
    */
   faults(faults: CableFaults, direction: 'both' | 'up' | 'down' = 'both'): void {
     checkOptions(`faults of ${this.device}`, FAULTS, faults)
+    checkOptions(`direction of faults of ${this.device}`, DIRECTION, direction)
     const { up, down } = this.#lanes(this.device)
     if (direction !== 'up') down.setFaults(faults)
     if (direction !== 'down') up.setFaults(faults)

@@ -10,6 +10,8 @@ import { mapping } from '../config/schema.ts'
 const count = z.number().int().min(0)
 const percent = z.number().min(0).max(100)
 const given = z.unknown().optional()
+const ttl = z.number().int().min(1).max(255)
+const timeoutMs = z.number().min(0).optional()
 
 export const FABRIC: z.ZodType = mapping({
   name: z.string().optional(),
@@ -33,6 +35,38 @@ export const FAULTS: z.ZodType = mapping({
   queueFrames: count.optional(),
   partitioned: z.boolean().optional(),
 })
+
+export const DIRECTION: z.ZodType = z.enum(['both', 'up', 'down'])
+
+export const TIME_MS: z.ZodType = z.number().min(0)
+
+export const ROUTE: z.ZodType = mapping({ via: z.string().optional() })
+
+export const REPLAY: z.ZodType = mapping({ interface: z.string().optional() })
+
+export const PING: z.ZodType = mapping({
+  bytes: given,
+  ttl: ttl.optional(),
+  dontFragment: z.boolean().optional(),
+  timeoutMs,
+})
+
+export const FETCH: z.ZodType = mapping({
+  method: z.string().optional(),
+  headers: given,
+  body: given,
+  timeoutMs,
+})
+
+export const EXEC: z.ZodType = mapping({ input: given, timeoutMs })
+
+export const SEND: z.ZodType = mapping({
+  ttl: ttl.optional(),
+  dontFragment: z.boolean().optional(),
+  segmentBytes: given,
+})
+
+export const RECEIVE: z.ZodType = mapping({ timeoutMs })
 
 export const NETWORK: z.ZodType = mapping({
   subnets: z

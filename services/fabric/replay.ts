@@ -19,6 +19,7 @@ import type { Packet } from '../../stack/packet.ts'
 import * as udp from '../../stack/udp/header.ts'
 import type { Controller } from '../controller.ts'
 import { type Driver, sleep } from './driver.ts'
+import { checkOptions, REPLAY } from './options.ts'
 
 /** Frames between two breaths of the fabric. */
 const BATCH_FRAMES = 64
@@ -53,6 +54,7 @@ export async function replay(
     readonly options: ReplayOptions
   },
 ): Promise<Replayed> {
+  checkOptions(`options of the replay by ${name}`, REPLAY, options)
   const device = node.edges().find((edge) => edge.device.name === name)?.device
   if (device === undefined) throw new StackError('not-found', `no device ${name}`)
   const { pool, clock } = node.context

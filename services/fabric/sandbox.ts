@@ -1,6 +1,7 @@
 /** A sandbox of a fabric, as a test sees it: an end host that pings, sends and receives. */
 import type { RequestListener } from 'node:http'
 import { StackError } from '../../stack/errors.ts'
+import { PORT_MAX } from '../ports.ts'
 import type { EndpointOptions } from './desired.ts'
 import type { Driver } from './driver.ts'
 import {
@@ -13,6 +14,7 @@ import {
 } from './exec.ts'
 import type { Host } from './host.ts'
 import { FabricAgent, type FetchOptions, fetchHttp, type HttpReply, serveHttp } from './http.ts'
+import { checkOptions, EXEC, FETCH, PING } from './options.ts'
 import { PingError, type PingOptions, type PingReply } from './ping.ts'
 import type * as tapTcp from './tap_tcp.ts'
 import type { FabricStream } from './tcp.ts'
@@ -24,7 +26,7 @@ export interface SandboxHome {
   driver(): Driver
   /** Sockets of namespaces. Precondition: on TAPs. */
   tcp(): typeof tapTcp
-  /** The stack behind the sandbox; undefined on TAPs. @throws StackError if it is gone. */
+  /** The stack behind it; undefined on TAPs. @throws StackError: it, or its fabric, is gone. */
   host(netns: string): Host | undefined
   /** Addresses with prefix length, by network. */
   addressesOf(sandbox: string): ReadonlyMap<string, readonly string[]>
@@ -63,9 +65,10 @@ export class Sandbox {
 
   /**
    * One echo request to an address, a name or another sandbox, and its answer.
-   * @throws PingError (in memory) or StackError that says why there is none.
+   * @throws PingError that says why there is none; StackError: it cannot be sent.
    */
   async ping(to: string | Sandbox, options: PingOptions = {}): Promise<PingReply> {
+    checkOptions('options of a ping', PING, options)
     const host = this.#home.host(this.netns)
     const address = typeof to === 'string' ? to : to.ipv4()
     if (host === undefined) return await pingIn(this.netns, address, options)
@@ -77,6 +80,7 @@ export class Sandbox {
    * In memory only.
    */
   async traceroute(to: string, options: PingOptions = {}): Promise<(string | undefined)[]> {
+    checkOptions('options of traceroute', PING, options)
     const hops: (string | undefined)[] = []
     for (let ttl = 1; ttl <= HOPS_MAX; ttl++) {
       try {
@@ -104,6 +108,7 @@ export class Sandbox {
     options: ListenOptions = {},
   ): TcpListener {
     const host = this.#home.host(this.netns)
+    checkPort(port)
     if (host !== undefined) return host.listen(port, accept, options)
     const listener = this.#home.tcp().listenIn(this.netns, port, accept, options)
     this.#listeners.push(listener)
@@ -119,6 +124,7 @@ export class Sandbox {
   connect(to: string, port: number): FabricStream {
     const host = this.#home.host(this.netns)
     const address = this.resolve(to)
+    checkPort(port)
     if (host !== undefined) return host.connect(address, port)
     return this.#home.tcp().connectIn(this.netns, address, port)
   }
@@ -143,8 +149,9 @@ export class Sandbox {
   }
 
   /** One HTTP request and its whole answer. @throws TcpError, StackError. */
-  fetch(url: string, options: FetchOptions = {}): Promise<HttpReply> {
-    return fetchHttp(this.#home.driver(), this.agent(), url, options)
+  async fetch(url: string, options: FetchOptions = {}): Promise<HttpReply> {
+    checkOptions(`options of fetch ${url}`, FETCH, options)
+    return await fetchHttp(this.#home.driver(), this.agent(), url, options)
   }
 
   /** For clients of `node:http` that are to be this sandbox's. */
@@ -163,8 +170,9 @@ export class Sandbox {
   }
 
   /** Run a command inside and wait for its end. On TAPs only. */
-  exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
-    if (this.#home.host(this.netns) === undefined) return execIn(this.netns, argv, options)
+  async exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
+    checkOptions('options of exec', EXEC, options)
+    if (this.#home.host(this.netns) === undefined) return await execIn(this.netns, argv, options)
     throw new StackError('unsupported', 'exec needs a kernel: createFabric({ devices: "tap" })')
   }
 
@@ -202,4 +210,9 @@ export class Sandbox {
     const where = network === undefined ? '' : ` in ${network}`
     throw new StackError('not-found', `${this.name} has no ${family} address${where}`)
   }
+}
+
+function checkPort(port: number): void {
+  if (Number.isInteger(port) && port >= 1 && port <= PORT_MAX) return
+  throw new StackError('bad-argument', `${port} is not a TCP port: they are from 1 to ${PORT_MAX}`)
 }

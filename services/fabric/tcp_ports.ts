@@ -40,15 +40,12 @@ export class TcpPorts {
     this.#host = host
   }
 
-  /** @throws StackError `exists`, `bad-argument`. */
+  /** @throws StackError `exists`. */
   listen(
     port: number,
     accept: (stream: TcpStream) => void,
     options: ListenOptions = {},
   ): TcpListener {
-    if (!Number.isInteger(port) || port < 1 || port > 0xffff) {
-      throw new StackError('bad-argument', `${port} is not a TCP port`)
-    }
     if (this.#listening.has(port)) {
       throw new StackError('exists', `${this.#host.name}: TCP port ${port} is taken already`)
     }

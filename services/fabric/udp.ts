@@ -9,6 +9,7 @@ import { type Address, parseAddress } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import { PORT_MAX } from '../ports.ts'
 import type { Driver } from './driver.ts'
+import { checkOptions, RECEIVE, SEND } from './options.ts'
 import type { Problem } from './wire.ts'
 
 export interface Message {
@@ -30,6 +31,11 @@ export interface SendOptions {
   readonly dontFragment?: boolean
   /** `data` is many datagrams of this many octets each, as with UDP_SEGMENT. */
   readonly segmentBytes?: number
+}
+
+export interface ReceiveOptions {
+  /** How long to wait, in the fabric's time. Default 5 s. */
+  readonly timeoutMs?: number
 }
 
 /** What went wrong with an earlier datagram. */
@@ -95,9 +101,11 @@ export class UdpSocket {
   }
 
   /** The next datagram. @throws StackError `not-found` if none comes in time. */
-  receive({ timeoutMs = DEFAULT_TIMEOUT_MS }: { timeoutMs?: number } = {}): Promise<Message> {
+  receive(options: ReceiveOptions = {}): Promise<Message> {
     const { driver, host } = this.#options
+    const { timeoutMs = DEFAULT_TIMEOUT_MS } = options
     return driver.until((resolve, reject) => {
+      checkOptions('options of receive', RECEIVE, options)
       const waiting = this.#queue.shift()
       if (waiting !== undefined) {
         resolve(waiting)
@@ -118,13 +126,14 @@ export class UdpSocket {
    * Send to an address, or to a name that its sandbox knows.
    * @throws StackError: no such name, route or port, too long for UDP, the socket is closed.
    */
-  send(data: Uint8Array | string, to: string, port: number, options: SendOptions = {}): void {
+  send(data: Uint8Array | string, to: string, port: number, options?: SendOptions): void {
     if (!this.#open) throw new StackError('bad-argument', 'the socket is closed')
     if (!Number.isInteger(port) || port < 1 || port > PORT_MAX) {
       throw new StackError('bad-argument', `port is from 1 to ${PORT_MAX}, not ${port}`)
     }
+    if (options !== undefined) checkOptions('options of a datagram', SEND, options)
     const address = parseAddress(this.#options.resolve(to))
-    this.#options.send(bytesOf(data), { address, port }, options)
+    this.#options.send(bytesOf(data), { address, port }, options ?? {})
   }
 
   /** Give the port back, and end what waits. Idempotent. */

@@ -214,7 +214,7 @@ describe('fabric', () => {
     await expect(fabric.sandbox('x', { networks: ['nowhere'] })).rejects.toThrow(/nowhere/)
     expect(() => fabric.link('web', 'back')).toThrow('web has no interface in back')
     expect(() => fabric.get('nobody')).toThrow('no sandbox nobody')
-    expect(() => fabric.get('web').exec(['true'])).toThrow('exec needs a kernel')
+    await expect(fabric.get('web').exec(['true'])).rejects.toThrow('exec needs a kernel')
     expect(() => fabric.get('web').ipv4('back')).toThrow('web has no IPv4 address in back')
     expect(fabric.controller.ls()).toEqual(before)
   })
@@ -231,6 +231,55 @@ describe('fabric', () => {
     const waiting = expect(a.udp(1).receive()).rejects.toThrow(/closed/)
     await fabric.close()
     await waiting
+  })
+
+  it('says where an option is wrong', async () => {
+    await using fabric = await twoNetworks()
+    const flat = fabric.network('flat', { mtu: 12 })
+    await expect(flat).rejects.toThrow(
+      'networks.flat.driver_opts.com.docker.network.driver.mtu: expected a whole number from 68',
+    )
+    await fabric.service('www', { network: 'front', ports: [80], backends: ['web'] })
+    const leave = fabric.get('web').leave('front')
+    await expect(leave).rejects.toThrow('services.www.backends.0: sandbox "web" is not on network')
+    await fabric.network('constructor')
+  })
+
+  it('refuses options that there are not, instead of ignoring them', async () => {
+    await using fabric = await twoNetworks()
+    const web = fabric.get('web')
+    const unknown = { gateway: '10.1.0.1', timeout: 5, loss: 1 } as object
+    await expect(fabric.route('10.9.0.0/16', unknown)).rejects.toThrow('unknown key "gateway"')
+    await expect(web.ping('app', unknown)).rejects.toThrow('unknown key "timeout"')
+    await expect(web.traceroute('app', unknown)).rejects.toThrow('unknown key "timeout"')
+    await expect(web.fetch('http://app/', unknown)).rejects.toThrow('unknown key "timeout"')
+    await expect(web.exec(['true'], unknown)).rejects.toThrow('unknown key "timeout"')
+    await expect(web.udp().receive(unknown)).rejects.toThrow('unknown key "timeout"')
+    expect(() => web.udp().send('x', 'app', 7, unknown)).toThrow('unknown key "timeout"')
+    await expect(fabric.replay('web/eth0', new Uint8Array(), unknown)).rejects.toThrow('"timeout"')
+    for (const ttl of [0, 256]) {
+      await expect(web.ping('app', { ttl })).rejects.toThrow('options of a ping: ttl')
+    }
+    for (const ms of [Number.NaN, -1, Number.POSITIVE_INFINITY]) {
+      await expect(fabric.advance(ms)).rejects.toThrow('time to pass, in ms')
+    }
+    expect(() => web.connect('app', 65_536)).toThrow('65536 is not a TCP port')
+    const link = fabric.link('web', 'front')
+    expect(() => link.faults({}, 'in' as 'up')).toThrow('direction of faults of web/eth0')
+  })
+
+  it('says that it is closed to whoever still uses it', async () => {
+    for (const clock of ['virtual', 'system'] as const) {
+      const fabric = await createFabric({ clock })
+      await fabric.network('front')
+      const web = await fabric.sandbox('web', { networks: ['front'] })
+      const closing = fabric.close()
+      await expect(web.ping('10.1.0.1')).rejects.toThrow('the fabric is closed')
+      await closing
+      await expect(fabric.advance(1)).rejects.toThrow('the fabric is closed')
+      await expect(fabric.run(() => Promise.resolve())).rejects.toThrow('the fabric is closed')
+      expect(() => web.listen(80, () => {})).toThrow('the fabric is closed')
+    }
   })
 
   it('says so when something was not given back', async () => {

@@ -1,13 +1,132 @@
 /** The library on TAPs: sandboxes are network namespaces, and commands run inside. */
-import { readdirSync } from 'node:fs'
-import { describe, expect, it } from 'vitest'
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { Worker } from 'node:worker_threads'
+import { describe, expect, it, vi } from 'vitest'
 import { createFabric } from '../../services/fabric/fabric.ts'
 
 function ours(): string[] {
   return readdirSync('/var/run/netns').filter((name) => name.startsWith(`tl${process.pid}-`))
 }
 
+const LIBRARY = new URL('../../dist/services/fabric/fabric.js', import.meta.url)
+/** Two sandboxes and a program, in a process or thread that then does what `end` says. */
+const script = (end: string): string => `
+  import { createFabric } from '${LIBRARY}'
+  const fabric = await createFabric({ devices: 'tap' })
+  await fabric.network('front')
+  const web = await fabric.sandbox('web', { networks: ['front'] })
+  const db = await fabric.sandbox('db', { networks: ['front'] })
+  await web.ping(db)
+  const { pid } = web.start(['sleep', '600'])
+  console.log(web.netns, pid)
+  ${end}
+`
+
+interface Left {
+  readonly name: string
+  readonly netns: boolean
+  readonly program: boolean
+  readonly pid: number
+}
+
+/** What is there of a fabric whose process has ended as `end` says. */
+function leftBy(end: string): Left {
+  const node = ['--input-type=module', '-e', script(end)]
+  const { stdout, stderr } = spawnSync(process.execPath, node, { encoding: 'utf8' })
+  const [name = '', pid = ''] = stdout.trim().split(' ')
+  expect(name, stderr).toMatch(/^tl\d+-/)
+  return {
+    name,
+    netns: existsSync(`/var/run/netns/${name}`),
+    program: isRunning(Number(pid)),
+    pid: Number(pid),
+  }
+}
+
+/** One that nobody has waited for yet runs no more. */
+function isRunning(pid: number): boolean {
+  if (!existsSync(`/proc/${pid}`)) return false
+  return !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'))
+}
+
 describe('fabric on TAPs', () => {
+  it('is gone with a process that did not close it', async () => {
+    expect(leftBy('process.exit()')).toMatchObject({ netns: false, program: false })
+    const killed = leftBy("process.kill(process.pid, 'SIGKILL')")
+    expect(killed.netns).toBe(true)
+    process.kill(killed.pid)
+    // The next one removes what nobody could.
+    const fabric = await createFabric({ devices: 'tap' })
+    await fabric.close()
+    expect(existsSync(`/var/run/netns/${killed.name}`)).toBe(false)
+    expect(existsSync(`/etc/netns/${killed.name}`)).toBe(false)
+  })
+
+  it('is one of its own in each thread', async () => {
+    const threads = [1, 2, 3].map(() => {
+      const source = new URL(
+        `data:text/javascript,${encodeURIComponent(script('await fabric.close()'))}`,
+      )
+      const worker = new Worker(source, { stderr: true, stdout: true })
+      const said: string[] = []
+      worker.stderr.on('data', (text) => said.push(String(text)))
+      return new Promise<string>((resolve, reject) => {
+        worker.on('error', reject)
+        worker.on('exit', () => resolve(said.join('')))
+      })
+    })
+    expect(await Promise.all(threads)).toEqual(['', '', ''])
+    expect(ours()).toEqual([])
+  })
+
+  it('goes on while a test fakes timers', async () => {
+    vi.useFakeTimers()
+    try {
+      await using fabric = await createFabric({ devices: 'tap' })
+      await fabric.network('front')
+      const web = await fabric.sandbox('web', { networks: ['front'] })
+      const db = await fabric.sandbox('db', { networks: ['front'] })
+      fabric.link('web', 'front').faults({ delayMs: 5 })
+      expect((await web.ping(db)).rttMs).toBeGreaterThan(10)
+      await fabric.advance(5)
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  it('says why a ping has no answer as one in memory does', async () => {
+    await using fabric = await createFabric({ devices: 'tap' })
+    await fabric.network('front', { subnets: ['10.91.0.0/24', 'fd00:91::/64'] })
+    await fabric.network('back', { subnets: ['10.92.0.0/24', 'fd00:92::/64'], mtu: 1400 })
+    const web = await fabric.sandbox('web', { networks: ['front'] })
+    const db = await fabric.sandbox('db', { networks: ['back'] })
+    for (const [i, to] of [db.ipv4(), db.ipv6()].entries()) {
+      const from = ['10.91.0.1', 'fd00:91::1'][i]
+      const far = web.ping(to, { ttl: 1 })
+      await expect(far).rejects.toMatchObject({ kind: 'time-exceeded', from })
+      const large = web.ping(to, { bytes: 1430, dontFragment: true })
+      await expect(large).rejects.toMatchObject({ kind: 'too-big', from, mtuBytes: 1400 })
+    }
+    await expect(web.ping('10.91.0.77')).rejects.toMatchObject({ kind: 'unreachable' })
+    const heal = fabric.partition('web', 'db')
+    const cut = web.ping(db, { timeoutMs: 1000 })
+    await expect(cut).rejects.toMatchObject({ kind: 'timeout', from: undefined })
+    heal()
+    await expect(web.ping('nobody')).rejects.toThrow('ping nobody: nobody: Name or service')
+    expect(() => web.listen(0, () => {})).toThrow('0 is not a TCP port')
+  })
+
+  it('starts nothing once it is closed', async () => {
+    const fabric = await createFabric({ devices: 'tap' })
+    const web = await fabric.sandbox('web')
+    const closing = fabric.close()
+    expect(() => web.start(['sleep', '600'])).toThrow('the fabric is closed')
+    expect(() => web.listen(80, () => {})).toThrow('the fabric is closed')
+    await closing
+    await expect(web.exec(['true'])).rejects.toThrow('the fabric is closed')
+  })
+
   it('runs commands in sandboxes, and leaves nothing behind', async () => {
     const fabric = await createFabric({ devices: 'tap', name: `lib${process.pid}` })
     try {
