@@ -6,6 +6,7 @@ import type { Controller } from '../controller.ts'
 /** Octets after which nothing more is kept. */
 const BYTES_MAX = 256 << 20
 
+/** Records until {@link Capture.stop}, or its fabric is closed. */
 export class Capture {
   /** Frames kept. */
   frames = 0
@@ -43,6 +44,7 @@ export class Capture {
     return Buffer.concat(this.#parts)
   }
 
+  /** Write the file so far to `path`, over what is there. */
   save(path: string): void {
     writeFileSync(path, this.bytes())
   }

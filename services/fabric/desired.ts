@@ -6,6 +6,7 @@ import { StackError } from '../../stack/errors.ts'
 import { checkOptions, NETWORK, ROUTE, SANDBOX } from './options.ts'
 
 export interface SubnetOptions {
+  /** `10.1.0.0/24`, `fd00:1::/64`. */
   readonly subnet: string
   /** Left out: the first address. */
   readonly gateway?: string
@@ -18,6 +19,7 @@ export interface NetworkOptions {
   readonly subnets?: readonly (string | SubnetOptions)[]
   /** IPv6 as well; true by itself if a subnet is IPv6. */
   readonly ipv6?: boolean
+  /** Octets of a packet, 68 to 65521; 1280 and more with IPv6. Default 1500. */
   readonly mtu?: number
   /** Not routed to or from other networks. */
   readonly internal?: boolean
@@ -29,6 +31,7 @@ export interface NetworkOptions {
   readonly macGuard?: boolean
   /** IGMP and MLD snooping with a querier. Default false. */
   readonly snooping?: boolean
+  /** Endpoints are in VLANs, as their `vlan` says. Default false. */
   readonly vlanFiltering?: boolean
   /** Seconds after which the bridge forgets a station that it learned. Default 300. */
   readonly fdbAgeing?: number
@@ -40,7 +43,9 @@ export interface NetworkOptions {
 
 /** See the page on policy; names and values are the file's. */
 export interface PolicyOptions {
+  /** Of what endpoints are sent: the first rule that fits decides. */
   readonly ingress?: readonly IngressRule[]
+  /** Of what endpoints send. */
   readonly egress?: readonly EgressRule[]
   readonly default_ingress?: 'allow' | 'deny'
   readonly default_egress?: 'allow' | 'deny'
@@ -49,6 +54,7 @@ export interface PolicyOptions {
 interface RuleOptions {
   readonly action: 'allow' | 'deny'
   readonly protocol?: 'any' | 'tcp' | 'udp' | 'icmp' | 'sctp'
+  /** Of the destination: `80`, `"8000-8010"`. */
   readonly ports?: number | string | readonly (number | string)[]
 }
 
@@ -58,6 +64,7 @@ export interface IngressRule extends RuleOptions {
 }
 
 export interface EgressRule extends RuleOptions {
+  /** As `from`. */
   readonly to?: string | readonly string[]
 }
 
@@ -69,16 +76,25 @@ export interface RateOptions {
   readonly burst?: string
 }
 
+/** Of a sandbox in one network. */
 export interface EndpointOptions {
+  /** Left out: the lowest free one of the subnet. */
   readonly ipv4?: string
+  /** As {@link ipv4}. */
   readonly ipv6?: string
+  /** Left out: made of the address. */
   readonly mac?: string
+  /** Further names in this network; `*.wild` stands for all below `wild`. */
   readonly aliases?: readonly string[]
+  /** At most 15 characters. Default `eth0`, `eth1`, ... in the order of joining. */
   readonly interfaceName?: string
+  /** Octets of a packet, at most the network's, which is the default. */
   readonly mtu?: number
+  /** Does not reach others that are isolated in this network. */
   readonly isolated?: boolean
   /** Frames never pass between endpoints with one number here. */
   readonly splitHorizon?: number
+  /** VLANs of a network with `vlanFiltering`: its own, and those it has with tags. */
   readonly vlan?: { readonly pvid?: number; readonly tagged?: readonly number[] }
   /** Frames a second. */
   readonly storm?: {
@@ -88,6 +104,7 @@ export interface EndpointOptions {
   }
   /** Its own, asked before its network's. */
   readonly policy?: PolicyOptions
+  /** What it may send (`egress`) and be sent (`ingress`). */
   readonly rate?: { readonly ingress?: RateOptions; readonly egress?: RateOptions }
 }
 
@@ -107,9 +124,11 @@ export interface ServiceOptions {
   readonly vip?: string | readonly string[]
   /** `dnsrr`: its name leads to the backends, and there is no virtual address. */
   readonly mode?: 'vip' | 'dnsrr'
+  /** Default `maglev`. */
   readonly scheduler?: 'maglev' | 'rr' | 'wrr' | 'least_conn' | 'source_hash'
   /** Left out: nobody is asked. */
   readonly healthcheck?: HealthcheckOptions
+  /** `client_ip`: a client keeps its backend. Default `none`. */
   readonly affinity?: 'none' | 'client_ip'
   readonly aliases?: readonly string[]
 }
@@ -119,10 +138,15 @@ export interface HealthcheckOptions {
   readonly type?: 'tcp' | 'http' | 'icmp' | 'udp' | 'dns'
   readonly port?: number
   readonly path?: string
+  /** Between checks, 100 ms and more. Default `2s`. */
   readonly interval?: string
+  /** At most `interval`. Default `1s`. */
   readonly timeout?: string
+  /** Failures in a row that put a backend out. Default 3. */
   readonly retries?: number
+  /** Successes in a row that bring it back. Default 1. */
   readonly rise?: number
+  /** How long it then takes to get its whole share. Default none. */
   readonly slow_start?: string
 }
 

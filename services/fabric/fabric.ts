@@ -64,6 +64,7 @@ export async function createFabric(options: FabricOptions = {}): Promise<Fabric>
   return new Fabric(options, await openPlatform(options))
 }
 
+/** Owns all that is made with it: {@link Fabric.close}, or `await using`, takes it away. */
 export class Fabric implements AsyncDisposable {
   /** The node's own views: `ls`, `inspect`, `fdb`, `neigh`, `routes`, `stats`, `drops`, `trace`. */
   readonly controller: Controller

@@ -27,6 +27,7 @@ export interface FetchOptions {
 export interface HttpReply {
   readonly status: number
   readonly headers: Readonly<Record<string, string | string[] | undefined>>
+  /** The body as UTF-8 text. */
   readonly text: string
 }
 

@@ -25,6 +25,7 @@ export interface LinkLanes {
   cut(): void
 }
 
+/** Holds nothing: one for the same link is as good as another. */
 export class FabricLink {
   /** Name of the node's end: `web/eth0`. */
   readonly device: string
@@ -52,6 +53,7 @@ export class FabricLink {
     this.#lanes(this.device).cut()
   }
 
+  /** Frames since it was plugged in, by direction. */
   counts(): { readonly up: LinkCounts; readonly down: LinkCounts } {
     const lane = ({ counts }: LinkLane): LinkCounts => {
       const { taken, given, lost, duplicated, reordered, corrupted } = counts

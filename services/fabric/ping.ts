@@ -27,9 +27,11 @@ export interface PingOptions {
 
 export interface PingReply {
   readonly from: string
+  /** In the fabric's time. */
   readonly rttMs: number
   /** TTL or hop limit of the answer as it arrived. */
   readonly ttl: number
+  /** Octets of payload. */
   readonly bytes: number
 }
 

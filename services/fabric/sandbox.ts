@@ -39,6 +39,7 @@ export interface SandboxHome {
 
 const HOPS_MAX = 30
 
+/** A host of a fabric: its life is the fabric's, or ends with {@link Sandbox.remove}. */
 export class Sandbox {
   readonly name: string
   /** Name of its stack; on TAPs a namespace under /var/run/netns. */
@@ -181,10 +182,12 @@ export class Sandbox {
     return this.#home.join(this.name, network, options)
   }
 
+  /** Take its interface in a network away. */
   leave(network: string): Promise<void> {
     return this.#home.leave(this.name, network)
   }
 
+  /** Take it away, with its interfaces and all that runs inside. */
   async remove(): Promise<void> {
     await this.stopAll()
     await this.#home.removeSandbox(this.name)

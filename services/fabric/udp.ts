@@ -26,6 +26,7 @@ export interface Message {
 }
 
 export interface SendOptions {
+  /** TTL or hop limit, 1 to 255. Default 64. */
   readonly ttl?: number
   /** Never in fragments: what is too big is an error of the socket, and the next one knows. */
   readonly dontFragment?: boolean
@@ -74,6 +75,7 @@ interface Receiver {
 const QUEUE_MAX = 256
 const DEFAULT_TIMEOUT_MS = 5000
 
+/** Open until {@link UdpSocket.close}, or its sandbox is removed. */
 export class UdpSocket {
   readonly port: number
   readonly #options: UdpSocketOptions
@@ -95,6 +97,7 @@ export class UdpSocket {
     return this
   }
 
+  /** Call `handler` with what went wrong with an earlier datagram; left out: it is not told. */
   onError(handler: (error: SocketError) => void): this {
     this.#errorHandler = handler
     return this
