@@ -198,6 +198,10 @@ export function sandboxEntry(name: string, netns: string, options: SandboxOption
   const list: [string, EndpointOptions][] = isNames(networks)
     ? networks.map((name) => [name, {}])
     : Object.entries(networks)
+  const twice = list.find(([network], i) => list.findIndex(([other]) => other === network) < i)
+  if (twice !== undefined) {
+    throw new StackError('bad-argument', `sandbox "${name}": network "${twice[0]}" is given twice`)
+  }
   const entries = list.map(([name, options]) => [name, endpointEntry(options)])
   return { netns, networks: Object.fromEntries(entries) }
 }

@@ -243,6 +243,8 @@ describe('fabric', () => {
     const leave = fabric.get('web').leave('front')
     await expect(leave).rejects.toThrow('services.www.backends.0: sandbox "web" is not on network')
     await fabric.network('constructor')
+    const twice = fabric.sandbox('x', { networks: ['front', 'front'] })
+    await expect(twice).rejects.toThrow('sandbox "x": network "front" is given twice')
   })
 
   it('refuses options that there are not, instead of ignoring them', async () => {
