@@ -52,7 +52,9 @@ function isRunning(pid: number): boolean {
 
 describe('fabric on TAPs', () => {
   it('is gone with a process that did not close it', async () => {
-    expect(leftBy('process.exit()')).toMatchObject({ netns: false, program: false })
+    const exited = leftBy('process.exit()')
+    expect(exited).toMatchObject({ netns: false, program: false })
+    expect(existsSync(`/etc/netns/${exited.name}`)).toBe(false)
     const killed = leftBy("process.kill(process.pid, 'SIGKILL')")
     expect(killed.netns).toBe(true)
     process.kill(killed.pid)
