@@ -81,7 +81,7 @@ export class DockerDaemon implements Served {
       driver: this.driver,
       log,
       ready: () => this.#started,
-      onActivate: () => this.#accept(),
+      onFirstJoin: () => this.#accept(),
     })
   }
 
@@ -107,7 +107,7 @@ export class DockerDaemon implements Served {
     this.#state = 'ready'
   }
 
-  /** Docker makes its rules before it asks for the first time after a start of its own. */
+  /** Docker looks for the plugins of its networks before it makes rules, for containers after. */
   async #accept(interfaceName = this.#accepted): Promise<void> {
     this.#accepted = interfaceName
     if (interfaceName !== undefined) await acceptForwarded(interfaceName, this.#options.log)

@@ -29,6 +29,7 @@ const CONNECTIONS_MAX = 1024
 const REQUEST_MS = 120_000
 
 const ACTIVATE = '/Plugin.Activate'
+const JOIN = '/NetworkDriver.Join'
 
 type Call = (driver: DockerDriver, body: unknown) => object | Promise<object>
 
@@ -57,7 +58,7 @@ const CALLS: Readonly<Record<string, Call>> = {
   '/NetworkDriver.CreateEndpoint': call(messages.createEndpoint, (d, r) => d.createEndpoint(r)),
   '/NetworkDriver.EndpointOperInfo': call(messages.ofEndpoint, (d, r) => d.endpointOperInfo(r)),
   '/NetworkDriver.DeleteEndpoint': call(messages.ofEndpoint, (d, r) => d.deleteEndpoint(r)),
-  '/NetworkDriver.Join': call(messages.join, (d, r) => d.join(r)),
+  [JOIN]: call(messages.join, (d, r) => d.join(r)),
   '/NetworkDriver.Leave': call(messages.ofEndpoint, (d, r) => d.leave(r)),
   '/NetworkDriver.DiscoverNew': NOTED,
   '/NetworkDriver.DiscoverDelete': NOTED,
@@ -86,23 +87,24 @@ export interface PluginServerOptions {
   readonly log: Log
   /** What was there is taken up: nothing is answered before. Rejects: it never will be. */
   readonly ready: () => Promise<void>
-  /** Docker has found the plugin: once each time that it starts. */
-  readonly onActivate: () => Promise<void>
+  /** Before the first container is joined after each start of Docker's. */
+  readonly onFirstJoin: () => Promise<void>
 }
 
 export class PluginServer {
   readonly #driver: DockerDriver
   readonly #log: Log
   readonly #ready: () => Promise<void>
-  readonly #onActivate: () => Promise<void>
+  readonly #onFirstJoin: () => Promise<void>
+  #firstJoin: Promise<void> | undefined
   readonly #server: Server
   #path: string | undefined
 
-  constructor({ driver, log, ready, onActivate }: PluginServerOptions) {
+  constructor({ driver, log, ready, onFirstJoin }: PluginServerOptions) {
     this.#driver = driver
     this.#log = log
     this.#ready = ready
-    this.#onActivate = onActivate
+    this.#onFirstJoin = onFirstJoin
     this.#server = createServer((request, response) => void this.#answer(request, response))
     this.#server.maxConnections = CONNECTIONS_MAX
     this.#server.requestTimeout = REQUEST_MS
@@ -146,7 +148,11 @@ export class PluginServer {
       if (found === undefined) return send(response, 404, { Err: `tapline has no ${path}` })
       if (request.method !== 'POST') return send(response, 405, { Err: `${path} takes POST` })
       await this.#ready()
-      if (path === ACTIVATE) await this.#onActivate()
+      if (path === ACTIVATE) this.#firstJoin = undefined
+      if (path === JOIN) {
+        this.#firstJoin ??= this.#onFirstJoin()
+        await this.#firstJoin
+      }
       send(response, 200, await found(this.#driver, await readJson(request)))
     } catch (error) {
       const { status, text } = explain(error)
