@@ -5,7 +5,7 @@
  */
 import { type Address, formatAddress } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
-import type { Config, NetworkConfig, SandboxConfig } from './config/model.ts'
+import type { Config, NetworkConfig, SandboxConfig, UplinkConfig } from './config/model.ts'
 import { boundPort, hostFault, publishingNetwork } from './config/publishing.ts'
 import { notFound } from './not_found.ts'
 import { type DecidedPort, decidePorts, heldPorts, ownerText } from './plan_ports.ts'
@@ -123,10 +123,32 @@ function withPorts(config: Config, name: string, ports: readonly PortConfig[]): 
 }
 
 /**
+ * A port at an address where nobody would be served.
+ *
+ * @param hasAddress - whether an address that is not every one is there to be asked by.
+ * @throws StackError `bad-argument`.
+ */
+export function refuseElsewhere(
+  written: PortConfig,
+  network: NetworkConfig,
+  o: {
+    readonly uplink: UplinkConfig | undefined
+    readonly hasAddress: (address: Address) => boolean
+  },
+): void {
+  const port = boundPort(written, network)
+  const { address } = port
+  const fault = hostFault(port, network, o.uplink)
+  if (fault !== undefined) throw new StackError('bad-argument', fault)
+  if (address === undefined || isAny(address) || o.hasAddress(address)) return
+  throw new StackError('bad-argument', `${formatAddress(address)} is no address of this host`)
+}
+
+/**
  * A port that cannot be published beside the others, or where it says. Ports that were chosen count
  * too: who has one keeps it.
  *
- * @param hasAddress - whether an address that is not every one is there to be asked by.
+ * @param hasAddress - as in {@link refuseElsewhere}.
  * @throws StackError `exists`, `bad-argument`.
  */
 export function refuseUnfit(
@@ -138,13 +160,9 @@ export function refuseUnfit(
     readonly hasAddress: (address: Address) => boolean
   },
 ): void {
+  const { uplink } = config
+  refuseElsewhere(o.port, o.network, { uplink, hasAddress: o.hasAddress })
   const port = boundPort(o.port, o.network)
-  const { address } = port
-  const fault = hostFault(port, o.network, config.uplink)
-  if (fault !== undefined) throw new StackError('bad-argument', fault)
-  if (address !== undefined && !isAny(address) && !o.hasAddress(address)) {
-    throw new StackError('bad-argument', `${formatAddress(address)} is no address of this host`)
-  }
   for (const { owner, port: other } of heldPorts(state)) {
     if (!portsClash(port, other)) continue
     const message = `${formatPort(port)} overlaps ${formatPort(other)} of ${ownerText(owner)}`

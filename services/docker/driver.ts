@@ -14,17 +14,17 @@
  * What takes away is harmless where there is nothing: Docker asks again after a failure or a
  * restart, and must come to an end.
  */
-import { isDeepStrictEqual } from 'node:util'
 import { parsePrefix } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
+import { refuseElsewhere } from '../amend.ts'
 import type { ApplyReport, Controller } from '../controller.ts'
 import type { Links } from '../links.ts'
 import type { Log } from '../log.ts'
-import { formatPort } from '../ports.ts'
+import { formatPort, parsePort } from '../ports.ts'
 import { endpointKey } from '../state.ts'
 import { Apart, stillThere } from './apart.ts'
 import { type Desired, linkName, shortId } from './desired.ts'
-import { findEndpoint, findNetwork } from './find.ts'
+import { findEndpoint, findNetwork, refuseTwin } from './find.ts'
 import * as ipam from './ipam.ts'
 import type * as messages from './messages.ts'
 import { PORT_MAP, portMap } from './messages.ts'
@@ -37,6 +37,7 @@ import {
   NOTHING,
   withEndpoint,
   withEntry,
+  withPorts,
 } from './record.ts'
 import type { RecordFile } from './record_file.ts'
 import { endpointRecord, gatewayFor, networkRecord } from './translate.ts'
@@ -186,6 +187,7 @@ export class DockerDriver {
     return this.#change((record) => {
       const { internal, subnets, prefix } = findNetwork(record, NetworkID)
       const joined = { ...findEndpoint(record, EndpointID), sandboxKey: SandboxKey }
+      refuseTwin(record, joined)
       const gateway = (family: 4 | 6, address: string | undefined): string =>
         internal || address === undefined ? '' : gatewayFor(subnets, family)
       return {
@@ -214,6 +216,7 @@ export class DockerDriver {
       const { EndpointID: id } = request
       const known = findEndpoint(record, id)
       const ports = publishedPorts(bindings, record, id)
+      this.#refuseElsewhere(ports, known, record)
       return { record: withPorts(record, known, ports), answer: {} }
     })
   }
@@ -232,7 +235,9 @@ export class DockerDriver {
       if (known?.sandboxKey === undefined) {
         throw new StackError('not-found', `no sandbox "${sandbox}"`)
       }
-      const ports = [...known.ports, formatPort(addedPort(written, record))]
+      const added = formatPort(addedPort(written, record))
+      this.#refuseElsewhere([added], known, record)
+      const ports = [...known.ports, added]
       return { record: withPorts(record, known, ports), answer: {} }
     })
     return report ?? NOTHING_DONE
@@ -294,6 +299,15 @@ export class DockerDriver {
     })
   }
 
+  /** Ports at addresses where nobody would be served. @throws StackError `bad-argument`. */
+  #refuseElsewhere(ports: readonly string[], { network }: EndpointRecord, all: DockerRecord): void {
+    const { controller, desired } = this.#options
+    const { networks, uplink } = desired.config(this.#apart.without(all))
+    const own = networks.find(({ name }) => name === shortId(network))!
+    const at = { uplink, hasAddress: controller.hasAddress }
+    for (const written of ports) refuseElsewhere(parsePort(written), own, at)
+  }
+
   /** An interface that was lost died with its namespace, or by another hand: its endpoint left. */
   #withoutLost(record: DockerRecord): DockerRecord {
     const { lost } = this.#options.controller.node.state
@@ -332,14 +346,4 @@ function isSameNode(one: DockerRecord, other: DockerRecord): boolean {
   const there = joined(one)
   const before = joined(other)
   return there.length === before.length && there.every((endpoint, i) => endpoint === before[i])
-}
-
-/** The same record, if these are its ports already. */
-function withPorts(
-  record: DockerRecord,
-  one: EndpointRecord,
-  ports: readonly string[],
-): DockerRecord {
-  if (isDeepStrictEqual(one.ports, ports)) return record
-  return withEndpoint(record, { ...one, ports })
 }

@@ -38,10 +38,14 @@ export interface Changed<T> {
 /** @throws StackError `exists` if it overlaps another, `exhausted`, `bad-argument`. */
 export function requestPool(
   record: DockerRecord,
-  { AddressSpace, Pool, SubPool, V6 }: RequestPool,
+  { AddressSpace, Pool, SubPool, Options, V6 }: RequestPool,
 ): Changed<{ readonly PoolID: string; readonly Pool: string; readonly Data: object }> {
   const { pools } = record
   if (pools.size >= POOLS_MAX) throw new StackError('exhausted', `${POOLS_MAX} pools are in use`)
+  const [unknown] = Object.keys(Options)
+  if (unknown !== undefined) {
+    throw new StackError('bad-argument', `unknown option "${unknown}" of --ipam-opt; there is none`)
+  }
   if (Pool === '' && SubPool !== '') {
     throw new StackError('bad-argument', '--ip-range needs a --subnet that it is a part of')
   }

@@ -30,9 +30,7 @@ export function publishedPorts(
   const taken = takenPorts(record, but)
   const decided: PortConfig[] = []
   for (const binding of bindings) {
-    const port = decide(binding, [...taken, ...decided])
-    if (decided.some((other) => samePort(other, port))) continue
-    decided.push(port)
+    decided.push(decide(binding, [...taken, ...decided]))
   }
   return joinRuns(decided).map(formatPort)
 }
@@ -100,10 +98,6 @@ function protocolName(number: number): PortProtocol {
     if (value === number) return name as PortProtocol
   }
   throw new StackError('unsupported', `IP protocol ${number} has no ports that can be published`)
-}
-
-function samePort(a: PortConfig, b: PortConfig): boolean {
-  return formatPort(a) === formatPort(b)
 }
 
 /** Ports that follow one another on both sides, as one. */

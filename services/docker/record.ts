@@ -3,6 +3,8 @@
  * the driver knows; the configuration of the node is made from it (desired.ts), and the next
  * process finds it in a file (record_file.ts).
  */
+import { isDeepStrictEqual } from 'node:util'
+
 export interface SubnetRecord {
   readonly subnet: string
   readonly gateway: string
@@ -80,4 +82,14 @@ export function left({ sandboxKey: _, ...rest }: EndpointRecord): EndpointRecord
 
 export function withEndpoint(record: DockerRecord, one: EndpointRecord): DockerRecord {
   return { ...record, endpoints: withEntry(record.endpoints, one.id, one) }
+}
+
+/** The same record, if these are its ports already. */
+export function withPorts(
+  record: DockerRecord,
+  one: EndpointRecord,
+  ports: readonly string[],
+): DockerRecord {
+  if (isDeepStrictEqual(one.ports, ports)) return record
+  return withEndpoint(record, { ...one, ports })
 }

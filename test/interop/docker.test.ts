@@ -144,6 +144,9 @@ describe.runIf(tools)('docker', () => {
     expect(await refused(...run, '-p', '8080:80', IMAGE, 'sh')).toContain(
       'port 8080/tcp is published already',
     )
+    expect(await refused(...run, '-p', '203.0.113.9:8282:80', IMAGE, 'sh')).toContain(
+      '203.0.113.9 is no address of this host',
+    )
     const server = await serve(lab, 'host', 8282)
     expect(await refused(...run, '-p', '8282:80', IMAGE, 'sh')).toContain('is in use on this host')
     server.kill('SIGKILL')

@@ -195,6 +195,23 @@ describe('the plugin', () => {
     await lab.leave(1, 0x11)
   })
 
+  it('refuses a MAC address that another one on the network has', async () => {
+    await lab.network(1)
+    await lab.join(1, 0x11, '10.5.0.11')
+    const { endpoints } = lab.state()
+    const { mac } = endpoints[0] as { mac: string }
+    const of = { NetworkID: id(1), EndpointID: id(0x12) }
+    const own = { Address: '10.5.0.12/16', MacAddress: mac }
+    await lab.call('NetworkDriver.CreateEndpoint', { ...of, Interface: own })
+    const join = { ...of, SandboxKey: '/ns/12' }
+    expect(await lab.refusal('NetworkDriver.Join', join)).toContain(
+      `${mac} is taken by sandbox 000000000011 on this network`,
+    )
+    await lab.leave(1, 0x11)
+    expect(await lab.refusal('NetworkDriver.Join', join)).toContain('no sandbox in /ns/12')
+    await lab.call('NetworkDriver.DeleteEndpoint', of)
+  })
+
   it('publishes ports: runs as one, automatic ones, and none twice', async () => {
     await lab.network(1)
     for (const number of [0x11, 0x12]) await lab.join(1, number, `10.5.0.${number}`)
@@ -211,6 +228,8 @@ describe('the plugin', () => {
     expect(await lab.publish(1, 0x12, [span, free])).toBe('undefined')
     expect(published().slice(3)).toEqual(['9003/tcp 000000000012', '49154/tcp 000000000012'])
     expect(await lab.publish(1, 0x12, [{ Proto: 47, Port: 1 }])).toContain('IP protocol 47')
+    const group = { Proto: 6, Port: 80, HostIP: '224.0.0.1', HostPort: 80 }
+    expect(await lab.publish(1, 0x12, [group])).toContain('224.0.0.1 is a multicast group')
     await lab.leave(1, 0x11)
     expect(published()).toHaveLength(2)
     await lab.leave(1, 0x12)
@@ -294,6 +313,8 @@ describe('the plugin', () => {
     expect(await pool('10.7.0.1/24')).toContain('host bits')
     expect(await pool('10.7.0.0/24', { SubPool: '10.8.0.0/25' })).toContain('--ip-range')
     expect(await pool('10.7.0.0/24', { V6: true })).toContain('not an IPv6 subnet')
+    const unknown = { Options: { serial: 'true' } }
+    expect(await pool('10.9.0.0/24', unknown)).toContain('unknown option "serial"')
     const own = await lab.call('IpamDriver.RequestPool', {})
     const six = await lab.call('IpamDriver.RequestPool', { V6: true })
     expect(own['Pool']).toMatch(/^(172|192)\.[\d.]+\/(16|20)$/)
