@@ -22,10 +22,11 @@ import {
   parsePrefix,
 } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
-import { formatMac, isGroupMac, parseMac } from '../stack/eth/mac.ts'
+import { formatMac, isGroupMac, type Mac, parseMac, sameMac } from '../stack/eth/mac.ts'
 import type { RateSpec } from '../stack/ip/rate_limit.ts'
 import { refuseUnfit } from './amend.ts'
-import type { Config, SandboxConfig } from './config/model.ts'
+import type { Config, NetworkConfig, SandboxConfig } from './config/model.ts'
+import { MTU6_MIN_BYTES } from './config/options.ts'
 import { NO_ENDPOINT_OPTIONS } from './config/options_model.ts'
 import { nameFault } from './config/schema.ts'
 import type { Controller } from './controller.ts'
@@ -248,16 +249,15 @@ function sandboxConfig(
     throw new StackError('bad-argument', `${message} for a container of another's`)
   }
   const addresses = request.addresses.map((text) => ownAddress(text, request.network, state))
-  const of = (family: number): Address | undefined => addresses.find((a) => a.family === family)
-  const mac = request.mac === undefined ? undefined : parseMac(request.mac)
-  if (mac !== undefined && isGroupMac(mac)) {
-    throw new StackError('bad-argument', `${request.mac} is a group address`)
+  const of = (family: 4 | 6): Address | undefined => {
+    const [first, second] = addresses.filter((address) => address.family === family)
+    if (second === undefined) return first
+    const message = `${request.addresses.join(', ')}: an interface has one IPv${family} address`
+    throw new StackError('bad-argument', message)
   }
-  const mtuBytes = request.mtuBytes
-  if (mtuBytes !== undefined && mtuBytes > network.options.mtuBytes) {
-    const most = network.options.mtuBytes
-    throw new StackError('bad-argument', `MTU ${mtuBytes}: network "${network.name}" has ${most}`)
-  }
+  const mac = request.mac === undefined ? undefined : freeMac(request.mac, request.network, state)
+  const { mtuBytes } = request
+  if (mtuBytes !== undefined) refuseMtu(mtuBytes, network)
   for (const alias of request.aliases) {
     const fault = nameFault(alias)
     if (fault !== undefined) throw new StackError('bad-argument', fault)
@@ -296,6 +296,27 @@ function ownAddress(text: string, network: string, state: State): Address {
   if (subnets.some(({ subnet }) => contains(subnet, address))) return address
   const list = subnets.map(({ subnet }) => formatPrefix(subnet)).join(', ')
   throw new StackError('bad-address', `${text} is not of network "${network}" (${list})`)
+}
+
+/** @throws StackError `bad-argument`, `bad-address`, `exists` if another one there has it. */
+function freeMac(text: string, network: string, { endpoints, lost }: State): Mac {
+  const mac = parseMac(text)
+  if (isGroupMac(mac)) throw new StackError('bad-argument', `${text} is a group address`)
+  for (const [key, { mac: other, network: where, sandbox }] of endpoints) {
+    if (where !== network || other === undefined || !sameMac(mac, other) || lost.has(key)) continue
+    throw new StackError('exists', `${text} is taken by sandbox "${sandbox}" on this network`)
+  }
+  return mac
+}
+
+/** @throws StackError `bad-argument`. */
+function refuseMtu(bytes: number, { name, ipv6, options }: NetworkConfig): void {
+  if (bytes > options.mtuBytes) {
+    throw new StackError('bad-argument', `MTU ${bytes}: network "${name}" has ${options.mtuBytes}`)
+  }
+  if (ipv6 && bytes < MTU6_MIN_BYTES) {
+    throw new StackError('bad-argument', `MTU ${bytes}: IPv6 needs ${MTU6_MIN_BYTES} or more`)
+  }
 }
 
 /** A name like its ID, which no other sandbox has. */

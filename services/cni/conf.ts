@@ -119,9 +119,9 @@ export function readEnvironment(env: Readonly<Record<string, string | undefined>
     if (!/^[a-z0-9][\w.-]{0,254}$/i.test(containerId)) {
       throw new CniError(Code.Environment, `CNI_CONTAINERID "${containerId}" is not an ID`)
     }
-    const bad = /^\.{1,2}$|[/:\s]/.test(interfaceName) || interfaceName.length > 15
+    const bad = /^(\.{1,2}|lo|all|default)$|[/:\s]/.test(interfaceName) || interfaceName.length > 15
     if (interfaceName === '' || bad) {
-      throw new CniError(Code.Environment, `CNI_IFNAME "${interfaceName}" is not an interface's`)
+      throw new CniError(Code.Environment, `CNI_IFNAME "${interfaceName}" is no interface's`)
     }
   }
   if (OF_NETNS.includes(command) && !netns.startsWith('/')) {
@@ -155,7 +155,7 @@ export function readConf(text: string): Conf {
     dns: readDns(object(conf, 'dns') ?? {}, object(runtime, 'dns') ?? {}),
     ips: strings(runtime, 'ips'),
     mac: string(runtime, 'mac'),
-    ports: list(runtime, 'portMappings').map(readPort),
+    ports: objects(runtime, 'portMappings').map(readPort),
     aliases: readAliases(runtime, name),
     bandwidth: readBandwidth(object(runtime, 'bandwidth')),
     previous: object(conf, 'prevResult'),
@@ -164,8 +164,7 @@ export function readConf(text: string): Conf {
   }
 }
 
-function readPort(entry: unknown): PortMapping {
-  const port = asObject(entry, 'portMappings')
+function readPort(port: Json): PortMapping {
   return {
     hostPort: number(port, 'hostPort') ?? 0,
     containerPort: number(port, 'containerPort') ?? 0,
@@ -253,6 +252,11 @@ function list(from: Json, key: string): readonly unknown[] {
   if (value === undefined || value === null) return []
   if (Array.isArray(value)) return value
   throw new CniError(Code.Config, `"${key}" is not a list`)
+}
+
+/** A list of objects. @throws CniError `Config`. */
+export function objects(from: Json, key: string): readonly Json[] {
+  return list(from, key).map((value) => asObject(value, key))
 }
 
 function strings(from: Json, key: string): readonly string[] {

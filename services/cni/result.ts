@@ -1,6 +1,6 @@
 /** What a CNI plugin prints: results of ADD in the version that was asked for, and errors. */
 import type { Attachment } from '../attachments.ts'
-import { type CniError, type Dns, type Json, NEWEST, type Version } from './conf.ts'
+import { type CniError, type Dns, type Json, NEWEST, objects, type Version } from './conf.ts'
 
 /** The result of ADD (specification, section 5). */
 export function addResult(made: Attachment, version: Version, dns: Dns): Json {
@@ -39,12 +39,12 @@ export function errorResult(error: CniError, version: Version | undefined): Json
   return { cniVersion: version ?? NEWEST, code, msg, ...(details !== '' && { details }) }
 }
 
-/** Addresses with the interface of the sandbox in a result of ADD. */
+/** Addresses and the sandbox's MACs in a result of ADD. @throws CniError `Config`. */
 export function resultOf(previous: Json): { readonly ips: string[]; readonly macs: string[] } {
-  const ips = (previous['ips'] ?? []) as readonly Json[]
-  const interfaces = (previous['interfaces'] ?? []) as readonly Json[]
   return {
-    ips: ips.map(({ address }) => String(address)),
-    macs: interfaces.filter(({ sandbox }) => sandbox).map(({ mac }) => String(mac)),
+    ips: objects(previous, 'ips').map(({ address }) => String(address)),
+    macs: objects(previous, 'interfaces')
+      .filter(({ sandbox }) => sandbox)
+      .map(({ mac }) => String(mac)),
   }
 }

@@ -138,6 +138,7 @@ describe('the CNI plugin', () => {
     expect(await refused('ADD', { network: 'nowhere' })).toBe('7 no network "nowhere"')
     expect(await refused('ADD', ips('10.9.0.1/24'))).toMatch(/^7 .*10.9.0.1\/24 is not of network/)
     expect(await refused('ADD', ips('10.1.0.11/24'))).toMatch(/^101 .*taken by sandbox "web1"/)
+    expect(await refused('ADD', ips('10.1.0.71', '10.1.0.72'))).toMatch(/^7 .*one IPv4 address/)
     expect(await refused('ADD', { mtu: 9000 })).toMatch(/^7 .*MTU 9000/)
     expect(await refused('ADD', { runtimeConfig: { mac: 'x' } })).toMatch(/^7 /)
     expect(await refused('ADD', ports(70_000))).toMatch(/^7 .*70000/)
@@ -147,11 +148,18 @@ describe('the CNI plugin', () => {
     expect(await refused('ADD', {}, { CNI_IFNAME: 'a/b' })).toMatch(/^4 CNI_IFNAME/)
     expect(await refused('ADD', {}, { CNI_CONTAINERID: '' })).toMatch(/^4 CNI_CONTAINERID/)
     expect(await refused('DANCE')).toMatch(/^4 CNI_COMMAND is "DANCE"/)
+    expect(await refused('ADD', {}, { CNI_IFNAME: 'lo' })).toMatch(/^4 CNI_IFNAME/)
     expect(await refused('CHECK')).toBe('7 "prevResult" is missing')
     expect(await refused('ADD', { ipam: { type: 'none-such' } })).toMatch(/^7 no IPAM plugin/)
     const { output } = await runPlugin(env('ADD'), '{')
     expect(output).toMatchObject({ code: 6, cniVersion: '1.1.0' })
     await done('ADD', ports(8080))
+    const odd = { prevResult: { ips: [null] } }
+    expect(await refused('CHECK', odd)).toBe('7 "ips" is not an object')
+    const twin = { runtimeConfig: { mac: '02:42:0a:01:00:02' } }
+    expect(await refused('ADD', twin, { CNI_CONTAINERID: 'c2' })).toMatch(
+      /^101 .* is taken by sandbox "default-c1" on this network/,
+    )
     expect(await refused('ADD')).toMatch(/^101 .*attached already/)
     expect(await refused('ADD', ports(8080), { CNI_CONTAINERID: 'c2' })).toMatch(/^101 .*8080/)
     expect(lab.daemon.controller.ls().sandboxes).toHaveLength(4)
@@ -165,6 +173,12 @@ describe('the CNI plugin', () => {
         'by which the host would lead to it',
     )
     expect(lab.daemon.attachments.list()).toEqual([])
+  })
+
+  it('refuses an MTU that is too small for IPv6', async () => {
+    const text = SHOP.replace('front: {', 'front: { enable_ipv6: true,')
+    await lab.client.post('apply', { file: lab.file, text })
+    expect(await refused('ADD', { mtu: 1279 })).toBe('7 MTU 1279: IPv6 needs 1280 or more')
   })
 
   it('knows whether it could work, and fares without a daemon', async () => {
