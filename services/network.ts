@@ -266,11 +266,10 @@ export class Network {
 
   #openLeg(mac: Mac, gateway: BridgePort): RouterInterface {
     const { name, subnets, internal, options, announce: told } = this.state
+    const { mtuBytes, separate } = options
     const { router, pool } = this.#context
     return router.addInterface({
-      name,
-      mac,
-      mtuBytes: options.mtuBytes,
+      ...{ name, mac, mtuBytes, internal, separate },
       addresses: subnets.map(({ subnet, gateway }) => ({ address: gateway, bits: subnet.bits })),
       output: arpProxy({
         pool,
@@ -282,7 +281,6 @@ export class Network {
         reply: (packet) => this.#leg!.input(packet),
         next: gateway.input,
       }),
-      internal,
       ...(hasIpv6(this.state) && this.state.advertise !== false
         ? { advertise: { dnsAddresses: told.dns, dnsSearch: told.search } }
         : {}),

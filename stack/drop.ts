@@ -87,6 +87,7 @@ const LIST = [
   ['dhcp-limited', 'More DHCP requests than the server answers.'],
   ['reflected', 'A frame of an own station that came back from the parent interface.'],
   ['vxlan-own-source', 'Out of a tunnel, from the MAC of an endpoint that is on this node.'],
+  ['network-separate', 'Between two networks that are both kept separate.'],
 ] as const
 
 export type DropName = (typeof LIST)[number][0]

@@ -38,6 +38,7 @@ const EGRESS6 = 'com.docker.network.host_ipv6'
 const BINDING4 = 'com.docker.network.bridge.host_binding_ipv4'
 /** Driver `container`: whose stack is shared. */
 export const TARGET_KEY = 'tapline.sandbox'
+export const SEPARATE = 'tapline.separate'
 const SNOOPING = 'tapline.igmp_snooping'
 const QUERIER = 'tapline.igmp_querier'
 const AGEING = 'tapline.fdb_ageing'
@@ -58,6 +59,7 @@ export const NETWORK_KEYS: readonly string[] = [
   'tapline.vlan_filtering',
   'tapline.offload',
   'tapline.mac_guard',
+  SEPARATE,
   SNOOPING,
   QUERIER,
   AGEING,
@@ -149,6 +151,7 @@ export function networkOptions(o: Source, network: NetworkFacts): NetworkOptions
     mtuBytes: integer(o, MTU, [least, MTU_MAX_BYTES]) ?? network.mtuBytes,
     isolated: !flag(o, ICC, true),
     gateway: gateway(o, network.internal),
+    separate: flag(o, SEPARATE, NO_NETWORK_OPTIONS.separate),
     // One table of bindings serves all VLANs of a network, so that proxy ARP would tell a sandbox
     // about stations of other VLANs: off there unless asked for.
     arpProxy: flag(o, 'tapline.arp_proxy', !vlanFiltering),

@@ -16,6 +16,8 @@ export interface NetworkOptions {
   /** `com.docker.network.bridge.enable_icc: "false"`: sandboxes reach the gateway only. */
   readonly isolated: boolean
   readonly gateway: boolean
+  /** Nothing is routed between it and other networks that are separate, but what they publish. */
+  readonly separate: boolean
   readonly arpProxy: boolean
   readonly vlanFiltering: boolean
   /** False: no super-frames and no partial checksums on this network. */
@@ -107,6 +109,7 @@ export const NO_NETWORK_OPTIONS: NetworkOptions = {
   mtuBytes: DEFAULT_MTU_BYTES,
   isolated: false,
   gateway: true,
+  separate: false,
   arpProxy: true,
   vlanFiltering: false,
   offload: true,

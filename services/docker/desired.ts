@@ -15,6 +15,7 @@
  */
 import { StackError } from '../../stack/errors.ts'
 import type { Config, NetworkConfig, SandboxConfig } from '../config/model.ts'
+import { SEPARATE } from '../config/options.ts'
 import { parseValues } from '../config/parse.ts'
 import { netnsFault } from '../config/schema.ts'
 import { type PortConfig, parsePort } from '../ports.ts'
@@ -139,7 +140,8 @@ function networkEntry({ internal, subnets, options }: NetworkRecord): object {
     internal,
     enable_ipv4: has(false),
     enable_ipv6: has(true),
-    driver_opts: options,
+    // As Docker's own networks are.
+    driver_opts: { [SEPARATE]: 'true', ...options },
     ipam: {
       config: subnets.map(({ subnet, gateway, auxiliary }) => ({
         subnet,

@@ -25,6 +25,8 @@ export interface NetworkOptions {
   readonly internal?: boolean
   /** Sandboxes reach the gateway only, not each other. */
   readonly isolated?: boolean
+  /** Nothing is routed between it and other separate networks. */
+  readonly separate?: boolean
   /** Answer ARP and neighbor solicitations for sandboxes instead of flooding. Default true. */
   readonly arpProxy?: boolean
   /** False: sandboxes may send from any MAC. */
@@ -181,6 +183,7 @@ export function networkEntry(name: string, options: NetworkOptions): Entry {
     driver_opts: strings({
       'com.docker.network.driver.mtu': options.mtu,
       'com.docker.network.bridge.enable_icc': options.isolated === true ? false : undefined,
+      'tapline.separate': options.separate,
       'tapline.arp_proxy': options.arpProxy,
       'tapline.mac_guard': options.macGuard,
       'tapline.igmp_snooping': options.snooping,

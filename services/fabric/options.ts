@@ -80,6 +80,7 @@ export const NETWORK: z.ZodType = mapping({
   mtu: given,
   internal: given,
   isolated: given,
+  separate: given,
   arpProxy: given,
   macGuard: given,
   snooping: given,

@@ -38,6 +38,7 @@ const SILENT: ReadonlySet<number> = new Set([
   DropReason.IpMartian,
   DropReason.RouteBlackhole,
   DropReason.NetworkInternal,
+  DropReason.NetworkSeparate,
   DropReason.NotPublished,
   DropReason.PolicyDenied,
 ])

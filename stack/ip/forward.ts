@@ -41,8 +41,8 @@ export class Forward {
   /**
    * Send on a checked packet, `head` at the Ethernet header, by a route that leads through `out`.
    * `linkOnly`: one of its addresses may not leave its link (RFC 4291 §2.5.6, RFC 3927 §2.7). Takes
-   * ownership. Drops: `network-internal`, `ttl-exceeded`, `ip-martian`, `mtu-exceeded`,
-   * `frame-offload-bad`, `pool-empty`.
+   * ownership. Drops: `network-internal`, `network-separate`, `ttl-exceeded`, `ip-martian`,
+   * `mtu-exceeded`, `frame-offload-bad`, `pool-empty`.
    */
   send(
     from: RouterInterface,
@@ -53,9 +53,8 @@ export class Forward {
   ): void {
     const pool = this.#pool
     const { mem } = pool
-    if ((from.internal || out.internal) && !this.#hooks.admits(from, out, packet)) {
-      return pool.drop(packet, DropReason.NetworkInternal)
-    }
+    const barrier = barrierBetween(from, out)
+    if (barrier > 0 && !this.#hooks.admits(from, out, packet)) return pool.drop(packet, barrier)
     pull(packet, eth.HEADER_BYTES)
     const ip = packet.head
     const four = mem[ip]! >>> 4 === 4
@@ -103,4 +102,10 @@ export class Forward {
     }
     pool.free(packet)
   }
+}
+
+/** Why nothing passes between two networks but what is published; 0: all may. */
+function barrierBetween(from: RouterInterface, out: RouterInterface): number {
+  if (from.internal || out.internal) return DropReason.NetworkInternal
+  return from.separate && out.separate && from !== out ? DropReason.NetworkSeparate : 0
 }

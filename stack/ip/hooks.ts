@@ -30,7 +30,7 @@ export interface Hooks {
   prerouting(from: RouterInterface, packet: Packet): boolean
   /** `head` at the IP header; the packet is about to leave through `out`. */
   postrouting(from: RouterInterface, out: RouterInterface, packet: Packet): boolean
-  /** True if this packet may pass although `from` or `out` is internal; asked before hops. */
+  /** True if this may pass although one is internal, or both are separate; asked before hops. */
   admits(from: RouterInterface, out: RouterInterface, packet: Packet): boolean
   /** Give a packet that must be refused the addresses it came with, so that it is quoted so. */
   restore(packet: Packet): void

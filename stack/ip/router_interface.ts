@@ -39,6 +39,8 @@ export interface RouterInterfaceOptions {
   readonly output: Output
   /** Neither from nor to this network is anything routed. */
   readonly internal: boolean
+  /** Nothing is routed between it and others of which this holds. Default false. */
+  readonly separate?: boolean
   /** Send router advertisements; left out: none. */
   readonly advertise?: Advertise
   /** A source must be routed back through this interface (RFC 3704 §2.2). Default true. */
@@ -56,6 +58,7 @@ export class RouterInterface {
   readonly mac: Mac
   readonly mtuBytes: number
   readonly internal: boolean
+  readonly separate: boolean
   readonly strictSource: boolean
   /** All own addresses, the link-local one included. Only the router changes them. */
   readonly addresses: Prefix[]
@@ -84,6 +87,7 @@ export class RouterInterface {
     this.mac = mac
     this.mtuBytes = mtuBytes
     this.internal = options.internal
+    this.separate = options.separate ?? false
     this.strictSource = options.strictSource ?? true
     this.linkLocal = six ? linkLocal(mac) : undefined
     this.addresses =

@@ -100,6 +100,8 @@ describe.runIf(tools)('docker', () => {
   it('connects and disconnects a running container', async () => {
     await lab.container('db', '--network', 'back', '--ip', '10.78.0.20')
     expect(await lab.must('db', 'ip', 'route')).toContain('default via 10.78.0.254')
+    expect(await lab.machine.ping('app', '10.78.0.20'), 'another network').toBe(0)
+    expect(await ask(lab, 'db', HOST4, 8080), 'what it publishes').toContain('from 10.78.0.20')
     await lab.docker('network', 'connect', '--ip', '10.78.0.30', 'back', 'app')
     expect(await lab.must('app', 'ip', '-br', 'addr')).toMatch(/eth1 .*10\.78\.0\.30/)
     expect(await lab.machine.ping('app', '10.78.0.20')).toBe(3)
@@ -107,6 +109,15 @@ describe.runIf(tools)('docker', () => {
     expect(await lab.must('app', 'ip', '-br', 'addr')).not.toContain('eth1')
     expect(await lab.machine.ping('app', '10.77.0.2')).toBe(3)
     await lab.docker('rm', '-f', 'db')
+  })
+
+  it('lets networks reach each other that are not to be separate', async () => {
+    const separate = ['-o', 'tapline.separate=false']
+    await network('near', '--subnet', '10.81.0.0/24', ...separate)
+    await lab.container('near1', '--network', 'near')
+    expect(await lab.machine.ping('near1', '10.77.0.2')).toBe(3)
+    await lab.docker('rm', '-f', 'near1')
+    await lab.docker('network', 'rm', 'near')
   })
 
   it('keeps an internal network inside', async () => {

@@ -155,6 +155,30 @@ test('source routes are refused, other options pass', () => {
   lab.end()
 })
 
+test('separate networks are routed to others, and not to each other', () => {
+  const [left, right] = ['10.10.0', '10.11.0'].map((net, i) => {
+    const addresses = [`${net}.1/24`, `fd00:${10 + i}::1/64`]
+    const leg = lab.leg(net, addresses, { separate: true })
+    lab.host(leg, `${net}.5`)
+    lab.host(leg, `fd00:${10 + i}::5`)
+    return leg
+  })
+  lab.ip(left!, udp({ from: '10.10.0.5', to: '10.11.0.5' }, { to: 1 }, pattern(4)))
+  lab.ip(right!, udp({ from: 'fd00:11::5', to: 'fd00:10::5' }, { to: 1 }, pattern(4)))
+  expect(lab.drops()).toEqual({ 'network-separate': 2 })
+  expect(lab.take()).toEqual([])
+  for (const [from, packet] of [
+    [left!, udp({ from: '10.10.0.5', to: B4 }, { to: 1 }, pattern(4))],
+    [front, udp({ from: A4, to: '10.11.0.5' }, { to: 1 }, pattern(4))],
+    [left!, udp({ from: '10.10.0.5', to: '10.10.0.5' }, { to: 1 }, pattern(4))],
+    [left!, echo4({ from: '10.10.0.5', to: '10.11.0.1' }, pattern(4))],
+  ] as const) {
+    lab.ip(from, packet)
+    expect(lab.take()).toHaveLength(1)
+  }
+  lab.end()
+})
+
 test('an internal network is routed neither to nor from, but its gateway answers it', () => {
   const vault = lab.leg('vault', ['10.9.0.1/24', 'fd00:9::1/64'], { internal: true })
   lab.host(vault, '10.9.0.5')

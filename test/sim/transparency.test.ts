@@ -20,7 +20,14 @@ const MUTANT_SCENARIOS = 4_000
 const SHOWN = 60
 
 const NETWORK: Choice['networks'][number] = {
-  ...{ six: false, internal: false, isolated: false, filtering: false, proxy: true },
+  ...{
+    six: false,
+    internal: false,
+    isolated: false,
+    separate: false,
+    filtering: false,
+    proxy: true,
+  },
   ...{ offload: true, guard: true, masquerade: true, mode: 'nat', mtu: 1500, policy: 0 },
 }
 

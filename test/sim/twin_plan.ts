@@ -14,6 +14,7 @@ interface NetworkChoice {
   six: boolean
   internal: boolean
   isolated: boolean
+  separate: boolean
   filtering: boolean
   proxy: boolean
   offload: boolean
@@ -59,6 +60,7 @@ export function choose(random: Random): Choice {
       six: random.chance(60),
       internal: random.chance(12),
       isolated: random.chance(10),
+      separate: random.chance(25),
       filtering,
       proxy: !filtering && random.chance(80),
       offload: random.chance(75),
@@ -152,6 +154,7 @@ function networkOf(choice: NetworkChoice, index: number): object {
       'tapline.vlan_filtering': filtering,
       'tapline.offload': choice.offload,
       'tapline.mac_guard': choice.guard,
+      'tapline.separate': choice.separate,
     },
   }
 }

@@ -12,6 +12,7 @@ export interface NetworkPlan {
   readonly six: boolean
   readonly internal: boolean
   readonly isolated: boolean
+  readonly separate: boolean
   readonly options: Readonly<Record<string, string>>
 }
 
@@ -52,7 +53,10 @@ function newNetwork(random: Random, n: number): NetworkPlan {
   if (random.chance(20)) options['tapline.mac_guard'] = 'false'
   if (random.chance(10)) options['tapline.vlan_filtering'] = 'true'
   const [six, internal, isolated] = [50, 15, 10].map((pct) => random.chance(pct))
-  return { name: `net${n}`, n, six: six!, internal: internal!, isolated: isolated!, options }
+  const separate = random.chance(30)
+  if (separate) options['tapline.separate'] = 'true'
+  const kind = { six: six!, internal: internal!, isolated: isolated!, separate }
+  return { name: `net${n}`, n, ...kind, options }
 }
 
 function newSandbox(random: Random, n: number, { networks }: World): SandboxPlan {
@@ -145,6 +149,7 @@ export function reaches(
   if (a.networks.includes(d)) return !network.isolated
   const out = defaultOf(world, a, six)
   if (out === undefined || network.internal) return false
+  if (network.separate && byNumber(world, out).separate) return false
   // The answer goes to the address that `a` has towards its default gateway.
   if (b.networks.includes(out)) return !byNumber(world, out).isolated
   // It leaves by the default route, where a source of another network is not let through.
