@@ -226,7 +226,7 @@ export class Attachments {
 }
 
 /** Of an attachment, among all. */
-export function keyOf(o: { readonly id: string; readonly interfaceName: string }): string {
+function keyOf(o: { readonly id: string; readonly interfaceName: string }): string {
   return `${o.id}/${o.interfaceName}`
 }
 

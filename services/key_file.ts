@@ -12,7 +12,7 @@ import { StackError } from '../stack/errors.ts'
 import type { Log } from './log.ts'
 
 /** Far more than the keys of any ring, with comments. */
-export const FILE_BYTES_MAX = 65_536
+const FILE_BYTES_MAX = 65_536
 /** Permissions of all but the owner. */
 const OTHERS = 0o077
 const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/

@@ -20,8 +20,8 @@ import { Bindings } from '../stack/arp/bindings.ts'
 import { arpProxy } from '../stack/arp/proxy.ts'
 import type { Cancel } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
-import { Bridge, type BridgeStation } from '../stack/eth/bridge.ts'
-import type { BridgePort, BridgePortInfo } from '../stack/eth/bridge_port.ts'
+import { Bridge } from '../stack/eth/bridge.ts'
+import type { BridgePort } from '../stack/eth/bridge_port.ts'
 import { GroupRole } from '../stack/eth/group_filter.ts'
 import type { Mac } from '../stack/eth/mac.ts'
 import { DEFAULT_PVID } from '../stack/eth/vlan.ts'
@@ -57,7 +57,7 @@ export class Network {
   /** Undefined: every group goes to everybody. */
   readonly groups: NetworkGroups | undefined
   /** Undefined: another driver. */
-  readonly #overlay: OverlayNetwork | undefined
+  readonly overlay: OverlayNetwork | undefined
   /** Undefined: nobody leases addresses here. */
   readonly dhcp: NetworkDhcp | undefined
   /** By sandbox. */
@@ -86,7 +86,7 @@ export class Network {
     })
     try {
       const gateway = mac && this.#addGateway(mac)
-      if (state.overlay !== undefined) this.#overlay = this.#openOverlay()
+      if (state.overlay !== undefined) this.overlay = this.#openOverlay()
       if (mac !== undefined && gateway !== undefined) {
         this.#leg = this.#openLeg(mac, gateway)
         if (state.dhcp !== undefined) this.dhcp = this.#openDhcp(this.#leg)
@@ -94,7 +94,7 @@ export class Network {
         const addresses = state.subnets.map((subnet) => subnet.gateway)
         if (querier) this.groups?.ask({ mac, addresses, send: gateway.input })
       }
-      this.#overlay?.start()
+      this.overlay?.start()
     } catch (error) {
       this.close()
       throw error
@@ -121,13 +121,13 @@ export class Network {
       addresses: endpoint.addresses.filter(isGiven),
       routes: endpoint.routes.filter(({ destination }) => isGiven(destination)),
       offload: this.state.options.offload,
-      ...(this.#overlay && { segmentsMax: this.#context.overlays.segmentsMax }),
+      ...(this.overlay && { segmentsMax: this.#context.overlays.segmentsMax }),
       ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),
     })
     let edge: Edge | undefined
     try {
       const parts = { bridge: this.bridge, bindings: this.#bindings, network: this.state }
-      const ways = { remote: this.#overlay?.port, wiring: this.#wiring, router, leg: this.#leg }
+      const ways = { remote: this.overlay?.port, wiring: this.#wiring, router, leg: this.#leg }
       edge = new Edge({ pool, clock, nat, flows, policies, ...parts, ...ways, endpoint, device })
       edge.register()
       this.#announce(edge)
@@ -161,7 +161,7 @@ export class Network {
   /** What the file says of other nodes has changed. */
   update(state: NetworkState): void {
     this.#state = state
-    this.#overlay?.update(state)
+    this.overlay?.update(state)
   }
 
   /** Names, policy or rates of an endpoint have changed. */
@@ -169,11 +169,6 @@ export class Network {
     const edge = this.edge(endpoint.sandbox)
     edge?.update(endpoint)
     if (edge !== undefined && edge.lost === undefined) this.#announce(edge)
-  }
-
-  /** Undefined: driver `bridge`. */
-  get overlay(): OverlayNetwork | undefined {
-    return this.#overlay
   }
 
   edges(): Edge[] {
@@ -225,19 +220,6 @@ export class Network {
     this.#context.router.removeAddress(this.#leg!, address)
   }
 
-  fdb(): BridgeStation[] {
-    return this.bridge.fdb()
-  }
-
-  /** Of a bridge port by its number. */
-  portName(index: number): string | undefined {
-    return this.bridge.portName(index)
-  }
-
-  ports(): BridgePortInfo[] {
-    return this.bridge.ports()
-  }
-
   /** Precondition: no endpoint is attached. */
   close(): void {
     this.dhcp?.close()
@@ -246,7 +228,7 @@ export class Network {
       this.#context.router.removeInterface(this.#leg)
     }
     this.groups?.close()
-    this.#overlay?.close()
+    this.overlay?.close()
     this.bridge.close()
   }
 
@@ -276,8 +258,8 @@ export class Network {
         bindings: this.#bindings,
         name: GATEWAY_PORT,
         port: 0,
-        suppress: options.arpProxy || this.#overlay !== undefined, // They cross no tunnel.
-        ...(this.#overlay && { remote: this.#overlay.port }),
+        suppress: options.arpProxy || this.overlay !== undefined, // They cross no tunnel.
+        ...(this.overlay && { remote: this.overlay.port }),
         reply: (packet) => this.#leg!.input(packet),
         next: gateway.input,
       }),
@@ -304,7 +286,7 @@ export class Network {
   /** Tell other nodes. A trunk's stations are its own business. */
   #announce(edge: Edge): void {
     const local = edge.local()
-    if (local !== undefined) this.#overlay?.announce(local)
+    if (local !== undefined) this.overlay?.announce(local)
   }
 
   #lost(attached: Attached, why: string): void {
@@ -336,7 +318,7 @@ export class Network {
       for (const address of edge.addresses()) router.neighbors.forget(link, address)
     }
     const local = edge.local()
-    if (local !== undefined) this.#overlay?.withdraw(local)
+    if (local !== undefined) this.overlay?.withdraw(local)
     captures.remove(edge)
     onDevice(edge.device, false)
   }

@@ -243,7 +243,7 @@ function networkDetail(
     options: network.options,
     members,
     multicast: multicast(node, network.name),
-    ports: node.network(network.name)?.ports() ?? [],
+    ports: node.network(network.name)?.bridge.ports() ?? [],
     parent: parentRow(node.network(network.name)?.parent),
     dhcp: dhcpRow(node, network.name),
     overlay: overlayRow(node, node.network(network.name)),
@@ -301,7 +301,7 @@ function macText(mac: Mac | undefined): string | null {
 }
 
 /** Names of networks that have a bridge. */
-export function bridged(node: Node): string[] {
+function bridged(node: Node): string[] {
   return node.networks().map(({ state }) => state.name)
 }
 
@@ -316,7 +316,7 @@ export function fdb(node: Node, only?: string): FdbRow[] {
     .flatMap((network) => {
       const at = vtepOf(network)
       const { name } = network.state
-      return network.fdb().map((row) => {
+      return network.bridge.fdb().map((row) => {
         const vtep = at(row.port, row.mac)
         return { network: name, ...row, ageMs: Math.round(row.ageMs), vtep }
       })

@@ -43,7 +43,7 @@ function onBridge(network: Network): MemberRow[] {
   return (network.groups?.list() ?? []).map(({ port, expiresMs, ...row }) => ({
     network: network.state.name,
     ...row,
-    port: network.portName(port) ?? `port ${port}`,
+    port: network.bridge.portName(port) ?? `port ${port}`,
     expiresMs: expiresMs === null ? null : Math.round(expiresMs),
   }))
 }

@@ -34,6 +34,9 @@ const HEADER_LINES_MAX = 80
 /** Files over {@link LINES_MAX}, and why. */
 const LONG: Readonly<Record<string, string>> = {}
 
+/** What users import: see "exports" of package.json. */
+const PUBLIC = ['services/fabric/fabric.ts', 'services/testing/vitest.ts']
+
 /** Header modules: pure accessors of one protocol header. */
 const HEADERS =
   /^stack\/(eth\/frame|arp\/message|ip\/(ipv6|icmp|tcp)|udp\/header|vxlan\/header)\.ts$/
@@ -74,6 +77,28 @@ describe('tidy', () => {
       const path = join(dirname(file), target)
       expect(layerOf(path), `imports ${path}`).toBeLessThanOrEqual(layerOf(file))
     }
+  })
+
+  it('exports no value that only its own file uses', () => {
+    const texts = new Map(files.map((file) => [file, readFileSync(join(root, file), 'utf8')]))
+    const used = new Set<string>()
+    for (const [file, text] of texts) {
+      for (const [, names, target] of text.matchAll(/\{([^{}]*)\} from '(\.[^']+)'/g)) {
+        const path = join(dirname(file), target!)
+        for (const name of names!.match(/\w+/g) ?? []) used.add(`${path} ${name}`)
+      }
+      // Of what is imported as a whole, all is used.
+      for (const [, target] of text.matchAll(/(?:\* as \w+ from |import\()'(\.[^']+)'/g)) {
+        used.add(join(dirname(file), target!))
+      }
+    }
+    const unused = [...texts].flatMap(([file, text]) => {
+      if (PUBLIC.includes(file) || used.has(file)) return []
+      const names = text.matchAll(/^export (?:async )?(?:function\*?|const|class) (\w+)/gm)
+      const lone = Array.from(names, ([, name]) => `${file} ${name}`)
+      return lone.filter((name) => !used.has(name))
+    })
+    expect(unused).toEqual([])
   })
 
   it('has no import cycles', () => {

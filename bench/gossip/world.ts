@@ -12,6 +12,7 @@
  * the end everything is compared once more, one by one.
  */
 import type { Cluster, ClusterListener, Member } from '../../services/gossip/cluster.ts'
+import { GOSSIP_PORT } from '../../services/gossip/defaults.ts'
 import { GossipSource } from '../../services/gossip/gossip_source.ts'
 import { Joiner } from '../../services/gossip/joiner.ts'
 import { MemoryNetwork, type MemoryTransport } from '../../services/gossip/memory_transport.ts'
@@ -23,7 +24,6 @@ import { VirtualClock } from '../../stack/clock.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
 import { Random } from '../../stack/random.ts'
 
-const GOSSIP_PORT = 7946
 const QUIET: Log = { info: () => {}, warn: () => {}, error: () => {} }
 /** First VTEP: 10.200.0.0. */
 const VTEP_BASE = 0x0ac8_0000
@@ -31,7 +31,7 @@ const VTEP_BASE = 0x0ac8_0000
 const SETTLE_EVENTS = 32
 
 /** Endpoints by MAC number, and a hash of all of them. */
-export class Mirror implements PeerListener {
+class Mirror implements PeerListener {
   readonly endpoints: Map<number, number> = new Map()
   readonly vteps: Set<number> = new Set()
   hash = 0
@@ -70,7 +70,7 @@ function mix(a: number, b: number): number {
 }
 
 /** Counts what tables send, apart from what membership does. */
-export class Meter implements Cluster {
+class Meter implements Cluster {
   messages = 0
   bytes = 0
   readonly #inner: Cluster

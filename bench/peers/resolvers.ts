@@ -71,7 +71,7 @@ function startUpstream({ server, folder }: Place, address: string): Promise<Back
 }
 
 /** The far end, a client that asks, and sandboxes that have the names. */
-export function namesFile({ client, server }: Pick<Place, 'client' | 'server'>): string {
+function namesFile({ client, server }: Pick<Place, 'client' | 'server'>): string {
   const front = { network: 'front' } as const
   const named = NEAR.map(({ names: [name, ...aliases], address }): SandboxSpec => {
     return { name: name!, netns: `${PREFIX}${name}`, ...front, address, aliases }

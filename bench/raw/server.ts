@@ -22,7 +22,7 @@ const SEQ_DISTANCE = 0x1234_5678
 const WAIT_MS = 1000
 
 /** Answer what has arrived. */
-export function answerAll(socket: RawSocket): void {
+function answerAll(socket: RawSocket): void {
   for (let at = socket.next(); at >= 0; at = socket.next()) {
     if (isSegment(socket.ring, at, socket.bytes)) answer(socket, at)
     socket.release()

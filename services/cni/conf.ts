@@ -38,7 +38,7 @@ export class CniError extends Error {
   }
 }
 
-export const COMMANDS = ['ADD', 'DEL', 'CHECK', 'STATUS', 'GC', 'VERSION'] as const
+const COMMANDS = ['ADD', 'DEL', 'CHECK', 'STATUS', 'GC', 'VERSION'] as const
 export type Command = (typeof COMMANDS)[number]
 
 /** Parameters that the environment gives. Empty where a command does without. */

@@ -4,13 +4,12 @@
  */
 import { z } from 'zod'
 import { type Address, formatAddress, parseAddress } from '../../stack/address.ts'
+import { GOSSIP_PORT } from '../gossip/defaults.ts'
 import { PORT_MAX } from '../ports.ts'
 import { parseDuration } from './duration.ts'
 import type { GossipConfig, HostPortConfig } from './overlay_model.ts'
 import { mapping, refuse, text } from './schema.ts'
 
-/** Memberlist's port, as Docker uses it. */
-const GOSSIP_PORT = 7946
 /** RFC 1035 §2.3.4, by labels of letters, digits and hyphens. */
 const HOST_NAME = /^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/i
 /** Its length is one octet. */

@@ -285,7 +285,7 @@ export function flag(o: Source, key: string, otherwise: boolean): boolean {
   return otherwise
 }
 
-export function integer(
+function integer(
   o: Source,
   key: string,
   [least, most]: readonly [number, number],

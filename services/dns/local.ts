@@ -11,14 +11,7 @@
  * looked for elsewhere. Of several networks that know a name, the first with an address of the
  * family that was asked for answers.
  */
-import {
-  type Address,
-  contains,
-  fromBytes,
-  type Prefix,
-  parseAddress,
-  putAddress,
-} from '../../stack/address.ts'
+import { type Address, fromBytes, parseAddress, putAddress } from '../../stack/address.ts'
 import type { AnswerWriter } from './answer.ts'
 import {
   firstLabel,
@@ -238,7 +231,7 @@ function describe(entry: Entry): string {
 }
 
 /** `11.0.1.10.in-addr.arpa` is 10.1.0.11; undefined: not a whole address (RFC 1035 §3.5). */
-export function addressOf(name: Name): Address | undefined {
+function addressOf(name: Name): Address | undefined {
   const four = isWithin(name, ARPA4)
   const wanted = four ? 4 : 32
   if (labelCount(name) !== wanted + 2) return undefined
@@ -263,9 +256,4 @@ export function reverseName(address: Address): Name {
   if (address.family === 4) return parseName(`${bytes.reverse().join('.')}.in-addr.arpa`)
   const nibbles = [...Buffer.from(bytes).toString('hex')].reverse()
   return parseName(`${nibbles.join('.')}.ip6.arpa`)
-}
-
-/** Is an address in one of these prefixes? */
-export function isIn(prefixes: readonly Prefix[], address: Address): boolean {
-  return prefixes.some((prefix) => contains(prefix, address))
 }

@@ -26,7 +26,7 @@ import type { LoopbackListener } from './host.ts'
 import { HEADER_BYTES, PORT, TCP_BYTES_MAX } from './wire.ts'
 
 /** Docker's. */
-export const LOOPBACK: Address = parseAddress('127.0.0.11')
+const LOOPBACK: Address = parseAddress('127.0.0.11')
 /** Connections of one sandbox at a time. */
 const CONNECTIONS_MAX = 32
 /** RFC 7766 §6.2.3: a few seconds. */

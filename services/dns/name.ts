@@ -27,7 +27,7 @@ const POINTERS_MAX = 64
 const scratch = Buffer.alloc(NAME_BYTES_MAX + 1)
 
 /** Lower case of one octet. */
-export function fold(octet: number): number {
+function fold(octet: number): number {
   return octet >= A && octet <= Z ? octet | FOLD : octet
 }
 

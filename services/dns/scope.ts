@@ -2,7 +2,6 @@
  * Who asks: one sandbox, the networks whose names it may see, and how names that are not ours are
  * asked for in its stead.
  */
-import type { Address } from '../../stack/address.ts'
 import { TokenBucket } from '../../stack/ip/token_bucket.ts'
 import type { SandboxDns } from '../config/dns_model.ts'
 import type { Name } from './name.ts'
@@ -71,12 +70,4 @@ export class Scope {
 /** A second's worth at once: programs ask in bursts. */
 function budgetOf(queriesPerS: number): TokenBucket {
   return new TokenBucket({ perS: queriesPerS, burst: queriesPerS })
-}
-
-/** An address that asks, and what must be true of its packets. */
-export interface Client {
-  readonly address: Address
-  readonly scope: Scope
-  /** Number of the device that it is behind. */
-  readonly port: number
 }

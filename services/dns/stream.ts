@@ -24,7 +24,7 @@ const TIMEOUTS_MAX = 6
 /** RFC 7766 §6.2.3. */
 const IDLE_MS = 10_000
 /** What may come in before it makes a message: one of the longest. */
-export const WINDOW_BYTES = 0xffff
+const WINDOW_BYTES = 0xffff
 const UNSENT_BYTES_MAX = 256 * 1024
 
 export interface Segment {

@@ -47,7 +47,7 @@ export interface ImpairedOptions {
   readonly random: Random
 }
 
-export class ImpairedDevice implements Device {
+class ImpairedDevice implements Device {
   readonly up: Lane
   readonly down: Lane
   output: Output

@@ -36,10 +36,10 @@ import {
   type TableHash,
 } from './table_wire.ts'
 
-export const SYNC_MS = 10_000
-export const SYNC_SOON_MS = 1000
+const SYNC_MS = 10_000
+const SYNC_SOON_MS = 1000
 /** A rumor is told by then. */
-export const SETTLE_MS = 3000
+const SETTLE_MS = 3000
 /** So often since the last write all has to be the same: once, others may lack it as well. */
 const AGREEMENTS = 3
 const STREAMS_MAX = 64

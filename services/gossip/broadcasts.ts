@@ -16,7 +16,7 @@ interface Entry extends Broadcast {
 }
 
 /** Of each queue: with 1 KB each, some megabytes. */
-export const BROADCASTS_MAX = 4096
+const BROADCASTS_MAX = 4096
 
 export class BroadcastQueue {
   /** By how often they were sent; in each, the oldest first. */

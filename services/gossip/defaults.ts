@@ -2,6 +2,8 @@
  * Constants of memberlist's LAN profile, and the formulas that make times of them. All members of
  * a cluster should agree on them, serf's agents among them; there are no keys for them.
  */
+
+/** Memberlist's port, as Docker uses it. */
 export const GOSSIP_PORT = 7946
 
 /** A member is probed each interval; its ack has this long before others are asked to help. */
@@ -16,14 +18,14 @@ export const SUSPICION_MULT = 4
 export const SUSPICION_MAX_MULT = 6
 
 /** A broadcast goes out this many times (times a logarithm). */
-export const RETRANSMIT_MULT = 4
+const RETRANSMIT_MULT = 4
 export const GOSSIP_INTERVAL_MS = 200
 /** Members that get it each time. */
 export const GOSSIP_NODES = 3
 /** The dead hear of their death for so long, to refute it if they can; then they are forgotten. */
 export const GOSSIP_TO_THE_DEAD_MS = 30_000
 
-export const PUSH_PULL_INTERVAL_MS = 30_000
+const PUSH_PULL_INTERVAL_MS = 30_000
 /** Above so many members, a push/pull is rarer. */
 const PUSH_PULL_SCALE_NODES = 32
 

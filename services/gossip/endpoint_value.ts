@@ -15,9 +15,9 @@ import type { EndpointRecord } from '../overlay/peer_source.ts'
 import { OctetReader, type Octets, OctetWriter, packOctets, unpackOctets } from './octets.ts'
 
 /** Addresses of an endpoint: of each family one, and room for more. */
-export const ADDRESSES_MAX = 16
+const ADDRESSES_MAX = 16
 /** Other names of an endpoint. */
-export const ALIASES_MAX = 64
+const ALIASES_MAX = 64
 /** Octets of a value. More than a datagram may hold: such a record goes by streams alone. */
 export const VALUE_BYTES_MAX = 8192
 

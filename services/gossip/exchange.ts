@@ -32,7 +32,7 @@ import type { Swim } from './swim.ts'
 import type { GossipStream, StreamHandlers, Transport } from './transport.ts'
 
 /** Some 10,000 members with their tags, or a large user message. */
-export const STREAM_BYTES_MAX: number = 4 * 1024 * 1024
+const STREAM_BYTES_MAX: number = 4 * 1024 * 1024
 
 export interface ExchangeCounters {
   pushPulls: number

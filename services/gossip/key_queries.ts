@@ -40,7 +40,7 @@ export function encodeKeyRequest(key: Uint8Array | undefined): Uint8Array {
 }
 
 /** Undefined: there is none in it. */
-export function decodeKeyRequest(payload: Uint8Array): Uint8Array | undefined {
+function decodeKeyRequest(payload: Uint8Array): Uint8Array | undefined {
   if (payload[0] !== SerfType.KeyRequest) return undefined
   const fields = new Fields(new Reader(payload, 1).next())
   const key = fields.raw('Key').slice()

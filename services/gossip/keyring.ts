@@ -8,7 +8,7 @@ import { StackError } from '../../stack/errors.ts'
 import { describeKey, type KeyRules, parseKeyText, readKeyFile } from '../key_file.ts'
 import type { Log } from '../log.ts'
 
-export const KEYS_MAX = 32
+const KEYS_MAX = 32
 const KEY_BYTES: readonly number[] = [16, 24, 32]
 const RULES: KeyRules = { sizes: KEY_BYTES, keysMax: KEYS_MAX }
 

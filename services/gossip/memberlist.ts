@@ -25,7 +25,7 @@ import type { Transport } from './transport.ts'
 import { Unopened } from './unopened.ts'
 
 /** Versions of the protocol (lowest, highest, spoken), then serf's. */
-export const VERSIONS: Uint8Array = Uint8Array.of(1, 5, 2, 2, 5, 5)
+const VERSIONS: Uint8Array = Uint8Array.of(1, 5, 2, 2, 5, 5)
 
 /** A node that leaves goes on telling it for so long at most. */
 const LEAVE_TIMEOUT_MS = 5000

@@ -41,7 +41,7 @@ export const META_BYTES_MAX = 512
 /** Octets of a name: it must fit into a datagram beside other things. */
 export const NAME_BYTES_MAX = 128
 /** Lowest, highest and spoken version of the protocol, then of the delegate's (serf's). */
-export const VERSIONS_COUNT = 6
+const VERSIONS_COUNT = 6
 const U16_MAX = 0xffff
 /** Longest part that is copied octet by octet; above it the cost of a call is paid back. */
 const LOOP_BYTES = 64

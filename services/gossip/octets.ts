@@ -21,7 +21,7 @@ import { addressOf } from './addresses.ts'
 import { latinAt, textAt } from './texts.ts'
 
 /** Octets of a text: a name of the DNS has at most 253. */
-export const TEXT_BYTES_MAX = 255
+const TEXT_BYTES_MAX = 255
 /** Seven bits each; eight octets hold more than 2⁵³. */
 const NUMBER_BYTES_MAX = 8
 const TWO_32 = 0x1_0000_0000

@@ -24,7 +24,7 @@ import type { ProgressHash } from './progress_hash.ts'
 import type { Progress, RecordRange, TableRecord } from './table_record.ts'
 
 /** As many stations as a tunnel may know. */
-export const RECORDS_MAX = 65_536
+const RECORDS_MAX = 65_536
 /** Nodes of a cluster. */
 export const OWNERS_MAX = 4096
 /** Tombstones stay for so long: far longer than a partition that is to be healed cheaply. */

@@ -17,12 +17,12 @@ import { RangeMessage } from './table_wire.ts'
 
 /** As memberlist on a LAN. */
 export const GOSSIP_MS = 200
-export const GOSSIP_NODES = 3
+const GOSSIP_NODES = 3
 /** Datagrams to one node at a time, where there is much to tell. */
 const BURST_MAX = 4
 
 /** Writes of one table under way at a time: what a hundred datagrams hold. */
-export const RUMORS_MAX = 4096
+const RUMORS_MAX = 4096
 /** As memberlist: with 1,000 nodes, a write is told by each 12 to 16 times, */
 const RETRANSMIT_MULT = 4
 /** but with few nodes more often: of 4 times, chance leaves out 2 nodes in a hundred. */
@@ -34,11 +34,11 @@ interface Rumor {
 }
 
 /** How often each node tells a write. */
-export function retransmits(nodes: number): number {
+function retransmits(nodes: number): number {
   return Math.max(RETRANSMITS_MIN, RETRANSMIT_MULT * Math.ceil(Math.log10(nodes + 1)))
 }
 
-export class Rumors {
+class Rumors {
   /** By the number of times it was told: a queue each. */
   readonly #queues: Rumor[][] = [[]]
   #count = 0

@@ -203,11 +203,6 @@ export class Serf implements Cluster {
     this.#events.close()
   }
 
-  /** @throws StackError `bad-argument` if they are too long. */
-  setTags(tags: Tags): void {
-    this.#memberlist.swim.setMeta(ownMeta(tags))
-  }
-
   /** Members that failed: somebody should try to reach them. */
   failed(): Member[] {
     return this.#roster.withStatus('failed')

@@ -97,14 +97,6 @@ export class Swim {
     return this.#leaving
   }
 
-  /** Tell of this node with new meta data. */
-  setMeta(meta: Uint8Array): void {
-    this.self.meta = meta
-    this.self.incarnation++
-    this.#broadcast(this.#aliveOf(this.self))
-    this.#events.onUpdate(this.self)
-  }
-
   /** Tell that this node leaves. `onDone`: enough others were told. */
   leave(onDone: () => void): void {
     this.#leaving = true

@@ -27,8 +27,8 @@ import { OctetReader, OctetWriter } from './octets.ts'
 import type { Progress, RecordRange, TableRecord } from './table_record.ts'
 
 /** First octet of all that tables say to each other. */
-export const CHANNEL = 0x54
-export const VERSION = 1
+const CHANNEL = 0x54
+const VERSION = 1
 
 const Kind = { gossip: 1, update: 2, summary: 3, same: 4, digest: 5, answer: 6 } as const
 type KindName = keyof typeof Kind

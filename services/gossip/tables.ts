@@ -37,7 +37,7 @@ import { CLUSTER_TABLE, type RecordRange, type TableRecord } from './table_recor
 import { decodeMessage, isForTables, type News, type TableMessage, TIME_MAX } from './table_wire.ts'
 
 /** Networks that one node takes part in. */
-export const NETWORKS_MAX = 1024
+const NETWORKS_MAX = 1024
 /** Writes of one owner that are told on though they came by comparison. */
 const RETELL_MAX = 16
 /** Old tombstones are looked for so often. */

@@ -15,7 +15,7 @@ const EVENTS_MAX = 512
 /** Events at one Lamport time: as many members sent one without knowing of each other's. */
 const EVENTS_AT_MAX = 64
 /** Octets of a name and a payload together: serf's limit for what members send. */
-export const EVENT_BYTES_MAX = 512
+const EVENT_BYTES_MAX = 512
 
 interface Slot {
   readonly time: number

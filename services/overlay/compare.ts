@@ -52,7 +52,7 @@ export function compare(network: OverlayNetwork, learned: Learned): Difference[]
 }
 
 /** Endpoints of other nodes that sources tell of, the first source first, and not ones of ours. */
-export function toldRecords(network: OverlayNetwork, vni: number): EndpointRecord[] {
+function toldRecords(network: OverlayNetwork, vni: number): EndpointRecord[] {
   const told = new Map<string, EndpointRecord>()
   for (const source of network.sources()) {
     for (const record of source.records(vni)) {
@@ -65,7 +65,7 @@ export function toldRecords(network: OverlayNetwork, vni: number): EndpointRecor
 }
 
 /** Nodes that sources tell of. */
-export function toldVteps(network: OverlayNetwork, vni: number): Address[] {
+function toldVteps(network: OverlayNetwork, vni: number): Address[] {
   const told: Address[] = []
   for (const vtep of network.sources().flatMap((source) => source.vteps(vni))) {
     if (network.isOwn(vtep) || told.some((other) => sameAddress(other, vtep))) continue

@@ -18,7 +18,7 @@ import { type KeyRules, parseKeyLines, readKeyFile } from '../key_file.ts'
 import type { Log } from '../log.ts'
 
 /** Keys at a time: rotation needs two. */
-export const KEYS_MAX = 8
+const KEYS_MAX = 8
 const ID_BYTES = 3
 
 export interface Key {

@@ -41,7 +41,7 @@ import {
 import { staticNetworks } from './static_source.ts'
 
 /** Endpoints of other nodes in one network: as many as the tables below hold. */
-export const REMOTE_MAX = 4096
+const REMOTE_MAX = 4096
 
 export interface OverlayNetworkOptions extends SegmentsOptions {
   /** Undefined: every group goes to everybody. */

@@ -15,7 +15,7 @@ import { compare, type Difference } from './compare.ts'
 import type { OverlayNetwork } from './overlay_network.ts'
 
 /** Often enough that nobody waits for long, and a hundred networks of a thousand cost nothing. */
-export const RECONCILE_MS = 30_000
+const RECONCILE_MS = 30_000
 
 export interface ReconcilerOptions {
   readonly clock: Clock

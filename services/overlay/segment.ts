@@ -29,7 +29,7 @@ import { nodeMac } from '../mac_pool.ts'
 import type { NetworkState } from '../state.ts'
 
 /** The bridge port that leads to other nodes; device names have a slash, so none is like it. */
-export const TUNNEL_PORT = 'tunnel'
+const TUNNEL_PORT = 'tunnel'
 
 export interface Segment {
   readonly vni: number

@@ -115,7 +115,7 @@ export class VnetDevice implements Device, Channel {
   refused(packet: Packet, code: number): void {
     const { counters } = this.#pool
     counters.bump(this.port, Count.TxErrors)
-    this.#pool.drop(packet, code === AGAIN ? DropReason.QueueFull : DropReason.DeviceDown)
+    this.#pool.drop(packet, -code === Errno.Again ? DropReason.QueueFull : DropReason.DeviceDown)
   }
 
   starved(): void {
@@ -143,6 +143,5 @@ export class VnetDevice implements Device, Channel {
   }
 }
 
-const AGAIN = -11
 /** What the kernel says by EBADFD. */
 const GONE = 'the interface or its namespace is gone'

@@ -39,7 +39,7 @@ const INITIAL_COUNT = 3
 const BETWEEN_MIN_MS = 3_000
 const DELAY_MAX_MS = 500
 /** RFC 4861 §6.2.1: AdvDefaultLifetime, three intervals; RFC 8106 §5.1 advises as much. */
-export const LIFETIME_S = 1_800
+const LIFETIME_S = 1_800
 /** RFC 4861 §6.2.1: AdvValidLifetime and AdvPreferredLifetime. */
 const VALID_S = 2_592_000
 const PREFERRED_S = 604_800

@@ -32,7 +32,7 @@ import { TupleIndex } from './tuple_index.ts'
 
 export const Direction = { Original: 0, Reply: 1 } as const
 /** Connections at most, unless told: what Linux takes with more than 4 GB of memory. */
-export const ENTRIES_MAX = 262_144
+const ENTRIES_MAX = 262_144
 /** Octets an entry at most, both directions: index 100, windows 26, counters 24, the rest 10. */
 export const ENTRY_BYTES = 160
 

@@ -41,8 +41,8 @@ export const TCP_STATE_NAMES: readonly string[] = [
   'syn_sent2',
 ]
 
-export const INVALID = -1
-export const IGNORE = -2
+const INVALID = -1
+const IGNORE = -2
 
 /**
  * Rows: SYN, SYN+ACK, FIN, ACK, RST. Columns: the states in the order of {@link TcpState}. One

@@ -61,7 +61,7 @@ const STRIDE = 4
 const NODE_ENTRIES = 1 << STRIDE
 const NODES_AT_FIRST = 64
 /** Full Internet tables have about a million IPv4 routes; beyond that is a mistake upstream. */
-export const ROUTES_MAX = 1_500_000
+const ROUTES_MAX = 1_500_000
 /** Leaf of an address that no route covers, and the length it counts with. */
 const NO_LEAF = -1
 const NO_LENGTH = -1

@@ -48,7 +48,7 @@ import { mend } from './translate.ts'
 import * as Tuple from './tuple.ts'
 
 /** Flows of each family, unless told. */
-export const FLOWS_MAX = 262_144
+const FLOWS_MAX = 262_144
 const UDP_CHECKSUM = 6
 
 export interface FlowCacheOptions {

@@ -27,7 +27,7 @@ import * as ipv6 from './ipv6.ts'
 import type { PolicyFlows } from './policy_flows.ts'
 
 /** More would be ways between hundreds of endpoints all at once; then all begins anew. */
-export const PATHS_MAX = 65_536
+const PATHS_MAX = 65_536
 
 /** Drops that nobody is told of, and that rest on nothing but configuration and the key. */
 const SILENT: ReadonlySet<number> = new Set([

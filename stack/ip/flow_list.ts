@@ -35,7 +35,7 @@ export interface FlowRow {
 }
 
 /** An entry that was not used for so long is not listed: nothing else ends it. */
-export const IDLE_MAX_MS = 60_000
+const IDLE_MAX_MS = 60_000
 
 export interface FlowListOptions {
   readonly epoch: number

@@ -21,7 +21,7 @@ export const RESPONSE_MS = 10_000
 /** RFC 3376 §8.8, §8.9: who asks and who is asked again for the last time. */
 export const LAST_MEMBER_MS = 1000
 /** Group membership interval (RFC 3376 §8.4, RFC 3810 §9.4). */
-export const MEMBERSHIP_MS: number = ROBUSTNESS * QUERY_INTERVAL_MS + RESPONSE_MS
+const MEMBERSHIP_MS: number = ROBUSTNESS * QUERY_INTERVAL_MS + RESPONSE_MS
 /** Other querier present interval (§8.5); a router is believed in for as long. */
 export const QUERIER_MS: number = ROBUSTNESS * QUERY_INTERVAL_MS + RESPONSE_MS / 2
 /** After so long, who is new has been asked twice what it wants. */

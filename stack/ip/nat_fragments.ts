@@ -28,12 +28,12 @@ export const Fate = { Passed: -1, Waiting: -2, Unknown: -3 } as const
 
 const KEY_WORDS = 10
 /** Datagrams remembered; the next in turn goes for another. */
-export const DATAGRAMS_MAX = 4096
+const DATAGRAMS_MAX = 4096
 /** As Linux waits for fragments (`ipfrag_time`). */
 const REMEMBERED_MS = 30_000
 /** Fragments held at a time: a datagram of 64 KB in an MTU of 1500 has 45. */
-export const HELD_MAX = 128
-export const HELD_MS = 1000
+const HELD_MAX = 128
+const HELD_MS = 1000
 const SWEEP_BUDGET = 64
 
 interface Held {

@@ -27,7 +27,7 @@ import { NatFragments } from './nat_fragments.ts'
 import { invert, PROTOCOL, TUPLE_WORDS } from './tuple.ts'
 
 /** Unless told: as many as are tracked for translation. */
-export const FLOWS_MAX = 262_144
+const FLOWS_MAX = 262_144
 
 /** Which way a packet goes, seen from the endpoint. */
 export const Way = { Egress: 0, Ingress: 1 } as const

@@ -48,7 +48,7 @@ export interface RouterInterfaceOptions {
 }
 
 /** RFC 791 §3.2: every module must be able to forward 68 octets unfragmented. */
-export const MTU_MIN_BYTES = 68
+const MTU_MIN_BYTES = 68
 /** ICMP errors that may follow each other at once on one interface. */
 const ICMP_BURST = 50
 

@@ -29,7 +29,7 @@ import * as ipv6 from './ipv6.ts'
 import * as tcp from './tcp.ts'
 
 /** 64 KB in segments of 36 octets: Linux's smallest MSS of 48 less TCP timestamps. */
-export const SEGMENTS_MAX = 1820
+const SEGMENTS_MAX = 1820
 const UDP_HEADER_BYTES = 8
 const UDP_LENGTH = 4
 const UDP_CHECKSUM = 6

@@ -140,19 +140,16 @@ export function errnoName(code: number): string {
 }
 
 export const Errno = {
-  Perm: 1,
   Intr: 4,
   Io: 5,
   Again: 11,
   Busy: 16,
-  Exist: 17,
   Inval: 22,
   MsgSize: 90,
   AddrInUse: 98,
   NoBufs: 105,
   BadFd: 77,
   BadF: 9,
-  Canceled: 125,
 } as const
 
 /** The result, or a StackError `syscall` that names what failed and why. */

@@ -28,7 +28,7 @@ import { IP_TOS, IPV6_TCLASS, SOL_IP, SOL_IPV6, SOL_UDP, UDP_SEGMENT } from './u
 
 const SENDMMSG = 307
 /** Messages of one socket that may wait: more than one turn of the engine makes. */
-export const QUEUE_MESSAGES = 64
+const QUEUE_MESSAGES = 64
 /** Segments of one message that every kernel takes (UDP_MAX_SEGMENTS). */
 export const SEGMENTS_MAX = 64
 /** Largest payload of one message: IPv4's 65,535 less its header and UDP's. */

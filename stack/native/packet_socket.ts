@@ -45,7 +45,7 @@ const BUFFER_BYTES = 8 << 20
 const SOCKADDR_LL_BYTES = 20
 
 /** Stations of one socket: a program may have 4,096 instructions, and each takes five. */
-export const STATIONS_MAX = 512
+const STATIONS_MAX = 512
 
 /** Classic BPF: load a byte, half or word; and; jump if equal or if bits are set; return. */
 const [LDB, LDH, LDW, AND, JEQ, JSET, RET] = [0x30, 0x28, 0x20, 0x54, 0x15, 0x45, 0x06]

@@ -25,7 +25,7 @@ const TUN_F_CSUM_TSO = 0x01 | 0x02 | 0x04
 const TUN_F_USO = 0x20 | 0x40
 const IFREQ_BYTES = 40
 /** IFNAMSIZ, the final zero included (if.h). */
-export const NAME_BYTES_MAX = 15
+const NAME_BYTES_MAX = 15
 
 /**
  * Open or make the TAP `name` here. With `offload`, ask for all that the kernel offers.

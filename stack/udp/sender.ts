@@ -27,7 +27,7 @@ import type { UnderlayPeer } from './underlay.ts'
 
 const SENDER_BITS = 3
 /** Sockets that send, each from a port of its own. */
-export const SENDERS: number = 1 << SENDER_BITS
+const SENDERS: number = 1 << SENDER_BITS
 
 /** Segments of a super-frame that leaves as one message, each in an IP packet of `mtuBytes`. */
 export function segmentsOf(mtuBytes: number, address: Address): number {

@@ -47,7 +47,7 @@ import {
   type UnderlayPeer,
 } from './underlay.ts'
 
-export const PATH_CHECK_MS = 30_000
+const PATH_CHECK_MS = 30_000
 /** Assumed while there is no route. */
 const UNKNOWN_PATH_BYTES = 1500
 

@@ -24,7 +24,7 @@ import { PEERS_MAX } from '../udp/peer_table.ts'
 import type { Underlay } from '../udp/underlay.ts'
 
 /** Until a try counts as unanswered. RFC 8899 §5.1.1: not below a second. */
-export const TRY_MS = 1000
+const TRY_MS = 1000
 /** How much later than the small question's a padded one's answer may come, by another way. */
 export const BEHIND_MS = 300
 /** So many that a loss of 10 % each way makes one false alarm in ten thousand. */

@@ -37,7 +37,7 @@ import { type Joiner, splitter } from './split.ts'
  * Datagrams in one epoch. AES-GCM keeps its promise for many more with numbers that count up; a
  * key that changes is one that cannot be worn out.
  */
-export const EPOCH_DATAGRAMS = 0x1_0000_0000
+const EPOCH_DATAGRAMS = 0x1_0000_0000
 
 export interface SealedUnderlayOptions {
   readonly pool: Pool

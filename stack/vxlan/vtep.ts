@@ -22,7 +22,7 @@ import type { Joiner } from './split.ts'
 import { Tunnel, type TunnelOptions } from './tunnel.ts'
 
 /** Overlay networks of one node: each has a bridge and a leg of the router. */
-export const TUNNELS_MAX = 1024
+const TUNNELS_MAX = 1024
 
 export interface VtepOptions {
   readonly pool: Pool

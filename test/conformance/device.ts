@@ -17,7 +17,7 @@ import { DropReason } from '../../stack/drop.ts'
 import { GsoType, type Packet, type Pool } from '../../stack/packet.ts'
 
 /** Local Experimental EtherType 1 (IEEE 802): no kernel answers it. */
-export const SUITE_ETHERTYPE = 0x88b5
+const SUITE_ETHERTYPE = 0x88b5
 
 /** Offload facts relative to the start of the frame, as virtio-net has them. */
 export interface FrameFacts {

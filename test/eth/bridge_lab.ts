@@ -50,7 +50,7 @@ export function frame({
   return Uint8Array.from([...bytes, type >>> 8, type & 0xff, ...payload])
 }
 
-export function octets(mac: string): number[] {
+function octets(mac: string): number[] {
   return mac.split(':').map((pair) => Number.parseInt(pair, 16))
 }
 

@@ -42,7 +42,7 @@ const ipOf = (text: string): Octets => [...toBytes(parseAddress(text))]
 const u16 = (value: number): Octets => [(value >> 8) & 0xff, value & 0xff]
 const fill = (bytes: number): Octets => Array.from({ length: bytes }, (_, i) => (i * 7) & 0xff)
 
-export function sumOf(octets: Octets): number {
+function sumOf(octets: Octets): number {
   let total = 0
   for (let i = 0; i < octets.length; i += 2) total += (octets[i]! << 8) | (octets[i + 1] ?? 0)
   while (total > 0xffff) total = (total & 0xffff) + (total >>> 16)

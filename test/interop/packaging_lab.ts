@@ -9,7 +9,7 @@ import { type Result, run } from '../netns/lab.ts'
 import type { DockerLab } from './docker_lab.ts'
 import { stop } from './host_lab.ts'
 
-export const SOURCE: string = join(import.meta.dirname, '../..')
+const SOURCE: string = join(import.meta.dirname, '../..')
 export const PACKAGING: string = join(SOURCE, 'packaging/docker')
 export const UNIT: string = join(PACKAGING, 'tapline-docker.service')
 /** Of copying a root file system, more than once. */

@@ -126,7 +126,7 @@ const NAMES: Readonly<Record<number, string>> = {
   132: 'sctp',
 }
 
-export function lineOf(sent: Sent): string {
+function lineOf(sent: Sent): string {
   const bytes = sent.bytes.slice()
   if (sent.csumStart !== 0) finish(bytes, sent.csumStart, sent.csumOffset, bytes.length)
   const ip = ipOf({ ...sent, bytes })

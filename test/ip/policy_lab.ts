@@ -20,7 +20,7 @@ const PROTOCOLS: Readonly<Record<string, readonly number[]>> = {
 }
 
 /** `allow tcp 10.0.0.0/8 80-90`; `-` for every address. */
-export function rule(line: string): PolicyRule {
+function rule(line: string): PolicyRule {
   const [action, protocol = 'any', far = '-', ports = ''] = line.split(' ')
   const ranges = ports === '' ? [] : ports.split(',').map((part) => part.split('-').map(Number))
   return {

@@ -106,7 +106,7 @@ const NO_WIRES: Wires = {
 }
 
 /** What a wire handed over at its end. */
-export function arrived(counts: LaneCounts): number {
+function arrived(counts: LaneCounts): number {
   const { taken, duplicated, lost, overflowed, abandoned, flying } = counts
   return taken + duplicated - lost - overflowed - abandoned - flying
 }

@@ -19,7 +19,7 @@ import { LIMITS, QUIET } from './lab.ts'
 import { Ledger, type Wires } from './ledger.ts'
 
 /** Remembers every wire and underlay there ever was, which the books need. */
-export class WatchedNet extends MemoryNet {
+class WatchedNet extends MemoryNet {
   readonly underlays: MemoryUnderlay[] = []
   readonly #wires = new Map<Lane, { readonly from: string; readonly to: string }>()
 
@@ -44,7 +44,7 @@ export class WatchedNet extends MemoryNet {
   }
 }
 
-export class SimNode {
+class SimNode {
   readonly number: number
   readonly ledger: Ledger
   readonly links: MemoryLinks

@@ -188,7 +188,7 @@ export function see(bytes: Buffer): Seen | undefined {
   }
 }
 
-export function macAt(bytes: Buffer, at: number): Mac {
+function macAt(bytes: Buffer, at: number): Mac {
   return { hi: bytes.readUInt16BE(at), lo: bytes.readUInt32BE(at + 2) }
 }
 

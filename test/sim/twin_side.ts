@@ -237,8 +237,10 @@ export class Side implements Links {
     for (const row of judged) lines.push(`policy ${JSON.stringify(row)}`)
     for (const row of router.neighbors.list()) lines.push(JSON.stringify(row))
     for (const network of node.networks()) {
-      for (const row of network.fdb()) lines.push(`${network.state.name} ${JSON.stringify(row)}`)
-      for (const row of network.ports()) lines.push(`${network.state.name} ${JSON.stringify(row)}`)
+      for (const row of network.bridge.fdb())
+        lines.push(`${network.state.name} ${JSON.stringify(row)}`)
+      for (const row of network.bridge.ports())
+        lines.push(`${network.state.name} ${JSON.stringify(row)}`)
     }
     for (const name of node.services.states.keys()) {
       lines.push(`${name} ${JSON.stringify(node.services.stats(name))}`)

@@ -47,7 +47,7 @@ const CACHES = [16, 64, 64, 1024]
 const MULTIPLIER = 0x9e37_79b1
 
 /** The nodes were not the same. */
-export class Difference extends Error {}
+class Difference extends Error {}
 
 export interface Pools {
   readonly on: Pool

@@ -45,8 +45,8 @@ export const LEGS: readonly Leg[] = [
 
 /** Where both have routes of their own: through a host of the back, and to nowhere. */
 const VIA = { four: '10.2.0.22', six: 'fd00:2::22' }
-export const STATIC = ['198.51.100.0/24', '2001:db8::/32'] as const
-export const BLACKHOLE = ['192.0.2.0/24', 'fd00:bad::/32'] as const
+const STATIC = ['198.51.100.0/24', '2001:db8::/32'] as const
+const BLACKHOLE = ['192.0.2.0/24', 'fd00:bad::/32'] as const
 
 function hostsOf(leg: Leg): string[] {
   return [...leg.hosts4, ...leg.hosts6, leg.linkLocalHost]

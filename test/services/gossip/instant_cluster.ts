@@ -16,7 +16,7 @@ import type { VirtualClock } from '../../../stack/clock.ts'
 import { StackError } from '../../../stack/errors.ts'
 import type { Random } from '../../../stack/random.ts'
 
-export const DELAY_MS = 2
+const DELAY_MS = 2
 export const NOTICE_MS = 5000
 const MESSAGE_BYTES_MAX = 1300
 

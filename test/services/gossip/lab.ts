@@ -14,7 +14,7 @@ import { Random } from '../../../stack/random.ts'
 
 export const PORT = 7946
 
-export const silent: Log = { info: () => {}, warn: () => {}, error: () => {} }
+const silent: Log = { info: () => {}, warn: () => {}, error: () => {} }
 
 export function hostAddress(n: number): Address {
   return ipv4(0x0a00_0000 + n)
