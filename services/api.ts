@@ -35,7 +35,7 @@ import { DNS_HANDLERS } from './api_dns.ts'
 import { GOSSIP_HANDLERS } from './api_gossip.ts'
 import { OUTSIDE_HANDLERS } from './api_outside.ts'
 import { OVERLAY_HANDLERS } from './api_overlay.ts'
-import { type Streamer, streamCapture, streamEvents, streamFlows } from './api_streams.ts'
+import { type Streamer, streamCapture, streamConnections, streamEvents } from './api_streams.ts'
 import {
   type ApiError,
   type ApplyAnswer,
@@ -110,10 +110,10 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
 const STREAMERS: Readonly<Record<string, Streamer>> = {
   'GET /v1/capture': streamCapture,
   'GET /v1/events': streamEvents,
-  'GET /v1/conntrack/events': streamFlows,
+  'GET /v1/conntrack/events': streamConnections,
 }
 
-const FLOW_KEYS = ['protocol', 'state', 'address', 'src', 'dst', 'sandbox', 'port']
+const CONNECTION_KEYS = ['protocol', 'state', 'address', 'src', 'dst', 'sandbox', 'port']
 /** What may stand behind the question mark; of other paths nothing. */
 const QUERY_KEYS: Readonly<Record<string, readonly string[]>> = {
   '/v1/inspect': ['name'],
@@ -122,9 +122,9 @@ const QUERY_KEYS: Readonly<Record<string, readonly string[]>> = {
   '/v1/leases': ['network'],
   '/v1/attachments': ['network'],
   '/v1/flows': ['device'],
-  '/v1/conntrack': FLOW_KEYS,
-  '/v1/conntrack/delete': FLOW_KEYS,
-  '/v1/conntrack/events': FLOW_KEYS,
+  '/v1/conntrack': CONNECTION_KEYS,
+  '/v1/conntrack/delete': CONNECTION_KEYS,
+  '/v1/conntrack/events': CONNECTION_KEYS,
   '/v1/dns/resolve': ['from', 'name', 'type'],
   '/v1/capture': ['device', 'filter', 'snaplen', 'count'],
 }

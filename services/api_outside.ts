@@ -4,7 +4,7 @@ import { StackError } from '../stack/errors.ts'
 import { PROTOCOL_NAMES, protocolName, STATE_NAMES } from '../stack/ip/conntrack_list.ts'
 import type { Handler } from './api.ts'
 import { PORT_MAX } from './ports.ts'
-import type { FlowFilter } from './views_outside.ts'
+import type { ConnectionFilter } from './views_outside.ts'
 
 export const OUTSIDE_HANDLERS: Readonly<Record<string, Handler>> = {
   'GET /v1/ports': ({ controller }) => controller.ports(),
@@ -20,16 +20,16 @@ export const OUTSIDE_HANDLERS: Readonly<Record<string, Handler>> = {
     return controller.drain(service!, backend!)
   },
   'GET /v1/flows': ({ controller }, query) => controller.flows(query.get('device') ?? undefined),
-  'GET /v1/conntrack': ({ controller }, query) => controller.conntrack(flowFilter(query)),
+  'GET /v1/conntrack': ({ controller }, query) => controller.conntrack(connectionFilter(query)),
   'POST /v1/conntrack/delete': ({ controller }, query) => ({
-    deleted: controller.deleteFlows(flowFilter(query)),
+    deleted: controller.forgetConnections(connectionFilter(query)),
   }),
 }
 
 const PROTOCOL_MAX = 255
 
 /** In the words of lists, however it was written. @throws StackError `bad-argument` */
-export function flowFilter(query: URLSearchParams): FlowFilter {
+export function connectionFilter(query: URLSearchParams): ConnectionFilter {
   const given = <T>(key: string, parse: (text: string) => T): T | undefined => {
     const text = query.get(key)
     return text === null ? undefined : parse(text)
@@ -45,7 +45,7 @@ export function flowFilter(query: URLSearchParams): FlowFilter {
     port: given('port', portOf),
   }
   const known = Object.entries(wanted).filter(([, value]) => value !== undefined)
-  return Object.fromEntries(known) as FlowFilter
+  return Object.fromEntries(known) as ConnectionFilter
 }
 
 /** A name, or the name of a number. */

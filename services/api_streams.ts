@@ -7,7 +7,7 @@
 import type { ServerResponse } from 'node:http'
 import { StackError } from '../stack/errors.ts'
 import type { Served } from './api.ts'
-import { flowFilter } from './api_outside.ts'
+import { connectionFilter } from './api_outside.ts'
 import { parseFilter } from './capture/filter.ts'
 import { CaptureSession } from './capture/session.ts'
 import { ownersName } from './stack_owner.ts'
@@ -56,12 +56,12 @@ export function streamEvents(
   response.flushHeaders()
 }
 
-export function streamFlows(
+export function streamConnections(
   { controller }: Served,
   query: URLSearchParams,
   response: ServerResponse,
 ): void {
-  const leave = controller.followFlows(flowFilter(query), (event) => {
+  const leave = controller.followConnections(connectionFilter(query), (event) => {
     if (!isOpen(response) || response.writableLength >= EVENTS_BACKLOG_BYTES) return
     response.write(`${JSON.stringify(event)}\n`)
   })

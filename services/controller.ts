@@ -23,9 +23,9 @@ import type { ConntrackRow } from '../stack/ip/conntrack_list.ts'
 import { type Amendment, addPort, drain, removePort } from './amend.ts'
 import { buildNode, type NodeOptions } from './build_node.ts'
 import type { Config } from './config/model.ts'
+import type { ConnectionEvent } from './connection_events.ts'
 import type { CaptureSink } from './device_end.ts'
 import { diff, reportStep, type Step, type StepReport, unchanged } from './diff.ts'
-import type { FlowEvent } from './flow_events.ts'
 import type { Node } from './node.ts'
 import { plan } from './plan.ts'
 import { EMPTY, endpointKey, type State, UPLINK_KEY } from './state.ts'
@@ -164,7 +164,7 @@ export class Controller {
   }
 
   /** @throws StackError `not-found`. */
-  conntrack(filter: outside.FlowFilter = {}): ConntrackRow[] {
+  conntrack(filter: outside.ConnectionFilter = {}): ConntrackRow[] {
     return outside.conntrack(this.node, filter)
   }
 
@@ -174,14 +174,17 @@ export class Controller {
   }
 
   /** Forget connections; how many. @throws StackError `not-found`. */
-  deleteFlows(filter: outside.FlowFilter): number {
-    return outside.deleteFlows(this.node, filter)
+  forgetConnections(filter: outside.ConnectionFilter): number {
+    return outside.forgetConnections(this.node, filter)
   }
 
   /** Hear of connections that fit, until the returned function is called. @throws StackError. */
-  followFlows(filter: outside.FlowFilter, listener: (event: FlowEvent) => void): () => void {
-    const test = outside.flowTest(this.node, filter)
-    return this.node.flowEvents.subscribe((event) => {
+  followConnections(
+    filter: outside.ConnectionFilter,
+    listener: (event: ConnectionEvent) => void,
+  ): () => void {
+    const test = outside.connectionTest(this.node, filter)
+    return this.node.connectionEvents.subscribe((event) => {
       if (test(event)) listener(event)
     })
   }

@@ -11,6 +11,7 @@ import { formatPrefix } from '../stack/address.ts'
 import { StackError } from '../stack/errors.ts'
 import type { PortMapping } from '../stack/ip/nat_rules.ts'
 import type { TrackingConfig } from './config/model.ts'
+import { ConnectionEvents } from './connection_events.ts'
 import type { Context } from './context.ts'
 import type { CaptureSink } from './device_end.ts'
 import type { Step } from './diff.ts'
@@ -18,7 +19,6 @@ import type { NameService } from './dns/service.ts'
 import type { NetworkDriver } from './drivers/driver.ts'
 import type { Drivers } from './drivers/registry.ts'
 import type { Edge } from './edge.ts'
-import { FlowEvents } from './flow_events.ts'
 import type { Network } from './network.ts'
 import type { ServiceSet } from './service_set.ts'
 import {
@@ -40,7 +40,7 @@ export class Node {
   readonly startedMs: number
   readonly services: ServiceSet
   readonly names: NameService
-  readonly flowEvents: FlowEvents
+  readonly connectionEvents: ConnectionEvents
   readonly #drivers: Drivers
   readonly #networks = new Map<string, NetworkState>()
   readonly #sandboxes = new Map<string, SandboxState>()
@@ -61,7 +61,7 @@ export class Node {
     this.#drivers = drivers
     this.services = services
     this.names = names
-    this.flowEvents = new FlowEvents(context.conntrack)
+    this.connectionEvents = new ConnectionEvents(context.conntrack)
   }
 
   /** What is there. A snapshot: it does not change later. */

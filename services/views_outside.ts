@@ -188,17 +188,17 @@ function portRow(own: ServicePortState): ServiceRow['ports'][number] {
 }
 
 /** Which connections: those of the tracker's filter, and of one sandbox. */
-export interface FlowFilter extends ConntrackFilter {
+export interface ConnectionFilter extends ConntrackFilter {
   readonly sandbox?: string
 }
 
 /** @throws StackError `not-found`: no such sandbox. */
-export function conntrack(node: Node, filter: FlowFilter): ConntrackRow[] {
-  return listConnections(node.context.conntrack).filter(flowTest(node, filter))
+export function conntrack(node: Node, filter: ConnectionFilter): ConntrackRow[] {
+  return listConnections(node.context.conntrack).filter(connectionTest(node, filter))
 }
 
 /** Forget connections; how many. @throws StackError `not-found`: no such sandbox. */
-export function deleteFlows(node: Node, { sandbox, ...filter }: FlowFilter): number {
+export function forgetConnections(node: Node, { sandbox, ...filter }: ConnectionFilter): number {
   const table = node.context.conntrack
   if (sandbox === undefined) return deleteConnections(table, filter)
   const one = filter.address
@@ -207,9 +207,9 @@ export function deleteFlows(node: Node, { sandbox, ...filter }: FlowFilter): num
 }
 
 /** Whether a connection is meant. @throws StackError `not-found`: no such sandbox. */
-export function flowTest(
+export function connectionTest(
   node: Node,
-  { sandbox, ...filter }: FlowFilter,
+  { sandbox, ...filter }: ConnectionFilter,
 ): (row: ConntrackRow) => boolean {
   if (sandbox === undefined) return (row) => fits(row, filter)
   const own = addressesOf(node, sandbox)

@@ -1,7 +1,7 @@
 /** `tapline conntrack`: connections that are tracked: list, forget, follow. */
 import type { Command } from 'commander'
 import type { Query } from '../client.ts'
-import type { FlowEvent } from '../flow_events.ts'
+import type { ConnectionEvent } from '../connection_events.ts'
 import { CONNECTIONS, socket } from './columns.ts'
 import {
   type DaemonOptions,
@@ -83,12 +83,14 @@ async function follow(options: ConntrackOptions): Promise<void> {
   const client = await openClient(options)
   const stream = await client.stream('conntrack/events', query(options))
   for await (const line of linesOf(stream)) {
-    process.stdout.write(`${options.json ? line : eventLine(JSON.parse(line) as FlowEvent)}\n`)
+    process.stdout.write(
+      `${options.json ? line : eventLine(JSON.parse(line) as ConnectionEvent)}\n`,
+    )
   }
 }
 
 /** `12:34:56 new     tcp syn_sent 203.0.113.1:4711 > 203.0.113.2:8080, answered by 10.1.0.11:80` */
-function eventLine({ change, protocol, state, original, reply }: FlowEvent): string {
+function eventLine({ change, protocol, state, original, reply }: ConnectionEvent): string {
   const what = `${timeOfDay(new Date())} ${change.padEnd(7)} ${protocol} ${state}`
   const way = `${socket(original, 'src')} > ${socket(original, 'dst')}`
   return printable(`${what} ${way}, answered by ${socket(reply, 'src')}`)

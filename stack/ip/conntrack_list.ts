@@ -5,7 +5,7 @@ import * as ipv4 from './ipv4.ts'
 import { DST, PORTS, PROTOCOL, Sctp, SRC, TUPLE_WORDS } from './tuple.ts'
 
 /** What listing needs of a conntrack. */
-export interface FlowTable {
+export interface ConnectionTable {
   nextLive(flow: number): number
   loadTuple(flow: number, words: Int32Array): void
   state(flow: number): number
@@ -75,7 +75,7 @@ export const STATE_NAMES: readonly string[] = [
   'assured',
 ]
 
-export function describeFlow(table: FlowTable, flow: number): ConntrackRow {
+export function describeFlow(table: ConnectionTable, flow: number): ConntrackRow {
   const words = new Int32Array(TUPLE_WORDS)
   const side = (direction: number): ConntrackSide => {
     table.loadTuple(direction, words)
@@ -125,7 +125,7 @@ export function fits(
 
 /** Original flows that fit, and their rows. */
 function listFlows(
-  table: FlowTable,
+  table: ConnectionTable,
   filter: ConntrackFilter,
 ): { readonly flow: number; readonly row: ConntrackRow }[] {
   const all: { flow: number; row: ConntrackRow }[] = []
@@ -137,13 +137,16 @@ function listFlows(
 }
 
 /** Connections that fit, oldest place first. */
-export function listConnections(table: FlowTable, filter: ConntrackFilter = {}): ConntrackRow[] {
+export function listConnections(
+  table: ConnectionTable,
+  filter: ConntrackFilter = {},
+): ConntrackRow[] {
   return listFlows(table, filter).map(({ row }) => row)
 }
 
 /** Forget the connections that fit; returns how many. */
 export function deleteConnections(
-  table: FlowTable & { remove(flow: number): void },
+  table: ConnectionTable & { remove(flow: number): void },
   filter: ConntrackFilter,
 ): number {
   const all = listFlows(table, filter)

@@ -4,8 +4,8 @@
  */
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { runCommand } from '../../services/cli/program.ts'
+import type { ConnectionEvent } from '../../services/connection_events.ts'
 import type { Host } from '../../services/fabric/host.ts'
-import type { FlowEvent } from '../../services/flow_events.ts'
 import type { Inspection, Listing, RouteRow } from '../../services/views.ts'
 import type { Stats } from '../../services/views_counters.ts'
 import type { CachedFlow } from '../../services/views_flows.ts'
@@ -160,9 +160,9 @@ describe('published ports', () => {
 describe('connections', () => {
   it('are listed, filtered, followed and forgotten', async () => {
     const stream = await lab.client.stream('conntrack/events', { sandbox: 'web' })
-    const events: FlowEvent[] = []
+    const events: ConnectionEvent[] = []
     stream.body.setEncoding('utf8').on('data', (text: string) => {
-      for (const line of text.trim().split('\n')) events.push(JSON.parse(line) as FlowEvent)
+      for (const line of text.trim().split('\n')) events.push(JSON.parse(line) as ConnectionEvent)
     })
     await ask('203.0.113.2', 53)
     await host('app').ping('203.0.113.1')

@@ -3,13 +3,13 @@ import type { Conntrack, ConntrackChange } from '../stack/ip/conntrack.ts'
 import { type ConntrackRow, describeFlow } from '../stack/ip/conntrack_list.ts'
 
 /** What happened to a connection. */
-export interface FlowEvent extends ConntrackRow {
+export interface ConnectionEvent extends ConntrackRow {
   readonly change: ConntrackChange
 }
 
-type Listener = (event: FlowEvent) => void
+type Listener = (event: ConnectionEvent) => void
 
-export class FlowEvents {
+export class ConnectionEvents {
   readonly #conntrack: Conntrack
   readonly #listeners = new Set<Listener>()
 
@@ -28,7 +28,7 @@ export class FlowEvents {
   }
 
   #tell(flow: number, change: ConntrackChange): void {
-    const event: FlowEvent = { change, ...describeFlow(this.#conntrack, flow) }
+    const event: ConnectionEvent = { change, ...describeFlow(this.#conntrack, flow) }
     for (const listener of this.#listeners) listener(event)
   }
 }
