@@ -4,7 +4,7 @@
  */
 import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 
 const root = join(import.meta.dirname, '..')
@@ -50,6 +50,17 @@ function layerOf(path: string): number {
 
 function importsOf(text: string): string[] {
   return [...text.matchAll(/from '([^']+)'/g)].map(([, target]) => target!)
+}
+
+/** `views_*.ts` as an expression: a star stands for any letters. */
+function asPattern(name: string): RegExp {
+  return new RegExp(`^${name.replaceAll('.', '\\.').replaceAll('*', '.*')}$`)
+}
+
+/** Names in a README, of files or patterns of them. */
+function said(readme: string): string[] {
+  const text = readFileSync(join(root, readme), 'utf8')
+  return Array.from(text.matchAll(/`([\w*./]+)`/g), ([, name]) => name!)
 }
 
 describe('tidy', () => {
@@ -99,6 +110,29 @@ describe('tidy', () => {
       return lone.filter((name) => !used.has(name))
     })
     expect(unused).toEqual([])
+  })
+
+  it('has READMEs that name no file that is not there', () => {
+    const readmes = tracked.filter((name) => /^(stack|services)\/.*README\.md$/.test(name))
+    const lost = readmes.flatMap((readme) =>
+      said(readme).filter((name) => {
+        const path = new RegExp(`(^|/)${name.replaceAll('../', '').replaceAll('*', '\\w*')}$`)
+        return name.endsWith('.ts') && !files.some((file) => path.test(file))
+      }),
+    )
+    expect(lost).toEqual([])
+  })
+
+  it('has READMEs that say what each file is', () => {
+    const unsaid = files.flatMap((file) => {
+      const [top, ...path] = file.split('/')
+      if (top !== 'stack' && top !== 'services') return []
+      // Below services/ a folder is told of as one.
+      const name = top === 'services' && path.length > 1 ? `${path[0]}/` : basename(file)
+      const names = said(join(top === 'stack' ? dirname(file) : top, 'README.md'))
+      return names.some((pattern) => asPattern(pattern).test(name)) ? [] : [`${file} as ${name}`]
+    })
+    expect(unsaid).toEqual([])
   })
 
   it('has no import cycles', () => {

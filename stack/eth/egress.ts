@@ -1,4 +1,4 @@
-/** Whether a device can carry a frame: one rule for the devices that have no kernel to ask. */
+/** Whether a device can carry a frame: one rule for every device that sends (TAPs and cables). */
 import type { Offload } from '../device.ts'
 import { DropReason } from '../drop.ts'
 import { GsoType, type Packet } from '../packet.ts'
