@@ -1,24 +1,9 @@
 /**
  * The API of a running daemon: HTTP and JSON on a unix socket that only its owner may open.
  *
- * ```text
- *   GET  /v1/daemon             who this is: name, pid, version, state, engine
- *   GET  /v1/ls                 networks and sandboxes        GET /v1/inspect?name=
- *   GET  /v1/fdb?network=       GET /v1/neigh                 GET /v1/routes
- *   GET  /v1/groups?network=    who wants which multicast group
- *   GET  /v1/leases?network=
- *   GET  /v1/stats              GET /v1/drops
- *   GET  /v1/ports              POST /v1/ports/add { spec, sandbox }, /v1/ports/remove { spec }
- *   GET  /v1/services           POST /v1/services/drain { service, backend }
- *   GET  /v1/conntrack?...      POST /v1/conntrack/delete?...        (filters: api_outside.ts)
- *   GET  /v1/conntrack/events?  connections as they come and go, one a line -> until hung up
- *   GET  /v1/members            POST /v1/event { name, payload }, /v1/keys { operation, key }
- *   GET  /v1/attachments?...    POST /v1/attachments/...   (api_attachments.ts)
- *   POST /v1/trace              a described packet            -> its steps and ends
- *   POST /v1/apply              { file, text, dryRun }        -> the steps
- *   GET  /v1/capture?device=&filter=&snaplen=&count=          -> pcapng, until hung up
- *   GET  /v1/events             log lines as JSON, one a line -> until hung up
- * ```
+ * A path is one entry of {@link HANDLERS}, here or in the api_*.ts of its subject, with the
+ * parameters that it takes: `GET /v1/flows?device`. Those of {@link STREAMERS} answer until
+ * somebody hangs up. docs/cli.md says what each answers.
  *
  * Every error is `{ "error": { "code", "message" } }` with a status by its code; a refused
  * configuration also has `faults`, a line each. Bodies, heads, connections and what a slow reader
@@ -33,7 +18,7 @@ import { type ErrorCode, StackError } from '../stack/errors.ts'
 import { ATTACHMENT_HANDLERS } from './api_attachments.ts'
 import { DNS_HANDLERS } from './api_dns.ts'
 import { GOSSIP_HANDLERS } from './api_gossip.ts'
-import { OUTSIDE_HANDLERS } from './api_outside.ts'
+import { CONNECTION_KEYS, OUTSIDE_HANDLERS } from './api_outside.ts'
 import { OVERLAY_HANDLERS } from './api_overlay.ts'
 import { type Streamer, streamCapture, streamConnections, streamEvents } from './api_streams.ts'
 import {
@@ -84,16 +69,20 @@ const STATUS: { readonly [C in ErrorCode]: number } = {
   daemon: 409,
 }
 
-/** Answers with JSON what it returns. */
+/** What it returns is answered as JSON. */
 export type Handler = (served: Served, query: URLSearchParams, body: unknown) => unknown
 
 const HANDLERS: Readonly<Record<string, Handler>> = {
   'GET /v1/daemon': (served) => served.info(),
   'GET /v1/ls': ({ controller }) => controller.ls(),
-  'GET /v1/inspect': ({ controller }, query) => controller.inspect(query.get('name') ?? undefined),
-  'GET /v1/groups': ({ controller }, query) => controller.groups(query.get('network') ?? undefined),
-  'GET /v1/fdb': ({ controller }, query) => controller.fdb(query.get('network') ?? undefined),
-  'GET /v1/leases': ({ controller }, query) => controller.leases(query.get('network') ?? undefined),
+  'GET /v1/inspect?name': ({ controller }, query) =>
+    controller.inspect(query.get('name') ?? undefined),
+  'GET /v1/groups?network': ({ controller }, query) =>
+    controller.groups(query.get('network') ?? undefined),
+  'GET /v1/fdb?network': ({ controller }, query) =>
+    controller.fdb(query.get('network') ?? undefined),
+  'GET /v1/leases?network': ({ controller }, query) =>
+    controller.leases(query.get('network') ?? undefined),
   'GET /v1/neigh': ({ controller }) => controller.neigh(),
   'GET /v1/routes': ({ controller }) => controller.routes(),
   'GET /v1/stats': ({ controller }) => controller.stats(),
@@ -108,26 +97,28 @@ const HANDLERS: Readonly<Record<string, Handler>> = {
 }
 
 const STREAMERS: Readonly<Record<string, Streamer>> = {
-  'GET /v1/capture': streamCapture,
+  'GET /v1/capture?device&filter&snaplen&count': streamCapture,
   'GET /v1/events': streamEvents,
-  'GET /v1/conntrack/events': streamConnections,
+  [`GET /v1/conntrack/events?${CONNECTION_KEYS}`]: streamConnections,
 }
 
-const CONNECTION_KEYS = ['protocol', 'state', 'address', 'src', 'dst', 'sandbox', 'port']
-/** What may stand behind the question mark; of other paths nothing. */
-const QUERY_KEYS: Readonly<Record<string, readonly string[]>> = {
-  '/v1/inspect': ['name'],
-  '/v1/groups': ['network'],
-  '/v1/fdb': ['network'],
-  '/v1/leases': ['network'],
-  '/v1/attachments': ['network'],
-  '/v1/flows': ['device'],
-  '/v1/conntrack': CONNECTION_KEYS,
-  '/v1/conntrack/delete': CONNECTION_KEYS,
-  '/v1/conntrack/events': CONNECTION_KEYS,
-  '/v1/dns/resolve': ['from', 'name', 'type'],
-  '/v1/capture': ['device', 'filter', 'snaplen', 'count'],
+/** A path without its parameters, and what it takes. */
+interface Path<T> {
+  readonly run: T
+  readonly parameters: readonly string[]
 }
+
+function byPath<T>(written: Readonly<Record<string, T>>): ReadonlyMap<string, Path<T>> {
+  return new Map(
+    Object.entries(written).map(([key, run]) => {
+      const [path, parameters] = key.split('?')
+      return [path!, { run, parameters: parameters?.split('&') ?? [] }]
+    }),
+  )
+}
+
+const ANSWERED = byPath(HANDLERS)
+const STREAMED = byPath(STREAMERS)
 
 export class ApiServer {
   readonly #served: Served
@@ -181,14 +172,15 @@ export class ApiServer {
   async #answer(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const url = parseUrl(request.url ?? '/')
     const key = `${request.method} ${url.pathname}`
-    const streamer = STREAMERS[key]
-    const handler = HANDLERS[key]
-    if (streamer === undefined && handler === undefined) return refuse(response, url.pathname)
-    checkQuery(url)
-    if (streamer !== undefined) return streamer(this.#served, url.searchParams, response)
+    const streamed = STREAMED.get(key)
+    const answered = ANSWERED.get(key)
+    const path = streamed ?? answered
+    if (path === undefined) return refuse(response, url.pathname)
+    checkQuery(url, path.parameters)
+    if (streamed !== undefined) return streamed.run(this.#served, url.searchParams, response)
     const body = request.method === 'POST' ? await readJson(request) : undefined
     this.#served.refresh()
-    const answer = await handler!(this.#served, url.searchParams, body)
+    const answer = await answered!.run(this.#served, url.searchParams, body)
     send(response, 200, answer ?? null)
   }
 }
@@ -212,8 +204,7 @@ function parseUrl(text: string): URL {
 }
 
 /** A filter that nobody looks at would show, or delete, everything. @throws StackError. */
-function checkQuery({ pathname, searchParams }: URL): void {
-  const known = QUERY_KEYS[pathname] ?? []
+function checkQuery({ pathname, searchParams }: URL, known: readonly string[]): void {
   const strange = [...searchParams.keys()].find((key) => !known.includes(key))
   if (strange === undefined) return
   const takes = known.length === 0 ? 'none' : known.join(', ')
@@ -225,7 +216,7 @@ function checkQuery({ pathname, searchParams }: URL): void {
 function refuse(response: ServerResponse, path: string): void {
   const methods = ['GET', 'POST'].filter((method) => {
     const key = `${method} ${path}`
-    return key in HANDLERS || key in STREAMERS
+    return ANSWERED.has(key) || STREAMED.has(key)
   })
   if (methods.length > 0) response.setHeader('allow', methods.join(', '))
   const message = methods.length > 0 ? `${path} takes ${methods.join(', ')}` : `no path ${path}`

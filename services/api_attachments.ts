@@ -57,7 +57,8 @@ const one = z.strictObject({ id: z.string(), interfaceName: z.string() })
 const collect = z.strictObject({ owner: z.string(), valid: z.array(z.string()) })
 
 export const ATTACHMENT_HANDLERS: Readonly<Record<string, Handler>> = {
-  'GET /v1/attachments': (served, query) => of(served).list(query.get('network') ?? undefined),
+  'GET /v1/attachments?network': (served, query) =>
+    of(served).list(query.get('network') ?? undefined),
   'POST /v1/attachments/add': (served, _, body) => of(served).add(parse(attach, body)),
   'POST /v1/attachments/remove': async (served, _, body) => {
     const { id, interfaceName: name } = parse(one, body)

@@ -6,7 +6,7 @@ export const DNS_HANDLERS: Readonly<Record<string, Handler>> = {
   'GET /v1/dns': ({ controller }) => controller.names(),
   'GET /v1/dns/cache': ({ controller }) => controller.namesCache(),
   'POST /v1/dns/flush': ({ controller }) => ({ flushed: controller.flushNames() }),
-  'GET /v1/dns/resolve': ({ controller }, query) => {
+  'GET /v1/dns/resolve?from&name&type': ({ controller }, query) => {
     const [from, name, type] = [query.get('from'), query.get('name'), query.get('type')]
     if (from === null || name === null) {
       throw new StackError('bad-argument', 'wanted ?from=SANDBOX&name=NAME')

@@ -6,6 +6,9 @@ import type { Handler } from './api.ts'
 import { PORT_MAX } from './ports.ts'
 import type { ConnectionFilter } from './views_outside.ts'
 
+/** What connections are chosen by. */
+export const CONNECTION_KEYS = 'protocol&state&address&src&dst&sandbox&port'
+
 export const OUTSIDE_HANDLERS: Readonly<Record<string, Handler>> = {
   'GET /v1/ports': ({ controller }) => controller.ports(),
   'POST /v1/ports/add': ({ controller, publisher = controller }, _, body) => {
@@ -19,9 +22,11 @@ export const OUTSIDE_HANDLERS: Readonly<Record<string, Handler>> = {
     const [service, backend] = texts(body, ['service', 'backend'])
     return controller.drain(service!, backend!)
   },
-  'GET /v1/flows': ({ controller }, query) => controller.flows(query.get('device') ?? undefined),
-  'GET /v1/conntrack': ({ controller }, query) => controller.conntrack(connectionFilter(query)),
-  'POST /v1/conntrack/delete': ({ controller }, query) => ({
+  'GET /v1/flows?device': ({ controller }, query) =>
+    controller.flows(query.get('device') ?? undefined),
+  [`GET /v1/conntrack?${CONNECTION_KEYS}`]: ({ controller }, query) =>
+    controller.conntrack(connectionFilter(query)),
+  [`POST /v1/conntrack/delete?${CONNECTION_KEYS}`]: ({ controller }, query) => ({
     deleted: controller.forgetConnections(connectionFilter(query)),
   }),
 }

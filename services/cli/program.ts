@@ -41,7 +41,7 @@ function asComplaint(text: string): string {
   return text.replace(/^error: /, 'tapline: ').replace(/\n\(Did (.*)\)/, '; did $1')
 }
 
-function buildProgram(): Command {
+export function buildProgram(): Command {
   const program = new Command('tapline')
     .description('A container network in one process: bridge, proxy ARP and router over TAPs.')
     .version(packageVersion())
