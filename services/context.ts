@@ -1,4 +1,7 @@
-/** What drivers build with: the parts that a node has one of. */
+/**
+ * The parts that a node has one of: made by build_node.ts, and handed to drivers, networks, the
+ * uplink and services, which build with them.
+ */
 import type { Clock } from '../stack/clock.ts'
 import type { Device } from '../stack/device.ts'
 import type { Conntrack } from '../stack/ip/conntrack.ts'

@@ -85,8 +85,8 @@ export function diff(current: State, desired: State): Step[] {
   const services = new Set<string>()
   for (const [name, service] of [...current.services, ...desired.services]) {
     const [before, after] = [current.services.get(name), desired.services.get(name)]
-    const led = uplink && onHost && service.ports.some((port) => port.published !== undefined)
-    const rests = networks.has(service.network) || led
+    const onUplink = uplink && onHost && service.ports.some((port) => port.published !== undefined)
+    const rests = networks.has(service.network) || onUplink
     if (rests || !isDeepStrictEqual(front(before), front(after))) services.add(name)
   }
   const changes = { node, networks, sandboxes, endpoints, routes, uplink, ports, services }

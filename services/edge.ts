@@ -3,7 +3,7 @@
  *
  * ```text
  *   device.output -> [captures] -> [rate] -> [flow cache]
- *                      -> [policy] -> led -> arpProxy -> port.input -> bridge
+ *                      -> [policy] -> viaGateway -> arpProxy -> port.input -> bridge
  *   device        <- sender <- [segmenter] <- [captures] <- [rate] <- [policy] <- port.output
  * ```
  *
@@ -109,8 +109,8 @@ export class Edge {
     this.#bindings = o.bindings
     this.#mac = endpoint.mac!
     this.#end = new DeviceEnd(pool, device, o.flows, tooBig(o))
-    const egress = this.#end.transmit
-    this.#port = o.bridge.addPort(portOptions(o, egress))
+    const toDevice = this.#end.transmit
+    this.#port = o.bridge.addPort(portOptions(o, toDevice))
     this.#enter = o.wiring.enter ?? this.#port.input
     const guarded = arpProxy({
       pool,
@@ -119,10 +119,10 @@ export class Edge {
       port: device.port,
       suppress: o.network.options.arpProxy,
       ...(o.remote !== undefined && { remote: o.remote }),
-      reply: egress,
+      reply: toDevice,
       next: this.#enter,
     })
-    this.#next = led(o, guarded)
+    this.#next = viaGateway(o, guarded)
     this.#judge(endpoint.policy)
     this.#limit(endpoint.rate)
   }
@@ -250,10 +250,11 @@ function tooBig({ pool, endpoint, network, router, leg }: EdgeOptions): Output |
 }
 
 /**
- * Answers of a connection that was translated inside its own network: the two ends are neighbors,
- * but only the router can give the answer the address that was asked, so it is led there.
+ * Answers of a hairpin, a connection that was translated inside its own network. The two ends are
+ * neighbors and would speak directly, but only the router can give an answer the address that was
+ * asked as its source: so such frames get the gateway's MAC. All others pass as they are.
  */
-function led({ pool, nat, network }: EdgeOptions, next: Output): Output {
+function viaGateway({ pool, nat, network }: EdgeOptions, next: Output): Output {
   const gateway = network.gatewayMac
   if (gateway === undefined) return next
   const { mem } = pool

@@ -1,6 +1,6 @@
 /**
  * The seam between overlay networks and whatever knows where their endpoints are: the file
- * (static_source.ts), gossip (services/gossip), later BGP EVPN or a store.
+ * (static_source.ts), or gossip (services/gossip).
  *
  * ```text
  *   overlay network ── join, leave, announce, withdraw ──> source ── to other nodes

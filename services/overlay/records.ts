@@ -1,4 +1,4 @@
-/** What is asked of records of endpoints. */
+/** Helpers for endpoint records: whether one has an address, and its identity as a key. */
 import { type Address, sameAddress } from '../../stack/address.ts'
 import { formatMac, type Mac } from '../../stack/eth/mac.ts'
 import type { EndpointRecord } from './peer_source.ts'

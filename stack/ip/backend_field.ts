@@ -1,6 +1,6 @@
 /**
  * The backends of a service as schedulers see them: by index, in typed arrays that grow together.
- * `balance.ts` keeps them; a scheduler only reads.
+ * `backends.ts` keeps them; a scheduler only reads.
  *
  * A backend takes part (`configured` above 0) or is not there at all; of those that take part some
  * are ready at the moment, the others down, draining or ejected. Two notions, because a table over
