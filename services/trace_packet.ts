@@ -10,8 +10,8 @@ import * as icmp from '../stack/ip/icmp.ts'
 import * as ipv4 from '../stack/ip/ipv4.ts'
 import * as tcp from '../stack/ip/tcp.ts'
 import { Sctp } from '../stack/ip/tuple.ts'
+import * as udp from '../stack/ip/udp.ts'
 import { LARGE_FRAME_BYTES, type Packet, type Pool } from '../stack/packet.ts'
-import * as udp from '../stack/udp/header.ts'
 import type { TraceProtocol, TraceRequest } from './trace_request.ts'
 
 export interface PacketFields {

@@ -38,8 +38,7 @@ const LONG: Readonly<Record<string, string>> = {}
 const PUBLIC = ['services/fabric/fabric.ts', 'services/testing/vitest.ts']
 
 /** Header modules: pure accessors of one protocol header. */
-const HEADERS =
-  /^stack\/(eth\/frame|arp\/message|ip\/(ipv6|icmp|tcp)|udp\/header|vxlan\/header)\.ts$/
+const HEADERS = /^stack\/(eth\/frame|arp\/message|ip\/(ipv6|icmp|tcp|udp)|vxlan\/header)\.ts$/
 
 const UNFINISHED = /\b(TODO|FIXME|XXX)\b|\.only\(|\.todo\(/
 

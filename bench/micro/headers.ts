@@ -2,7 +2,7 @@
 import { sum } from '../../stack/checksum.ts'
 import * as eth from '../../stack/eth/frame.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
-import * as udp from '../../stack/udp/header.ts'
+import * as udp from '../../stack/ip/udp.ts'
 import { FRAME_BYTES, OPERATIONS, type Piece, putFrame } from './piece.ts'
 
 /** A frame without payload, one of the usual MTU, a super-frame. */

@@ -3,7 +3,7 @@ import { parseAddress, putAddress } from '../../stack/address.ts'
 import * as eth from '../../stack/eth/frame.ts'
 import { type Mac, putMac } from '../../stack/eth/mac.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
-import * as udp from '../../stack/udp/header.ts'
+import * as udp from '../../stack/ip/udp.ts'
 
 export interface Piece {
   readonly name: string

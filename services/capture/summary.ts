@@ -13,7 +13,7 @@ import * as icmp from '../../stack/ip/icmp.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
 import * as ipv6 from '../../stack/ip/ipv6.ts'
 import * as tcp from '../../stack/ip/tcp.ts'
-import * as udp from '../../stack/udp/header.ts'
+import * as udp from '../../stack/ip/udp.ts'
 import { Dissection } from './dissect.ts'
 
 /** Offset of the window in a TCP header. */

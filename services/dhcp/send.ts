@@ -6,8 +6,8 @@ import { BROADCAST, type Mac, putMac } from '../../stack/eth/mac.ts'
 import { DEFAULT_TTL } from '../../stack/ip/egress.ts'
 import { putChecksum, putIpHeader } from '../../stack/ip/header.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
+import * as udp from '../../stack/ip/udp.ts'
 import type { Output, Pool } from '../../stack/packet.ts'
-import * as udp from '../../stack/udp/header.ts'
 
 /** Room for any message of ours. */
 const FRAME_BYTES = 1514

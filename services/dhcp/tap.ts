@@ -7,9 +7,9 @@ import { DropReason } from '../../stack/drop.ts'
 import * as eth from '../../stack/eth/frame.ts'
 import { mac } from '../../stack/eth/mac.ts'
 import * as ipv4 from '../../stack/ip/ipv4.ts'
+import * as udp from '../../stack/ip/udp.ts'
 import type { Output, Packet, Pool } from '../../stack/packet.ts'
 import * as dhcp from '../../stack/udp/dhcp.ts'
-import * as udp from '../../stack/udp/header.ts'
 import type { DhcpClient } from './client.ts'
 
 export function dhcpTap(pool: Pool, clients: ReadonlySet<DhcpClient>, next: Output): Output {

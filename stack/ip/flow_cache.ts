@@ -46,10 +46,10 @@ import { type PolicyFlows, Way } from './policy_flows.ts'
 import * as tcp from './tcp.ts'
 import { mend } from './translate.ts'
 import * as Tuple from './tuple.ts'
+import * as udp from './udp.ts'
 
 /** Flows of each family, unless told. */
 const FLOWS_MAX = 262_144
-const UDP_CHECKSUM = 6
 
 export interface FlowCacheOptions {
   readonly pool: Pool
@@ -206,7 +206,7 @@ export class FlowCache {
     let field = l4 + icmp.CHECKSUM
     if (protocol === ipv4.Protocol.Tcp || protocol === ipv4.Protocol.Udp) {
       put32(mem, l4, ports)
-      field = l4 + (protocol === ipv4.Protocol.Tcp ? tcp.CHECKSUM : UDP_CHECKSUM)
+      field = l4 + (protocol === ipv4.Protocol.Tcp ? tcp.CHECKSUM : udp.CHECKSUM)
     } else put16(mem, l4 + icmp.REST, (ports >>> 16) | ports)
     if (packet.csumStart !== 0 && packet.csumStart + packet.csumOffset === field) {
       put16(mem, field, fold(u16(mem, field) + (words[at + table.pathAt]! >>> 16)))

@@ -18,11 +18,11 @@ import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
 import * as tcp from './tcp.ts'
 import { echoPorts } from './tuple.ts'
+import * as udp from './udp.ts'
 
 /** Which table a flow is in. */
 export const Kind = { None: 0, Four: 4, Six: 6 } as const
 
-const UDP_HEADER_BYTES = 8
 const PLAIN_HEADER = 0x45
 const OPENS_OR_ENDS: number = tcp.Flag.Syn | tcp.Flag.Fin | tcp.Flag.Rst
 const PORT_SHIFT = 16
@@ -39,7 +39,7 @@ export function readKey(
   six: Int32Array,
 ): number {
   const { head, len } = packet
-  if (len < eth.HEADER_BYTES + ipv4.HEADER_BYTES + UDP_HEADER_BYTES) return Kind.None
+  if (len < eth.HEADER_BYTES + ipv4.HEADER_BYTES + udp.HEADER_BYTES) return Kind.None
   if (eth.isGroup(mem, head)) return Kind.None
   const type = eth.type(mem, head)
   if (type === eth.EtherType.Ipv4) return read4(mem, head, len, port, four)
@@ -82,7 +82,7 @@ function readTransport(
   protocol: number,
   key: Int32Array,
 ): number {
-  if (bytes < UDP_HEADER_BYTES) return -1
+  if (bytes < udp.HEADER_BYTES) return -1
   key[PROTOCOL] = protocol
   if (protocol === ipv4.Protocol.Udp || protocol === ipv4.Protocol.Tcp) {
     if (protocol === ipv4.Protocol.Tcp) {

@@ -32,6 +32,7 @@ import { reset } from './reset.ts'
 import type { RouterInterface } from './router_interface.ts'
 import { segmentAt, segmentCount, superHeaderBytes } from './segment.ts'
 import * as tcp from './tcp.ts'
+import * as udp from './udp.ts'
 
 /** Takes ownership: `head` at the Ethernet header, lengths and checksum of UDP are good. */
 export type UdpReceiver = (packet: Packet, from: RouterInterface) => void
@@ -52,13 +53,6 @@ interface UdpService {
   readonly receive: UdpReceiver
   readonly accepts: UdpFilter | undefined
 }
-
-/** UDP (RFC 768): what is needed to find a receiver, as its own layer is above this one. */
-const UDP_HEADER_BYTES = 8
-/** The same in UDP and TCP. */
-const DST_PORT = 2
-const UDP_LENGTH = 4
-const UDP_CHECKSUM = 6
 
 export interface LocalOptions {
   readonly pool: Pool
@@ -113,7 +107,7 @@ export class Local {
    * at `at`. Changes nothing.
    */
   serves(from: RouterInterface, packet: Packet, protocol: number, at: number): boolean {
-    const port = u16(this.#pool.mem, at + DST_PORT)
+    const port = u16(this.#pool.mem, at + udp.DST_PORT)
     if (protocol === ipv4.Protocol.Tcp)
       return this.#streams.get(port)?.serves(packet, from) ?? false
     const service = protocol === ipv4.Protocol.Udp ? this.#services.get(port) : undefined
@@ -223,19 +217,18 @@ export class Local {
   #isUdp(packet: Packet, at: number): boolean {
     const { mem } = this.#pool
     const bytes = packet.head + packet.len - at
-    if (bytes < UDP_HEADER_BYTES) return false
-    const length = u16(mem, at + UDP_LENGTH)
-    if (length < UDP_HEADER_BYTES || length > bytes) return false
+    if (!udp.isHeader(mem, at, bytes)) return false
+    const length = u16(mem, at + udp.LENGTH)
     const ip = packet.head + eth.HEADER_BYTES
     if (u8(mem, ip) >>> 4 === 6) return this.#isIntact6(packet, ip, at, length, ipv4.Protocol.Udp)
-    if (u16(mem, at + UDP_CHECKSUM) === 0) return true
+    if (u16(mem, at + udp.CHECKSUM) === 0) return true
     return this.#isIntact4(packet, ip, at, length, ipv4.Protocol.Udp)
   }
 
   #udp(from: RouterInterface, packet: Packet, at: number, group: boolean): void {
     const pool = this.#pool
     if (!this.#isUdp(packet, at)) return pool.drop(packet, DropReason.TransportMalformed)
-    const port = u16(pool.mem, at + DST_PORT)
+    const port = u16(pool.mem, at + udp.DST_PORT)
     const service = this.#services.get(port)
     if (service === undefined || !(service.accepts?.(packet, from) ?? true)) {
       if (group) return this.#deaf(packet)
@@ -276,7 +269,7 @@ export class Local {
         : this.#isIntact6(packet, ip, at, bytes, ipv4.Protocol.Tcp))
     if (!whole) return pool.drop(packet, DropReason.TransportMalformed)
     if (this.#prober.hears(from, packet)) return
-    const service = this.#streams.get(u16(mem, at + DST_PORT))
+    const service = this.#streams.get(u16(mem, at + udp.DST_PORT))
     if (service?.accepts(packet, from, at)) {
       if (packet.traced) return consume(pool, packet, 'for the service on this TCP port')
       return service.receive(packet, from, at)

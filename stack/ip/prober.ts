@@ -44,6 +44,7 @@ import {
   TupleKind,
   transportOf,
 } from './tuple.ts'
+import * as udp from './udp.ts'
 
 /** Probes on their way at a time. */
 export const PROBES_MAX = 1024
@@ -51,9 +52,6 @@ export const PROBES_MAX = 1024
 const DRAWS_MAX = 16
 const PORT_MIN = 1024
 const PORT_COUNT: number = 65_536 - PORT_MIN
-const UDP_HEADER_BYTES = 8
-const UDP_LENGTH = 4
-const UDP_CHECKSUM = 6
 const TCP_WINDOW = 65_535
 
 export interface Probe {
@@ -243,8 +241,8 @@ export class Prober {
       tcp.putHeader(mem, at, { srcPort, dstPort, seq: sequence, ack: 0, flags, window })
     } else {
       put32(mem, at, ports)
-      put16(mem, at + UDP_LENGTH, bytes)
-      if (data !== undefined) mem.set(data, at + UDP_HEADER_BYTES)
+      put16(mem, at + udp.LENGTH, bytes)
+      if (data !== undefined) mem.set(data, at + udp.HEADER_BYTES)
     }
     // Of ICMP, only ICMPv6 covers a pseudo-header.
     const field = checksumOf(kind)
@@ -269,12 +267,12 @@ function protocolOf(kind: Probe['kind'], { family }: Address): number {
 
 /** Of IP and of the transport. */
 function headerBytes({ kind, target }: Probe): number {
-  return ipHeaderBytes(target) + (kind === 'tcp' ? tcp.HEADER_BYTES : UDP_HEADER_BYTES)
+  return ipHeaderBytes(target) + (kind === 'tcp' ? tcp.HEADER_BYTES : udp.HEADER_BYTES)
 }
 
 function checksumOf(kind: Probe['kind']): number {
   if (kind === 'tcp') return tcp.CHECKSUM
-  return kind === 'udp' ? UDP_CHECKSUM : icmp.CHECKSUM
+  return kind === 'udp' ? udp.CHECKSUM : icmp.CHECKSUM
 }
 
 function putEcho(mem: Uint8Array, at: number, four: boolean, id: number): void {
@@ -292,8 +290,8 @@ function answerOf(
 ): ProbeResult | undefined {
   if (probe.kind === 'icmp') return 'answered'
   if (probe.kind === 'udp') {
-    const bytes = u16(mem, at + UDP_LENGTH) - UDP_HEADER_BYTES
-    const data = at + UDP_HEADER_BYTES
+    const bytes = u16(mem, at + udp.LENGTH) - udp.HEADER_BYTES
+    const data = at + udp.HEADER_BYTES
     const accepted = data + bytes <= end && (probe.accepts?.(mem, data, bytes) ?? true)
     return accepted ? 'answered' : undefined
   }

@@ -27,12 +27,10 @@ import * as extension from './extension.ts'
 import * as ipv4 from './ipv4.ts'
 import * as ipv6 from './ipv6.ts'
 import * as tcp from './tcp.ts'
+import * as udp from './udp.ts'
 
 /** 64 KB in segments of 36 octets: Linux's smallest MSS of 48 less TCP timestamps. */
 const SEGMENTS_MAX = 1820
-const UDP_HEADER_BYTES = 8
-const UDP_LENGTH = 4
-const UDP_CHECKSUM = 6
 const NOT_ON_LAST: number = tcp.Flag.Fin | tcp.Flag.Psh
 /** Tags looked through to find the IP header: one of a customer and one of a provider. */
 const TAGS_MAX = 2
@@ -51,17 +49,17 @@ export function ipOffset(mem: Uint8Array, packet: Packet): number {
 export function superHeaderBytes(mem: Uint8Array, packet: Packet, ip: number): number {
   const { csumStart, csumOffset, gsoSize, gsoType } = packet
   const end = packet.head + packet.len
-  const udp = gsoType === GsoType.Udp
+  const isUdp = gsoType === GsoType.Udp
   if (gsoSize === 0 || csumStart <= ip || ip >= end) return -1
-  const protocol = udp ? ipv4.Protocol.Udp : ipv4.Protocol.Tcp
+  const protocol = isUdp ? ipv4.Protocol.Udp : ipv4.Protocol.Tcp
   if (mem[ip]! >>> 4 === 4) {
     if (gsoType === GsoType.TcpV6 || !isTransport4(mem, ip, end, csumStart, protocol)) return -1
   } else if (gsoType === GsoType.TcpV4 || !isTransport6(mem, ip, end, csumStart, protocol)) {
     return -1
   }
-  let payload = csumStart + UDP_HEADER_BYTES
-  if (udp) {
-    if (csumOffset !== UDP_CHECKSUM || payload > end) return -1
+  let payload = csumStart + udp.HEADER_BYTES
+  if (isUdp) {
+    if (csumOffset !== udp.CHECKSUM || payload > end) return -1
   } else {
     if (csumOffset !== tcp.CHECKSUM || !tcp.isHeader(mem, csumStart, end - csumStart)) return -1
     payload = csumStart + tcp.headerBytes(mem, csumStart)
@@ -156,8 +154,8 @@ function putLengths(
   const field = segment.csumStart + segment.csumOffset
   const less = ~(transportBytes + lessBytes) & 0xffff
   put16(mem, field, fold(u16(mem, field) + less + transportBytes))
-  if (segment.csumOffset === UDP_CHECKSUM) {
-    put16(mem, segment.csumStart + UDP_LENGTH, transportBytes)
+  if (segment.csumOffset === udp.CHECKSUM) {
+    put16(mem, segment.csumStart + udp.LENGTH, transportBytes)
   }
 }
 

@@ -23,8 +23,8 @@ import * as ipv4 from '../ip/ipv4.ts'
 import * as ipv6 from '../ip/ipv6.ts'
 import { ipOffset, superHeaderBytes } from '../ip/segment.ts'
 import * as tcp from '../ip/tcp.ts'
+import * as udp from '../ip/udp.ts'
 import { GsoType, type Packet, pull, push } from '../packet.ts'
-import * as udp from './header.ts'
 
 const NOT_ON_LAST: number = tcp.Flag.Fin | tcp.Flag.Psh
 /** Room for VXLAN, Ethernet, IPv6 and the longest TCP header. */

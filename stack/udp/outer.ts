@@ -10,8 +10,8 @@ import { DropReason } from '../drop.ts'
 import { ipHeaderBytes, pseudo, putIpHeader } from '../ip/header.ts'
 import * as ipv4 from '../ip/ipv4.ts'
 import * as ipv6 from '../ip/ipv6.ts'
+import * as udp from '../ip/udp.ts'
 import { type Packet, pull, push } from '../packet.ts'
-import * as udp from './header.ts'
 
 const TTL = 64
 

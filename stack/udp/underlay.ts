@@ -16,7 +16,10 @@
  * prefix again. In the other direction, datagrams of one sender and one size may come joined
  * (UDP_GRO): `segmentBytes` is the size of all but the last.
  */
+
 import type { Address } from '../address.ts'
+import * as tcp from '../ip/tcp.ts'
+import * as udp from '../ip/udp.ts'
 import type { Packet } from '../packet.ts'
 
 /** A datagram came from an address that is no peer. */
@@ -37,7 +40,6 @@ export interface UnderlayPeer {
 
 /** How far from the start of a frame a sum may begin that a tunnel header can tell of. */
 const OPEN_START_MAX = 254
-const [UDP_CHECKSUM, TCP_CHECKSUM] = [6, 16]
 
 /**
  * True if a packet's checksum can be left open on the way to a peer that takes that, because a
@@ -46,7 +48,7 @@ const [UDP_CHECKSUM, TCP_CHECKSUM] = [6, 16]
 export function isOpen(packet: Packet, frame: number): boolean {
   const start = packet.csumStart - frame
   if (packet.csumStart === 0 || start > OPEN_START_MAX || (start & 1) !== 0) return false
-  return packet.csumOffset === UDP_CHECKSUM || packet.csumOffset === TCP_CHECKSUM
+  return packet.csumOffset === udp.CHECKSUM || packet.csumOffset === tcp.CHECKSUM
 }
 
 export interface Underlay {

@@ -19,8 +19,8 @@ import * as eth from '../eth/frame.ts'
 import * as ipv4 from '../ip/ipv4.ts'
 import * as ipv6 from '../ip/ipv6.ts'
 import * as tcp from '../ip/tcp.ts'
+import * as udp from '../ip/udp.ts'
 import { GsoType } from '../packet.ts'
-import * as udp from '../udp/header.ts'
 import * as vxlan from './header.ts'
 
 /** Offsets of the inner frame and its IP header. */
