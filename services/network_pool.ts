@@ -3,13 +3,7 @@
  * what the file names, what is in use and stays, what other nodes have, and the lowest free ones
  * for the rest. Holders are written as messages name them: `sandbox "web1"`.
  */
-import {
-  type Address,
-  contains,
-  type Family,
-  formatAddress,
-  type Prefix,
-} from '../stack/address.ts'
+import { type Address, contains, FAMILIES, formatAddress, type Prefix } from '../stack/address.ts'
 import { formatMac, type Mac } from '../stack/eth/mac.ts'
 import { hasGateway } from './config/drivers.ts'
 import type { EndpointConfig, NetworkConfig, SubnetConfig } from './config/model.ts'
@@ -18,8 +12,6 @@ import { MacPool, sharedMac } from './mac_pool.ts'
 import type { EndpointRecord } from './overlay/peer_source.ts'
 import { planAnnounce, planDhcp, rangeAddresses } from './plan_dhcp.ts'
 import type { EndpointState, NetworkState, SubnetState } from './state.ts'
-
-const FAMILIES: readonly Family[] = [4, 6]
 
 export class NetworkPool {
   readonly network: NetworkState

@@ -15,7 +15,14 @@
  * MACs follow: named, kept with the address, or derived from it and nobody else's. On an empty
  * node that knows of no other the result depends on the file alone.
  */
-import { EVERYWHERE, type Family, formatPrefix, overlaps, type Prefix } from '../stack/address.ts'
+import {
+  EVERYWHERE,
+  FAMILIES,
+  type Family,
+  formatPrefix,
+  overlaps,
+  type Prefix,
+} from '../stack/address.ts'
 import type { PolicySpec } from '../stack/ip/policy.ts'
 import { hasInterfaces } from './config/drivers.ts'
 import type {
@@ -44,8 +51,6 @@ import {
   type SandboxState,
   type State,
 } from './state.ts'
-
-const FAMILIES: readonly Family[] = [4, 6]
 
 /** Endpoints of other nodes in the network with this VNI, beside those that the file names. */
 export type Elsewhere = (vni: number) => readonly Pick<EndpointRecord, 'mac' | 'addresses'>[]

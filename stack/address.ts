@@ -10,6 +10,7 @@ import { i32, put32 } from './bytes.ts'
 import { StackError } from './errors.ts'
 
 export type Family = 4 | 6
+export const FAMILIES: readonly Family[] = [4, 6]
 
 export interface Address {
   readonly family: Family

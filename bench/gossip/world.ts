@@ -17,14 +17,13 @@ import { GossipSource } from '../../services/gossip/gossip_source.ts'
 import { Joiner } from '../../services/gossip/joiner.ts'
 import { MemoryNetwork, type MemoryTransport } from '../../services/gossip/memory_transport.ts'
 import { Serf } from '../../services/gossip/serf.ts'
-import type { Log } from '../../services/log.ts'
+import { QUIET } from '../../services/log.ts'
 import type { EndpointRecord, PeerListener } from '../../services/overlay/peer_source.ts'
 import { type Address, ipv4 } from '../../stack/address.ts'
 import { VirtualClock } from '../../stack/clock.ts'
 import type { Mac } from '../../stack/eth/mac.ts'
 import { Random } from '../../stack/random.ts'
 
-const QUIET: Log = { info: () => {}, warn: () => {}, error: () => {} }
 /** First VTEP: 10.200.0.0. */
 const VTEP_BASE = 0x0ac8_0000
 /** Promises settle after so many events. */

@@ -4,6 +4,7 @@ import { parseConfig } from '../../services/config/parse.ts'
 import { Controller } from '../../services/controller.ts'
 import { VirtualDriver } from '../../services/fabric/driver.ts'
 import { MemoryLinks } from '../../services/fabric/memory_links.ts'
+import { QUIET } from '../../services/log.ts'
 import type { CableEnd } from '../../stack/eth/memory.ts'
 import { Pool } from '../../stack/packet.ts'
 import { Random } from '../../stack/random.ts'
@@ -53,13 +54,12 @@ export class FuzzNode {
     const { pool, driver } = this
     const { clock } = driver
     this.links = new MemoryLinks({ pool, driver, random: new Random(seed) })
-    const quiet = { info: () => {}, warn: () => {}, error: () => {} }
     this.controller = new Controller({
       pool,
       clock,
       random: new Random(seed + 1),
       links: this.links,
-      log: quiet,
+      log: QUIET,
       onDevice: (device, added) => (added ? driver.add(device) : driver.remove(device)),
     })
   }

@@ -9,6 +9,7 @@ import { formatKey, Keyring } from '../../services/gossip/keyring.ts'
 import { type NodeTransport, openNodeTransport } from '../../services/gossip/node_transport.ts'
 import { Serf } from '../../services/gossip/serf.ts'
 import type { UserEvent } from '../../services/gossip/serf_messages.ts'
+import { QUIET } from '../../services/log.ts'
 import { parseAddress } from '../../stack/address.ts'
 import { every, SystemClock } from '../../stack/clock.ts'
 import { Random } from '../../stack/random.ts'
@@ -30,7 +31,6 @@ const nextAddress = (): string => {
 }
 
 const clock = new SystemClock()
-const silent = { info: () => {}, warn: () => {}, error: () => {} }
 
 class Agent {
   readonly name: string
@@ -85,7 +85,7 @@ class Ours {
     this.serf = new Serf({
       clock,
       random: new Random(serial),
-      log: silent,
+      log: QUIET,
       transport,
       name,
       tags: { role: 'ours' },

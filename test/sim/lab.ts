@@ -7,6 +7,7 @@ import { Controller } from '../../services/controller.ts'
 import { VirtualDriver } from '../../services/fabric/driver.ts'
 import type { Host } from '../../services/fabric/host.ts'
 import { MemoryLinks } from '../../services/fabric/memory_links.ts'
+import { QUIET } from '../../services/log.ts'
 import type { Cable } from '../../stack/eth/memory.ts'
 import { PcapngWriter } from '../../stack/eth/pcapng.ts'
 import { Random } from '../../stack/random.ts'
@@ -14,13 +15,6 @@ import { packetOf } from '../conformance/device.ts'
 import type { Frame, Parties } from '../fuzz/corpus.ts'
 import { Ledger } from './ledger.ts'
 import { newWorld, type World } from './world.ts'
-
-/** A log of nothing. */
-export const QUIET: Readonly<Record<'info' | 'warn' | 'error', () => void>> = {
-  info: () => {},
-  warn: () => {},
-  error: () => {},
-}
 
 export interface LabOptions {
   readonly seed: number

@@ -7,14 +7,12 @@ import {
   type MemoryTransport,
 } from '../../../services/gossip/memory_transport.ts'
 import { Serf, type SerfOptions } from '../../../services/gossip/serf.ts'
-import type { Log } from '../../../services/log.ts'
+import { QUIET } from '../../../services/log.ts'
 import { type Address, ipv4 } from '../../../stack/address.ts'
 import { VirtualClock } from '../../../stack/clock.ts'
 import { Random } from '../../../stack/random.ts'
 
 export const PORT = 7946
-
-const silent: Log = { info: () => {}, warn: () => {}, error: () => {} }
 
 export function hostAddress(n: number): Address {
   return ipv4(0x0a00_0000 + n)
@@ -65,14 +63,14 @@ export class GossipLab {
     const serf = new Serf({
       clock,
       random,
-      log: silent,
+      log: QUIET,
       transport,
       name,
       ...(keyring && { keyring }),
       ...rest,
     })
     const list = join.map((n) => ({ address: hostAddress(n), port: PORT }))
-    const joiner = new Joiner({ clock, random, log: silent, serf, list: async () => list })
+    const joiner = new Joiner({ clock, random, log: QUIET, serf, list: async () => list })
     const host: Host = { serf, transport, joiner, told: [], messages: [], events: [], alive: true }
     serf.subscribe({
       onMember: (event, { name: member }) => host.told.push({ atMs: clock.nowMs, event, member }),
