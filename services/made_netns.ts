@@ -51,7 +51,8 @@ export class MadeNamespaces {
   /** Idempotent; others' namespaces stay, also one that was made anew under the name. */
   remove(netns: string): void {
     if (!this.#names.delete(netns)) return
-    if (!isNetns(netns) || markOf(netns) === ownMark()) removeMade(netns)
+    writeResolvConf(netns, undefined)
+    if (!isNetns(netns) || markOf(netns) === ownMark()) deleteNetns(netns)
   }
 
   removeAll(): void {
@@ -64,17 +65,13 @@ export function removeOrphans(named: RegExp): void {
   for (const netns of namedNetns()) {
     if (!named.test(netns)) continue
     try {
-      if (isOrphan(netns)) removeMade(netns)
+      if (!isOrphan(netns)) continue
+      writeResolvConf(netns, undefined)
+      deleteNetns(netns)
     } catch {
       // Somebody else removes it meanwhile, or it is none.
     }
   }
-}
-
-/** With what is laid over the host's files inside. */
-function removeMade(netns: string): void {
-  writeResolvConf(netns, undefined)
-  deleteNetns(netns)
 }
 
 function mark(netns: string): void {
