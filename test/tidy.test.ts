@@ -35,7 +35,7 @@ const HEADER_LINES_MAX = 80
 const LONG: Readonly<Record<string, string>> = {}
 
 /** What users import: see "exports" of package.json. */
-const PUBLIC = ['services/fabric/fabric.ts', 'services/testing/vitest.ts']
+const PUBLIC = ['services/fabric/library.ts', 'services/testing/vitest.ts']
 
 /** Header modules: pure accessors of one protocol header. */
 const HEADERS = /^stack\/(eth\/frame|arp\/message|ip\/(ipv6|icmp|tcp|udp)|vxlan\/header)\.ts$/

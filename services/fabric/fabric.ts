@@ -45,8 +45,6 @@ import { type Replayed, type ReplayOptions, replay } from './replay.ts'
 import { Sandbox, type SandboxHome } from './sandbox.ts'
 import type { FabricNetwork, FabricService } from './types.ts'
 
-export type * from './types.ts'
-
 export interface FabricOptions extends PlatformOptions {
   /** Default `fabric`. */
   readonly name?: string

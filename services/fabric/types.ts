@@ -1,5 +1,5 @@
 /** What a user of the library may want to name, beside the fabric itself. */
-export type { ErrorCode, StackError } from '../../stack/errors.ts'
+export type { ErrorCode } from '../../stack/errors.ts'
 export type { CableFaults } from '../../stack/eth/lane.ts'
 export type { Log } from '../log.ts'
 export type { Capture } from './capture.ts'
@@ -19,11 +19,11 @@ export type {
 export type { ExecOptions, ExecResult, SandboxProcess } from './exec.ts'
 export type { FabricAgent, FetchOptions, HttpReply } from './http.ts'
 export type { FabricLink, LinkCounts } from './link.ts'
-export type { PingError, PingOptions, PingReply } from './ping.ts'
+export type { PingOptions, PingReply } from './ping.ts'
 export type { Replayed, ReplayOptions } from './replay.ts'
 export type { Sandbox } from './sandbox.ts'
 export type { FabricStream } from './tcp.ts'
-export type { TcpError, TcpErrorCode } from './tcp_error.ts'
+export type { TcpErrorCode } from './tcp_error.ts'
 export type { ListenOptions, TcpListener } from './tcp_ports.ts'
 export type { Message, ReceiveOptions, SendOptions, SocketError, UdpSocket } from './udp.ts'
 

@@ -1,6 +1,6 @@
 /** What the shop has to stand: the same in memory and on the kernel's stacks. */
 import { expect } from 'vitest'
-import type { Fabric } from '../../services/fabric/fabric.ts'
+import type { Fabric } from '../../services/fabric/library.ts'
 import { Shop, ShopClient } from './shop.ts'
 
 /** The shop and its customer on two networks, with a bad link and a partition between them. */

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { createFabric } from '../../services/fabric/fabric.ts'
+import { createFabric } from '../../services/fabric/library.ts'
 
 test('the web tier survives a bad link to its database', async () => {
   await using fabric = await createFabric({ seed: 7 })

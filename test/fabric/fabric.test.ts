@@ -1,6 +1,6 @@
 /** The library as its documentation shows it: whole networks in memory, in virtual time. */
 import { describe, expect, it } from 'vitest'
-import { createFabric, type Fabric } from '../../services/fabric/fabric.ts'
+import { createFabric, type Fabric } from '../../services/fabric/library.ts'
 import { PcapngReader } from '../../stack/eth/pcapng_reader.ts'
 
 async function twoNetworks(seed = 7): Promise<Fabric> {

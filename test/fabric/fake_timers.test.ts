@@ -1,6 +1,6 @@
 /** A fabric goes on while a test fakes the timers of the code that it tests. */
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
-import { createFabric } from '../../services/fabric/fabric.ts'
+import { createFabric } from '../../services/fabric/library.ts'
 
 beforeEach(() => {
   vi.useFakeTimers()

@@ -1,6 +1,6 @@
 /** A capture of one fabric is traffic in another. */
 import { expect, it } from 'vitest'
-import { createFabric, type Fabric, type UdpSocket } from '../../services/fabric/fabric.ts'
+import { createFabric, type Fabric, type UdpSocket } from '../../services/fabric/library.ts'
 
 async function two(): Promise<{ fabric: Fabric; server: UdpSocket }> {
   const fabric = await createFabric()

@@ -1,6 +1,6 @@
 /** Services of a fabric in memory, and options that are refused. */
 import { describe, expect, it } from 'vitest'
-import { createFabric, type NetworkOptions } from '../../services/fabric/fabric.ts'
+import { createFabric, type NetworkOptions } from '../../services/fabric/library.ts'
 
 describe('a service of a fabric', () => {
   it('spreads what its address is asked, drains, and goes', async () => {

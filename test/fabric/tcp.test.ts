@@ -3,7 +3,7 @@ import { createHash } from 'node:crypto'
 import { once } from 'node:events'
 import { request } from 'node:http'
 import { describe, expect, it } from 'vitest'
-import { createFabric, type Fabric, type Sandbox } from '../../services/fabric/fabric.ts'
+import { createFabric, type Fabric, type Sandbox } from '../../services/fabric/library.ts'
 
 interface Pair {
   readonly fabric: Fabric

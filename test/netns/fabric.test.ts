@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { Worker } from 'node:worker_threads'
 import { describe, expect, it, vi } from 'vitest'
-import { createFabric } from '../../services/fabric/fabric.ts'
+import { createFabric } from '../../services/fabric/library.ts'
 
 function ours(): string[] {
   return readdirSync('/var/run/netns').filter((name) => name.startsWith(`tl${process.pid}-`))

@@ -2,7 +2,7 @@
 import { expect, it } from 'vitest'
 import { Balancer } from '../../services/balancer/balancer.ts'
 import type { HealthcheckConfig } from '../../services/config/model.ts'
-import { createFabric, type Fabric, type Sandbox } from '../../services/fabric/fabric.ts'
+import { createFabric, type Fabric, type Sandbox } from '../../services/fabric/library.ts'
 import type { Log } from '../../services/log.ts'
 import { parsePort } from '../../services/ports.ts'
 import type { ServiceState } from '../../services/state.ts'

@@ -1,6 +1,6 @@
 /** Names asked at gateway addresses, in memory: what is known, and to whom. */
 import { expect, it } from 'vitest'
-import { createFabric, type Fabric } from '../../../services/fabric/fabric.ts'
+import { createFabric, type Fabric } from '../../../services/fabric/library.ts'
 import { answers, ask } from './ask.ts'
 
 async function open(): Promise<Fabric> {

@@ -6,7 +6,7 @@ import { lastName, type Name, parseName, readName } from '../../../services/dns/
 import { Query, SILENCE } from '../../../services/dns/query.ts'
 import { isReply, makeQuery, readReply } from '../../../services/dns/reply.ts'
 import { Rcode } from '../../../services/dns/wire.ts'
-import { createFabric } from '../../../services/fabric/fabric.ts'
+import { createFabric } from '../../../services/fabric/library.ts'
 import { askRaw, query } from './ask.ts'
 import { type Asked, type Behavior, MemoryHost, reply, zone } from './memory_host.ts'
 

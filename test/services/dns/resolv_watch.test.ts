@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { watchFile } from '../../../services/dns/resolv_watch.ts'
-import { createFabric } from '../../../services/fabric/fabric.ts'
+import { createFabric } from '../../../services/fabric/library.ts'
 import { MemoryHost } from './memory_host.ts'
 
 it('notices writes, replacements, and another end of the link', async () => {

@@ -1,7 +1,7 @@
 /** Names never cross scopes, over random networks, sandboxes and aliases. */
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { createFabric } from '../../../services/fabric/fabric.ts'
+import { createFabric } from '../../../services/fabric/library.ts'
 import { answers } from './ask.ts'
 
 const NETWORKS = ['n0', 'n1', 'n2']

@@ -1,7 +1,7 @@
 /** The name service on a whole node in memory: services, health, other nodes, rates, strangers. */
 import { afterEach, beforeEach, expect, it } from 'vitest'
 import { parseConfig } from '../../../services/config/parse.ts'
-import { createFabric, type Fabric } from '../../../services/fabric/fabric.ts'
+import { createFabric, type Fabric } from '../../../services/fabric/library.ts'
 import { ownersName } from '../../../services/stack_owner.ts'
 import type { NamesView } from '../../../services/views_dns.ts'
 import { parseAddress } from '../../../stack/address.ts'
