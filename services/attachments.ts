@@ -132,7 +132,7 @@ export class Attachments {
       if (holder === request) this.#held.delete(key)
       throw error
     }
-    return this.#describe(this.#held.get(key)!)
+    return this.#describe(this.#held.get(key)!, this.#controller.node.state)
   }
 
   /** False: it was not there. @throws StackError. */
@@ -174,9 +174,10 @@ export class Attachments {
 
   /** `network`: only those that are on it. */
   list(network?: string): Attachment[] {
+    const { state } = this.#controller.node
     return [...this.#held.values()]
       .filter(({ request }) => network === undefined || request.network === network)
-      .map((held) => this.#describe(held))
+      .map((held) => this.#describe(held, state))
   }
 
   /** Sandboxes without attachments that were lost. */
@@ -195,11 +196,9 @@ export class Attachments {
     }
   }
 
-  #describe({ request, sandbox }: Held): Attachment {
+  #describe({ request, sandbox }: Held, { endpoints, lost, networks }: State): Attachment {
     const { id, interfaceName, netns, network, owner } = request
-    const { node } = this.#controller
     const key = endpointKey({ sandbox: sandbox.name, network })
-    const { endpoints, lost, networks } = node.state
     const endpoint: EndpointState | undefined = endpoints.get(key)
     const subnets = networks.get(network)?.subnets ?? []
     const gatewayOf = (address: Address): string => {

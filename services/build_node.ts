@@ -90,7 +90,7 @@ export function buildNode(options: NodeOptions): Node {
   const overlays = new Overlays({ pool, clock, random, links, log, router, flows })
   const parts = { ...own, conntrack, flows, policies, expiryResets, overlays }
   const context: Context = { ...parts, accept, nat: nat!, tally: { lostDevices: 0 } }
-  const netnsOf = (sandbox: string): string | undefined => node.state.sandboxes.get(sandbox)?.netns
+  const netnsOf = (sandbox: string): string | undefined => node.netnsOf(sandbox)
   const standIn = (address: Address): Address | undefined => node.uplink?.standIn(address)
   const balancing = { context, netnsOf, standIn }
   const services = new ServiceSet((service) => new Balancer(balancing, service))

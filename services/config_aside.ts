@@ -20,6 +20,8 @@ export async function toConfigAside(source: ConfigText): Promise<Config> {
 function parseAside(source: ConfigText): Promise<Parsed> {
   return new Promise((resolve, reject) => {
     const worker = new Worker(THREAD, { workerData: source })
+    // A daemon that ends does not wait for it.
+    worker.unref()
     worker.once('message', resolve)
     worker.once('error', reject)
     worker.once('exit', () => reject(new Error('the thread that reads the file has ended')))

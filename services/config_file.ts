@@ -1,5 +1,5 @@
 /** Configuration files as commands and the daemon take them: a Config, or all the faults. */
-import { closeSync, openSync, readSync } from 'node:fs'
+import { closeSync, openSync, readSync, statSync } from 'node:fs'
 import { ConfigFaults } from './api_types.ts'
 import type { Config } from './config/model.ts'
 import { formatFault, type Parsed, parseConfig, TEXT_BYTES_MAX } from './config/parse.ts'
@@ -34,6 +34,13 @@ export function readConfigText(path: string): ConfigText {
   }
 }
 
+/** As {@link readConfigText}, where frames would wait: what is no file might hold them for ever. */
+export function rereadConfigText(path: string): ConfigText {
+  const there = statSync(path, { throwIfNoEntry: false })
+  if (there === undefined || there.isFile() || there.isDirectory()) return readConfigText(path)
+  throw new ConfigFaults([`${path}: this is no file, which a daemon that runs needs`])
+}
+
 function readFile(path: string): string {
   const fd = openSync(path, 'r')
   try {
@@ -45,11 +52,11 @@ function readFile(path: string): string {
 
 function readText(fd: number): string {
   const pieces: Uint8Array[] = []
+  const piece = Buffer.alloc(PIECE_BYTES)
   for (let left = TEXT_BYTES_MAX + 1; left > 0; ) {
-    const piece = Buffer.alloc(Math.min(left, PIECE_BYTES))
-    const count = readSync(fd, piece)
+    const count = readSync(fd, piece, 0, Math.min(left, PIECE_BYTES), null)
     if (count === 0) break
-    pieces.push(piece.subarray(0, count))
+    pieces.push(Buffer.from(piece.subarray(0, count)))
     left -= count
   }
   return Buffer.concat(pieces).toString()

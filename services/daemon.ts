@@ -27,7 +27,7 @@ import { attemptAll } from './attempt_all.ts'
 import type { NodeLimits } from './build_node.ts'
 import type { Config } from './config/model.ts'
 import { toConfigAside } from './config_aside.ts'
-import { type ConfigText, readConfigText } from './config_file.ts'
+import { type ConfigText, rereadConfigText } from './config_file.ts'
 import { type ApplyReport, Controller } from './controller.ts'
 import type { StepReport } from './diff.ts'
 import type { DnsHost } from './dns/host.ts'
@@ -150,7 +150,7 @@ export class Daemon implements Served {
   async reload(): Promise<void> {
     const { file, log } = this.#options
     try {
-      await this.apply({ ...readConfigText(file), dryRun: false })
+      await this.apply({ ...rereadConfigText(file), dryRun: false })
     } catch (error) {
       const faults = error instanceof ConfigFaults ? error.faults : undefined
       log.error({ file, err: error, ...(faults && { faults }) }, 'the file was not applied again')

@@ -21,12 +21,15 @@ export interface InsideFault {
 /** Look at every interface that was made here; the event loop has its turn between them. */
 export async function checkInside(node: Node): Promise<InsideFault[]> {
   const found: InsideFault[] = []
-  const { endpoints, sandboxes, lost } = node.state
-  for (const [key, endpoint] of endpoints) {
+  for (const endpoint of node.state.endpoints.values()) {
     const { sandbox, network, interfaceName, routes, options, mac, handOver } = endpoint
-    const netns = sandboxes.get(sandbox)?.netns
-    if (mac === undefined || handOver !== undefined || netns === undefined || lost.has(key))
-      continue
+    const netns = node.netnsOf(sandbox)
+    if (mac === undefined || handOver !== undefined || netns === undefined) continue
+    const lost = node.whyLost(endpoint)
+    if (lost !== undefined) found.push({ sandbox, network, fault: `${interfaceName}: ${lost}` })
+    // It may have left meanwhile.
+    const held = node.network(network)?.edge(sandbox)?.endpoint
+    if (lost !== undefined || held !== endpoint) continue
     const isGiven = ({ address }: Prefix): boolean => !options.dhcp || address.family !== 4
     const expected = {
       ...{ netns, interfaceName },

@@ -51,12 +51,27 @@ export class MadeNamespaces {
   /** Idempotent; others' namespaces stay, also one that was made anew under the name. */
   remove(netns: string): void {
     if (!this.#names.delete(netns)) return
-    writeResolvConf(netns, undefined)
-    if (!isNetns(netns) || markOf(netns) === ownMark()) deleteNetns(netns)
+    const maker = isNetns(netns) ? markOf(netns) : ownMark()
+    const isOurs = maker === ownMark()
+    try {
+      // Beside a namespace that another tapline made is its own file.
+      if (isOurs || !MARK.test(maker ?? '')) writeResolvConf(netns, undefined)
+    } finally {
+      if (isOurs) deleteNetns(netns)
+    }
   }
 
+  /** All is tried. @throws AggregateError of what failed. */
   removeAll(): void {
-    for (const netns of [...this.#names]) this.remove(netns)
+    const failures: unknown[] = []
+    for (const netns of [...this.#names]) {
+      try {
+        this.remove(netns)
+      } catch (error) {
+        failures.push(error)
+      }
+    }
+    if (failures.length > 0) throw new AggregateError(failures, 'not all could be removed')
   }
 }
 

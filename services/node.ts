@@ -156,6 +156,11 @@ export class Node {
     return state && this.#drivers[state.driver].network(name)
   }
 
+  /** Undefined: there is no such sandbox. */
+  netnsOf(sandbox: string): string | undefined {
+    return this.#sandboxes.get(sandbox)?.netns
+  }
+
   edges(): Edge[] {
     return this.networks().flatMap((network) => network.edges())
   }

@@ -237,8 +237,8 @@ export class TapLinks implements Links {
   close(): void {
     for (const device of [...this.#attached.keys()]) this.detach(device)
     this.handedOver.closeAll()
-    this.#made.removeAll()
     this.#nursery.close()
+    this.#made.removeAll()
   }
 }
 

@@ -1,4 +1,5 @@
 /** Long work in the thread of the data path, cut into pieces between which frames are forwarded. */
+import { performance } from 'node:perf_hooks'
 import { setImmediate } from 'node:timers/promises'
 import type { Step } from './diff.ts'
 

@@ -23,8 +23,10 @@ export interface OpenLog {
 }
 
 export function openLog({ name, level, format, events }: LogOptions): OpenLog {
+  // To ask for it makes a pipe one that does not block: a write would hold the end of the process.
+  const isTerminal = process.stderr.isTTY === true
   const stderr = new LogStream(2)
-  const pretty = format === 'pretty' || (format === 'auto' && process.stderr.isTTY === true)
+  const pretty = format === 'pretty' || (format === 'auto' && isTerminal)
   const lines: DestinationStream = pretty
     ? { write: (line) => stderr.write(prettyLine(line)) }
     : stderr

@@ -30,9 +30,10 @@ export class LogStream {
 
   write(line: string): void {
     const bytes = Buffer.from(line)
-    if (this.#waitingBytes + bytes.length > WAITING_BYTES_MAX) return
-    this.#waiting.push(bytes)
-    this.#waitingBytes += bytes.length
+    if (this.#waitingBytes + bytes.length <= WAITING_BYTES_MAX) {
+      this.#waiting.push(bytes)
+      this.#waitingBytes += bytes.length
+    }
     this.#next()
   }
 

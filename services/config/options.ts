@@ -92,11 +92,9 @@ export const DhcpKey = {
 } as const
 export const AnnounceKey = { Dns: 'tapline.dns', Search: 'tapline.dns_search' } as const
 const GATEWAY = 'tapline.gateway'
-const BRIDGE_KEYS: readonly string[] = [
-  GATEWAY,
-  ...Object.values(DhcpKey),
-  ...Object.values(AnnounceKey),
-]
+/** What stations are told of, by the gateway. */
+const LED_KEYS: readonly string[] = [...Object.values(DhcpKey), ...Object.values(AnnounceKey)]
+const BRIDGE_KEYS: readonly string[] = [GATEWAY, ...LED_KEYS]
 const OVERLAY_KEYS: readonly string[] = Object.values(OverlayKey)
 const OVERLAY_NETWORK_KEYS: readonly string[] = [GATEWAY, ...OVERLAY_KEYS]
 const NETWORK_LATER: readonly string[] = [
@@ -230,7 +228,7 @@ function gateway(o: Source, internal: boolean): boolean {
     const message = 'a network without a gateway leads nowhere: it needs "internal: true"'
     o.faults.at([...o.path, GATEWAY], message)
   }
-  for (const key of has ? [] : [...Object.values(DhcpKey), ...Object.values(AnnounceKey)]) {
+  for (const key of has ? [] : [...LED_KEYS, SEPARATE]) {
     if (o.values[key] === undefined) continue
     o.faults.atKey([...o.path, key], `"${key}" is for networks with a gateway`)
   }

@@ -56,9 +56,24 @@ export const open: (path: string, flags: number, mode: number) => number = libc.
   ['str', 'int', 'int'],
 )
 export const close: (fd: number) => number = libc.func('close', 'int', ['int'])
-/** {@link close} on a thread of libuv's: for what takes the kernel long. */
+/** Closes under way: libuv has four threads, and koffi refuses more than 256 calls at a time. */
+const CLOSING_MAX = 16
+const toClose: number[] = []
+let closing = 0
+/** {@link close} on a thread of libuv's, in its turn: for what takes the kernel long. */
 export function closeAway(fd: number): void {
-  ;(close as unknown as { async(fd: number, done: () => void): void }).async(fd, () => {})
+  toClose.push(fd)
+  closeNext()
+}
+function closeNext(): void {
+  const away = close as unknown as { async(fd: number, done: () => void): void }
+  while (closing < CLOSING_MAX && toClose.length > 0) {
+    closing++
+    away.async(toClose.shift()!, () => {
+      closing--
+      closeNext()
+    })
+  }
 }
 export const ioctlPointer: (fd: number, request: number, argument: Uint8Array) => number =
   libc.func('ioctl', 'int', ['int', 'unsigned long', 'void *'])

@@ -246,6 +246,11 @@ describe('the command line', () => {
       network: 'front',
       fault: 'eth0 has no address 10.1.0.11/24',
     })
+    await inside('link', 'del', 'eth0')
+    await expect.poll(async () => (await check()).stdout, { timeout: 20_000 }).toContain('eth0: ')
+    expect((await check()).code).toBe(1)
+    expect((await lab.cli('apply', lab.file)).stdout).toContain('join')
+    expect((await check()).code).toBe(0)
   })
 
   it('applies large files, which a thread reads, and names their faults', async () => {

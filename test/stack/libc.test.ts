@@ -1,0 +1,26 @@
+/** What of the system calls is more than a call. */
+import { mkdtempSync, openSync, readdirSync, readlinkSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect, it, onTestFinished } from 'vitest'
+import { closeAway } from '../../stack/native/libc.ts'
+
+it('closes hundreds of descriptors on other threads', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tapline-close-'))
+  onTestFinished(() => rmSync(folder, { recursive: true }))
+  const file = join(folder, 'file')
+  writeFileSync(file, '')
+  const openOnes = (): number => readdirSync('/proc/self/fd').filter((fd) => isOf(fd, file)).length
+  const all = Array.from({ length: 600 }, () => openSync(file, 'r'))
+  expect(openOnes()).toBe(600)
+  for (const fd of all) closeAway(fd)
+  await expect.poll(openOnes, { timeout: 20_000 }).toBe(0)
+})
+
+function isOf(fd: string, file: string): boolean {
+  try {
+    return readlinkSync(`/proc/self/fd/${fd}`) === file
+  } catch {
+    return false
+  }
+}
