@@ -111,6 +111,14 @@ describe('tidy', () => {
     expect(unused).toEqual([])
   })
 
+  it('has a source for every way into the package', () => {
+    const { bin, exports } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+    const entries = JSON.stringify([bin, exports]).match(/dist\/[^"]+/g)!
+    const sources = entries.map((entry) => entry.replace(/^dist\/(.*?)(\.d\.ts|\.js)$/, '$1.ts'))
+    expect(sources.length).toBeGreaterThan(4)
+    expect(sources.filter((source) => !files.includes(source))).toEqual([])
+  })
+
   it('has READMEs that name no file that is not there', () => {
     const readmes = tracked.filter((name) => /^(stack|services)\/.*README\.md$/.test(name))
     const lost = readmes.flatMap((readme) =>

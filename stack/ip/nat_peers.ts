@@ -6,9 +6,9 @@
  *   outside address, egress address, external port, protocol -> connections
  * ```
  *
- * **Bounded**: beyond {@link PEERS_MAX} entries, more are not known, and so not let in. The end of a
- * connection that was not counted for that counts all the same: others to its address may then be let
- * in for less long, never for longer.
+ * **Bounded**: beyond {@link PEERS_MAX} entries, more are not known, and so not let in. The end
+ * of a connection that was not counted for that counts all the same: others to its address may then
+ * be let in for less long, never for longer.
  */
 import { PERMANENT, Table } from '../table.ts'
 import { PORTS, TUPLE_WORDS } from './tuple.ts'
