@@ -132,9 +132,11 @@ mount -t tmpfs lab /etc/netns; ip link set lo up; exec bash lab.sh 2>&1`
 
 /** Run it in namespaces of its own. Everything in them ends with it. */
 export async function runLab(commands: readonly Command[], limitMs: number): Promise<Outcome> {
-  for (const folder of ['/run/netns', '/run/tapline', '/etc/netns']) {
-    mkdirSync(folder, { recursive: true })
+  for (const place of ['/run/netns', '/run/tapline', '/etc/netns']) {
+    mkdirSync(place, { recursive: true })
   }
+  // A daemon outside would remove this folder once it is empty, and with it what is mounted on it.
+  const held = mkdtempSync('/etc/netns/tapline-page-')
   const folder = mkdtempSync(join(tmpdir(), 'tapline-page-'))
   try {
     const bin = join(folder, '.bin')
@@ -157,6 +159,7 @@ export async function runLab(commands: readonly Command[], limitMs: number): Pro
     return { faults: faultsOf(commands, transcript), transcript }
   } finally {
     rmSync(folder, { recursive: true, force: true })
+    rmSync(held, { recursive: true })
   }
 }
 
