@@ -23,7 +23,7 @@ import { StackError } from '../../stack/errors.ts'
 
 /**
  * Begins what is waited for: calls one of the two when it is over. What it returns is called if
- * the wait is given up instead, to take timers back.
+ * the wait is given up instead, to take timers back. What it throws ends the wait.
  */
 export type Begin<T> = (
   resolve: (value: T) => void,
@@ -71,12 +71,17 @@ class Waits {
         reject(error)
       }
       this.#open.set(fail, undefined)
-      const cancel = begin((value) => {
+      const done = (value: T): void => {
         if (!this.#open.delete(fail)) return
         this.ended++
         resolve(value)
-      }, fail)
-      if (this.#open.has(fail)) this.#open.set(fail, cancel)
+      }
+      try {
+        const cancel = begin(done, fail)
+        if (this.#open.has(fail)) this.#open.set(fail, cancel)
+      } catch (error) {
+        fail(error as Error)
+      }
     })
   }
 

@@ -81,11 +81,7 @@ export class Pinger {
   /** @throws PingError; StackError if there is no way to send it. */
   ping(to: Address, options: PingOptions): Promise<PingReply> {
     return this.#host.driver.until((resolve, reject) => {
-      try {
-        this.#send(to, options, { resolve, reject })
-      } catch (error) {
-        reject(error as Error)
-      }
+      this.#send(to, options, { resolve, reject })
       return undefined
     })
   }

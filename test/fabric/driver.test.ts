@@ -41,6 +41,18 @@ describe('virtual driver', () => {
     expect(driver.pending).toBe(0)
   })
 
+  it('is waited for by nobody whose wait could not begin', async () => {
+    const driver = new VirtualDriver()
+    const cancel = every(driver.clock, 100, () => {})
+    const wait = driver.until(() => {
+      throw new Error('no way')
+    })
+    await expect(wait).rejects.toThrow('no way')
+    await new Promise((resolve) => setTimeout(resolve, 5))
+    expect(driver.clock.nowMs).toBe(0)
+    cancel()
+  })
+
   it('lets callers go on at the instant when their wait ended', async () => {
     const driver = new VirtualDriver()
     const log: string[] = []
