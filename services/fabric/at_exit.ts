@@ -15,6 +15,15 @@ export function atExit(end: () => void): Cancel {
   return () => ends.delete(end)
 }
 
+/** The latest first, so programs before the fabric that they run in; and all, whatever fails. */
 function endAll(): void {
-  for (const end of ends) end()
+  const errors: unknown[] = []
+  for (const end of [...ends].reverse()) {
+    try {
+      end()
+    } catch (error) {
+      errors.push(error)
+    }
+  }
+  if (errors.length > 0) throw new AggregateError(errors, 'not everything could be taken away')
 }

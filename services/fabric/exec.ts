@@ -2,8 +2,8 @@
  * Commands inside a network namespace, for sandboxes on TAPs. `ip netns exec` and not `nsenter`: it
  * lays /etc/netns/NAME/resolv.conf over /etc/resolv.conf, so that programs know names.
  */
-import { spawn } from 'node:child_process'
-import { clearTimeout, setTimeout } from 'node:timers'
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
+import { clearTimeout, setImmediate, setTimeout } from 'node:timers'
 import { StackError } from '../../stack/errors.ts'
 import { atExit } from './at_exit.ts'
 import { PingError, type PingOptions, type PingReply } from './ping.ts'
@@ -22,36 +22,6 @@ export interface ExecResult {
   readonly stderr: string
 }
 
-const TIMEOUT_MS = 30_000
-
-/**
- * Run a command in the namespace `netns` (a name under /var/run/netns) and wait for its end.
- * @throws StackError `syscall` if it cannot be started.
- */
-export function execIn(
-  netns: string,
-  argv: readonly string[],
-  { input, timeoutMs = TIMEOUT_MS }: ExecOptions = {},
-): Promise<ExecResult> {
-  return new Promise((resolve, reject) => {
-    const options = { timeout: timeoutMs, killSignal: 'SIGKILL' } as const
-    const child = spawn('ip', ['netns', 'exec', netns, ...argv], options)
-    const out: Buffer[] = []
-    const err: Buffer[] = []
-    child.stdout.on('data', (chunk: Buffer) => out.push(chunk))
-    child.stderr.on('data', (chunk: Buffer) => err.push(chunk))
-    child.on('error', (cause) => {
-      reject(new StackError('syscall', `cannot run ${argv[0]}: ${cause.message}`, { cause }))
-    })
-    child.on('close', (code) => {
-      resolve({ code, stdout: String(Buffer.concat(out)), stderr: String(Buffer.concat(err)) })
-    })
-    // A command that ends before it has read its input is no failure of ours.
-    child.stdin.on('error', () => {})
-    child.stdin.end(input)
-  })
-}
-
 /** A program that runs inside a sandbox. */
 export interface SandboxProcess {
   readonly pid: number
@@ -64,81 +34,151 @@ export interface SandboxProcess {
   stop(): Promise<void>
 }
 
-const STOP_MS = 1000
-
-/** @throws StackError `syscall` if it cannot be started. */
-export function startIn(netns: string, argv: readonly string[]): SandboxProcess {
-  const child = spawn('ip', ['netns', 'exec', netns, ...argv])
-  const ended = new Promise<void>((resolve) => {
-    child.on('close', () => resolve())
-    child.on('error', () => resolve())
-  })
-  const { pid } = child
-  if (pid === undefined) throw new StackError('syscall', `cannot run ${argv[0]}: no command ip`)
-  void ended.then(atExit(() => child.kill('SIGKILL')))
-  const said = { stdout: '', stderr: '' }
-  const listeners = new Set<() => void>()
-  for (const name of ['stdout', 'stderr'] as const) {
-    child[name].on('data', (chunk: Buffer) => {
-      said[name] = (said[name] + String(chunk)).slice(-OUTPUT_CHARS)
-      for (const listener of [...listeners]) listener()
-    })
-  }
-  const says = (text: string): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const look = (): void => {
-        if (!said.stdout.includes(text)) return
-        listeners.delete(look)
-        resolve()
-      }
-      listeners.add(look)
-      void ended.then(() => {
-        if (!listeners.delete(look)) return
-        reject(
-          new StackError('syscall', `${argv[0]} ended before it said "${text}": ${said.stderr}`),
-        )
-      })
-      look()
-    })
-  const stop = async (): Promise<void> => {
-    child.kill('SIGTERM')
-    const force = setTimeout(() => child.kill('SIGKILL'), STOP_MS)
-    await ended
-    clearTimeout(force)
-  }
-  return {
-    pid,
-    get stdout() {
-      return said.stdout
-    },
-    get stderr() {
-      return said.stderr
-    },
-    says,
-    stop,
-  }
+/** One that runs, whoever asked for it. */
+interface Program {
+  readonly pid: number
+  readonly child: ChildProcessWithoutNullStreams
+  /** Exit code, null if it was killed: once nobody has its outputs open. */
+  readonly ended: Promise<number | null>
+  /** End it by force, and wait for no child of its own that has its outputs open. */
+  kill(): void
+  stop(): Promise<void>
 }
 
-/** Of each output that is kept: the last of it. */
+const TIMEOUT_MS = 30_000
+const STOP_MS = 1000
+/** Of each output of a program that runs on, what is kept: the last of it. */
 const OUTPUT_CHARS = 1 << 20
 
-/**
- * One echo request by the system's `ping`.
- * @throws PingError; StackError `not-found` with what it printed, if it could not be sent.
- */
-export async function pingIn(netns: string, to: string, options: PingOptions): Promise<PingReply> {
-  const { bytes = 56, ttl = 64, dontFragment = false, timeoutMs = 5000 } = options
-  const seconds = Math.max(1, Math.ceil(timeoutMs / 1000))
-  const argv = ['ping', '-n', '-c', '1', '-W', `${seconds}`, '-s', `${bytes}`, '-t', `${ttl}`]
-  if (dontFragment) argv.push('-M', 'do')
-  const { stdout, stderr } = await execIn(netns, [...argv, to])
-  const answer = /bytes from ([^ ]+): icmp_seq=1 ttl=(\d+) time=([\d.]+) ms/.exec(stdout)
-  if (answer === null) throw pingProblem(to, stdout, stderr, seconds)
-  return {
-    from: answer[1]!,
-    ttl: Number(answer[2]),
-    rttMs: Number(answer[3]),
-    bytes,
+/** What runs in a namespace: none outlives {@link Programs.stop}, or the exit of the process. */
+export class Programs {
+  readonly #netns: string
+  readonly #running = new Set<Program>()
+
+  /** `netns`: a name under /var/run/netns. */
+  constructor(netns: string) {
+    this.#netns = netns
+  }
+
+  /** Run a command and wait for its end. @throws StackError `syscall` if it cannot be started. */
+  async exec(
+    argv: readonly string[],
+    { input, timeoutMs = TIMEOUT_MS }: ExecOptions = {},
+  ): Promise<ExecResult> {
+    const { child, ended, kill } = this.#spawn(argv)
+    const out: Buffer[] = []
+    const err: Buffer[] = []
+    child.stdout.on('data', (chunk: Buffer) => out.push(chunk))
+    child.stderr.on('data', (chunk: Buffer) => err.push(chunk))
+    // A command that ends before it has read its input is no failure of ours.
+    child.stdin.on('error', () => {})
+    child.stdin.end(input)
+    const timer = setTimeout(kill, timeoutMs)
+    const code = await ended
+    clearTimeout(timer)
+    return { code, stdout: String(Buffer.concat(out)), stderr: String(Buffer.concat(err)) }
+  }
+
+  /** Start a program that runs on. @throws StackError `syscall` if it cannot be started. */
+  start(argv: readonly string[]): SandboxProcess {
+    const { pid, child, ended, stop } = this.#spawn(argv)
+    const said = { stdout: '', stderr: '' }
+    const listeners = new Set<() => void>()
+    for (const name of ['stdout', 'stderr'] as const) {
+      child[name].on('data', (chunk: Buffer) => {
+        said[name] = (said[name] + String(chunk)).slice(-OUTPUT_CHARS)
+        for (const listener of [...listeners]) listener()
+      })
+    }
+    const says = (text: string): Promise<void> =>
+      new Promise((resolve, reject) => {
+        const look = (): void => {
+          if (!said.stdout.includes(text)) return
+          listeners.delete(look)
+          resolve()
+        }
+        listeners.add(look)
+        void ended.then(() => {
+          if (!listeners.delete(look)) return
+          const what = `${argv[0]} ended before it said "${text}": ${said.stderr}`
+          reject(new StackError('syscall', what))
+        })
+        look()
+      })
+    return {
+      pid,
+      get stdout() {
+        return said.stdout
+      },
+      get stderr() {
+        return said.stderr
+      },
+      says,
+      stop,
+    }
+  }
+
+  /**
+   * One echo request by the system's `ping`.
+   * @throws PingError; StackError `not-found` with what it printed, if it could not be sent.
+   */
+  async ping(to: string, options: PingOptions): Promise<PingReply> {
+    const { bytes = 56, ttl = 64, dontFragment = false, timeoutMs = 5000 } = options
+    const seconds = Math.max(1, Math.ceil(timeoutMs / 1000))
+    // What it prints is in the user's language otherwise.
+    const argv = ['env', 'LC_ALL=C', 'ping', '-n', '-c', '1', '-W', `${seconds}`]
+    argv.push('-s', `${bytes}`, '-t', `${ttl}`, ...(dontFragment ? ['-M', 'do'] : []), to)
+    // Names are asked for before its own time begins.
+    const limitMs = seconds * 1000 + TIMEOUT_MS
+    const { code, stdout, stderr } = await this.exec(argv, { timeoutMs: limitMs })
+    const answer = /bytes from ([^ ]+): icmp_seq=1 ttl=(\d+) time=([\d.]+) ms/.exec(stdout)
+    if (answer === null) {
+      if (code !== null) throw pingProblem(to, stdout, stderr, seconds)
+      throw new StackError('daemon', `ping ${to}: it was ended before it had an answer`)
+    }
+    return {
+      from: answer[1]!,
+      ttl: Number(answer[2]),
+      rttMs: Number(answer[3]),
+      bytes,
+    }
+  }
+
+  /** End all that run, and wait for their ends. */
+  async stop(): Promise<void> {
+    await Promise.all([...this.#running].map((program) => program.stop()))
+  }
+
+  #spawn(argv: readonly string[]): Program {
+    const child = spawn('ip', ['netns', 'exec', this.#netns, ...argv])
+    const ended = new Promise<number | null>((resolve) => {
+      child.on('close', resolve)
+      child.on('error', () => resolve(null))
+    })
+    const { pid } = child
+    if (pid === undefined) throw new StackError('syscall', `cannot run ${argv[0]}: no command ip`)
+    const kill = (): void => {
+      child.kill('SIGKILL')
+      // What it has written is read before.
+      setImmediate(() => {
+        child.stdout.destroy()
+        child.stderr.destroy()
+      })
+    }
+    const stop = async (): Promise<void> => {
+      child.kill('SIGTERM')
+      const force = setTimeout(kill, STOP_MS)
+      await ended
+      clearTimeout(force)
+    }
+    const program = { pid, child, ended, kill, stop }
+    this.#running.add(program)
+    const forget = atExit(() => child.kill('SIGKILL'))
+    void ended.then(() => {
+      forget()
+      this.#running.delete(program)
+    })
+    return program
   }
 }
 

@@ -4,14 +4,7 @@ import { StackError } from '../../stack/errors.ts'
 import { PORT_MAX } from '../ports.ts'
 import type { EndpointOptions } from './desired.ts'
 import type { Driver } from './driver.ts'
-import {
-  type ExecOptions,
-  type ExecResult,
-  execIn,
-  pingIn,
-  type SandboxProcess,
-  startIn,
-} from './exec.ts'
+import { type ExecOptions, type ExecResult, Programs, type SandboxProcess } from './exec.ts'
 import type { Host } from './host.ts'
 import { FabricAgent, type FetchOptions, fetchHttp, type HttpReply, serveHttp } from './http.ts'
 import { checkOptions, EXEC, FETCH, PING } from './options.ts'
@@ -45,13 +38,14 @@ export class Sandbox {
   /** Name of its stack; on TAPs a namespace under /var/run/netns. */
   readonly netns: string
   readonly #home: SandboxHome
-  readonly #processes: SandboxProcess[] = []
+  readonly #programs: Programs
   readonly #listeners: tapTcp.TapListener[] = []
 
   constructor(name: string, netns: string, home: SandboxHome) {
     this.name = name
     this.netns = netns
     this.#home = home
+    this.#programs = new Programs(netns)
   }
 
   /** Its IPv4 address, in one network or the first that has one. @throws StackError. */
@@ -72,7 +66,7 @@ export class Sandbox {
     checkOptions('options of a ping', PING, options)
     const host = this.#home.host(this.netns)
     const address = typeof to === 'string' ? to : to.ipv4()
-    if (host === undefined) return await pingIn(this.netns, address, options)
+    if (host === undefined) return await this.#programs.ping(address, options)
     return await host.ping(this.resolve(address), options)
   }
 
@@ -165,15 +159,13 @@ export class Sandbox {
     if (this.#home.host(this.netns) !== undefined) {
       throw new StackError('unsupported', 'start needs a kernel: createFabric({ devices: "tap" })')
     }
-    const process = startIn(this.netns, argv)
-    this.#processes.push(process)
-    return process
+    return this.#programs.start(argv)
   }
 
   /** Run a command inside and wait for its end. On TAPs only. */
   async exec(argv: readonly string[], options: ExecOptions = {}): Promise<ExecResult> {
     checkOptions('options of exec', EXEC, options)
-    if (this.#home.host(this.netns) === undefined) return await execIn(this.netns, argv, options)
+    if (this.#home.host(this.netns) === undefined) return await this.#programs.exec(argv, options)
     throw new StackError('unsupported', 'exec needs a kernel: createFabric({ devices: "tap" })')
   }
 
@@ -193,10 +185,10 @@ export class Sandbox {
     await this.#home.removeSandbox(this.name)
   }
 
-  /** End what {@link start} and {@link listen} have started on TAPs. */
+  /** End what runs inside and what {@link listen} has started, on TAPs. */
   async stopAll(): Promise<void> {
     for (const listener of this.#listeners.splice(0)) listener.stop()
-    await Promise.all(this.#processes.splice(0).map((process) => process.stop()))
+    await this.#programs.stop()
   }
 
   #memory(what: string): Host {

@@ -10,38 +10,38 @@ function ours(): string[] {
 }
 
 const LIBRARY = new URL('../../dist/services/fabric/fabric.js', import.meta.url)
-/** Two sandboxes and a program, in a process or thread that then does what `end` says. */
+/** Two sandboxes and two programs, in a process or thread that then does what `end` says. */
 const script = (end: string): string => `
+  import { spawnSync } from 'node:child_process'
   import { createFabric } from '${LIBRARY}'
   const fabric = await createFabric({ devices: 'tap' })
   await fabric.network('front')
   const web = await fabric.sandbox('web', { networks: ['front'] })
   const db = await fabric.sandbox('db', { networks: ['front'] })
   await web.ping(db)
-  const { pid } = web.start(['sleep', '600'])
-  console.log(web.netns, pid)
+  web.start(['sleep', '600'])
+  void web.exec(['sleep', '600'])
+  const list = () => spawnSync('ip', ['netns', 'pids', web.netns], { encoding: 'utf8' }).stdout
+  const pids = () => list().trim().split('\\n')
+  while (pids().length < 2) await fabric.advance(10)
+  console.log(web.netns, ...pids())
   ${end}
 `
 
 interface Left {
   readonly name: string
   readonly netns: boolean
-  readonly program: boolean
-  readonly pid: number
+  readonly pids: readonly number[]
 }
 
-/** What is there of a fabric whose process has ended as `end` says. */
+/** What there is of a fabric whose process has ended as `end` says. */
 function leftBy(end: string): Left {
   const node = ['--input-type=module', '-e', script(end)]
   const { stdout, stderr } = spawnSync(process.execPath, node, { encoding: 'utf8' })
-  const [name = '', pid = ''] = stdout.trim().split(' ')
+  const [name = '', ...pids] = stdout.trim().split(' ')
   expect(name, stderr).toMatch(/^tl\d+-/)
-  return {
-    name,
-    netns: existsSync(`/var/run/netns/${name}`),
-    program: isRunning(Number(pid)),
-    pid: Number(pid),
-  }
+  expect(pids.length, stderr).toBe(2)
+  return { name, netns: existsSync(`/var/run/netns/${name}`), pids: pids.map(Number) }
 }
 
 /** One that nobody has waited for yet runs no more. */
@@ -53,11 +53,12 @@ function isRunning(pid: number): boolean {
 describe('fabric on TAPs', () => {
   it('is gone with a process that did not close it', async () => {
     const exited = leftBy('process.exit()')
-    expect(exited).toMatchObject({ netns: false, program: false })
+    expect(exited.netns).toBe(false)
+    // A kill takes effect a little later.
+    await expect.poll(() => exited.pids.filter(isRunning), { timeout: 20_000 }).toEqual([])
     expect(existsSync(`/etc/netns/${exited.name}`)).toBe(false)
     const killed = leftBy("process.kill(process.pid, 'SIGKILL')")
-    expect(killed.netns).toBe(true)
-    process.kill(killed.pid)
+    for (const pid of killed.pids) process.kill(pid)
     // The next one removes what nobody could.
     const fabric = await createFabric({ devices: 'tap' })
     await fabric.close()
@@ -127,6 +128,25 @@ describe('fabric on TAPs', () => {
     expect(() => web.listen(80, () => {})).toThrow('the fabric is closed')
     await closing
     await expect(web.exec(['true'])).rejects.toThrow('the fabric is closed')
+  })
+
+  it('ends with a sandbox what runs in it, whatever that has started', async () => {
+    await using fabric = await createFabric({ devices: 'tap' })
+    await fabric.network('front', { subnets: ['10.93.0.0/24'] })
+    const web = await fabric.sandbox('web', { networks: ['front'] })
+    await web.ping('10.93.0.1')
+    fabric.link('web', 'front').faults({ partitioned: true })
+    const asked = expect(web.ping('10.93.0.1', { timeoutMs: 60_000 })).rejects.toThrow(
+      'ping 10.93.0.1: it was ended before it had an answer',
+    )
+    // The shell is ended, and the child of its own that it waits for has its outputs.
+    const shell = ['sh', '-c', 'echo begun; sleep 20; echo never']
+    const run = web.exec(shell)
+    const limited = await web.exec(shell, { timeoutMs: 500 })
+    expect(limited).toEqual({ code: null, stdout: 'begun\n', stderr: '' })
+    await web.remove()
+    expect(await run).toMatchObject({ code: null, stdout: 'begun\n' })
+    await asked
   })
 
   it('runs commands in sandboxes, and leaves nothing behind', async () => {
