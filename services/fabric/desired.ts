@@ -3,7 +3,7 @@
  * entries of the file format, so that one parser checks both and one page describes both.
  */
 import { StackError } from '../../stack/errors.ts'
-import { checkOptions, NETWORK, ROUTE, SANDBOX } from './options.ts'
+import { checkOptions, ENDPOINT, NETWORK, ROUTE, SANDBOX } from './options.ts'
 
 export interface SubnetOptions {
   /** `10.1.0.0/24`, `fd00:1::/64`. */
@@ -167,6 +167,59 @@ export interface Desired {
   readonly routes: readonly Entry[]
 }
 
+const NOUNS = { networks: 'network', sandboxes: 'sandbox', services: 'service' } as const
+export type Kind = keyof typeof NOUNS
+
+/** With one entry more. @throws StackError `exists`. */
+export function added(desired: Desired, kind: Kind, name: string, entry: Entry): Desired {
+  if (Object.hasOwn(desired[kind], name)) {
+    throw new StackError('exists', `there is a ${NOUNS[kind]} ${name} already`)
+  }
+  return { ...desired, [kind]: { ...desired[kind], [name]: entry } }
+}
+
+export function removed(desired: Desired, kind: Kind, name: string): Desired {
+  return { ...desired, [kind]: without(desired[kind], name) }
+}
+
+/** With a sandbox on one network more. @throws StackError `not-found`, `exists`, `bad-argument`. */
+export function joined(
+  desired: Desired,
+  { sandbox, network }: { readonly sandbox: string; readonly network: string },
+  options: EndpointOptions,
+): Desired {
+  const networks = networksOf(desired, sandbox)
+  if (Object.hasOwn(networks, network)) {
+    throw new StackError('exists', `${sandbox} has an interface in ${network} already`)
+  }
+  const entry = endpointEntry(sandbox, network, options)
+  return withNetworks(desired, sandbox, { ...networks, [network]: entry })
+}
+
+/** With a sandbox on one network less. @throws StackError `not-found`. */
+export function left(desired: Desired, sandbox: string, network: string): Desired {
+  const networks = networksOf(desired, sandbox)
+  if (Object.hasOwn(networks, network)) {
+    return withNetworks(desired, sandbox, without(networks, network))
+  }
+  throw new StackError('not-found', `${sandbox} has no interface in ${network}`)
+}
+
+function networksOf({ sandboxes }: Desired, sandbox: string): Entry {
+  const entry = sandboxes[sandbox]
+  if (entry === undefined) throw new StackError('not-found', `no sandbox ${sandbox}`)
+  return entry['networks'] as Entry
+}
+
+function withNetworks(desired: Desired, sandbox: string, networks: Entry): Desired {
+  const entry = { ...desired.sandboxes[sandbox], networks }
+  return { ...desired, sandboxes: { ...desired.sandboxes, [sandbox]: entry } }
+}
+
+function without<T>(entries: Readonly<Record<string, T>>, name: string): Record<string, T> {
+  return Object.fromEntries(Object.entries(entries).filter(([key]) => key !== name))
+}
+
 export function networkEntry(name: string, options: NetworkOptions): Entry {
   checkOptions(`options of network "${name}"`, NETWORK, options)
   const config = options.subnets?.map((each) => {
@@ -205,11 +258,12 @@ export function sandboxEntry(name: string, netns: string, options: SandboxOption
   if (twice !== undefined) {
     throw new StackError('bad-argument', `sandbox "${name}": network "${twice[0]}" is given twice`)
   }
-  const entries = list.map(([name, options]) => [name, endpointEntry(options)])
+  const entries = list.map(([network, options]) => [network, endpointEntry(name, network, options)])
   return { netns, networks: Object.fromEntries(entries) }
 }
 
-export function endpointEntry(options: EndpointOptions): Entry {
+function endpointEntry(sandbox: string, network: string, options: EndpointOptions): Entry {
+  checkOptions(`options of sandbox "${sandbox}" in network "${network}"`, ENDPOINT, options)
   const { vlan, storm } = options
   return clean({
     ipv4_address: options.ipv4,
@@ -236,14 +290,16 @@ export function serviceEntry({ mode, ...options }: ServiceOptions): Entry {
   return clean({ ...options, endpoint_mode: mode })
 }
 
-/** A service of which this backend is given nothing new. @throws StackError `not-found`. */
-export function drained(entry: Entry | undefined, backend: string): Entry {
+/** With a service that gives this backend nothing new. @throws StackError `not-found`. */
+export function drained(desired: Desired, service: string, backend: string): Desired {
+  const entry = desired.services[service]
   const { backends = [] } = (entry ?? {}) as Partial<ServiceOptions>
   const all: Record<string, object> = isNames(backends)
     ? Object.fromEntries(backends.map((name) => [name, {}]))
     : { ...backends }
   if (!Object.hasOwn(all, backend)) throw new StackError('not-found', `no backend ${backend}`)
-  return { ...entry, backends: { ...all, [backend]: { weight: 0 } } }
+  const changed = { ...entry, backends: { ...all, [backend]: { weight: 0 } } }
+  return { ...desired, services: { ...desired.services, [service]: changed } }
 }
 
 function isNames<T>(given: readonly string[] | T): given is readonly string[] {

@@ -22,12 +22,16 @@ import { type Log, QUIET } from '../log.ts'
 import type { EndpointDetail } from '../views.ts'
 import { Capture } from './capture.ts'
 import {
+  added,
   type Desired,
   drained,
-  endpointEntry,
+  joined,
+  type Kind,
+  left,
   type NetworkOptions,
   networkEntry,
   type RouteOptions,
+  removed,
   routeEntry,
   type SandboxOptions,
   type ServiceOptions,
@@ -89,23 +93,16 @@ export class Fabric implements AsyncDisposable {
 
   /** A new network. @throws StackError `bad-config`, `exists`, `exhausted`. */
   async network(name: string, options: NetworkOptions = {}): Promise<FabricNetwork> {
-    await this.#change((desired) => {
-      refuseTwice(desired.networks, name, 'network')
-      return { ...desired, networks: { ...desired.networks, [name]: networkEntry(name, options) } }
-    })
-    const remove = (): Promise<void> =>
-      this.#change((desired) => ({ ...desired, networks: without(desired.networks, name) }))
-    return { name, remove }
+    await this.#change((desired) => added(desired, 'networks', name, networkEntry(name, options)))
+    return { name, remove: () => this.#remove('networks', name) }
   }
 
   /** A new sandbox. @throws StackError `bad-config`, `exists`, `exhausted`. */
   async sandbox(name: string, options: SandboxOptions = {}): Promise<Sandbox> {
     const netns = this.#platform.memory === undefined ? uniqueNetns(name) : name
-    await this.#change((desired) => {
-      refuseTwice(desired.sandboxes, name, 'sandbox')
-      const entry = sandboxEntry(name, netns, options)
-      return { ...desired, sandboxes: { ...desired.sandboxes, [name]: entry } }
-    })
+    await this.#change((desired) =>
+      added(desired, 'sandboxes', name, sandboxEntry(name, netns, options)),
+    )
     const sandbox = new Sandbox(name, netns, this.#home)
     this.#sandboxes.set(name, sandbox)
     return sandbox
@@ -113,19 +110,11 @@ export class Fabric implements AsyncDisposable {
 
   /** A new service. @throws StackError `bad-config`, `exists`, `exhausted`. */
   async service(name: string, options: ServiceOptions): Promise<FabricService> {
-    await this.#change((desired) => {
-      refuseTwice(desired.services, name, 'service')
-      return { ...desired, services: { ...desired.services, [name]: serviceEntry(options) } }
-    })
+    await this.#change((desired) => added(desired, 'services', name, serviceEntry(options)))
     const { vips = [] } = this.controller.services().find((row) => row.name === name) ?? {}
     const drain = (backend: string): Promise<void> =>
-      this.#change((desired) => ({
-        ...desired,
-        services: { ...desired.services, [name]: drained(desired.services[name], backend) },
-      }))
-    const remove = (): Promise<void> =>
-      this.#change((desired) => ({ ...desired, services: without(desired.services, name) }))
-    return { name, vips, drain, remove }
+      this.#change((desired) => drained(desired, name, backend))
+    return { name, vips, drain, remove: () => this.#remove('services', name) }
   }
 
   /** A sandbox by its name. @throws StackError `not-found`. */
@@ -230,10 +219,10 @@ export class Fabric implements AsyncDisposable {
       new Map(this.#endpointsOf(sandbox).map((e) => [e.network, e.addresses])),
     addressNamed: (sandbox, name) => addressNamed(this.controller, sandbox, name),
     join: (sandbox, network, options) =>
-      this.#edit(sandbox, (networks) => ({ ...networks, [network]: endpointEntry(options) })),
-    leave: (sandbox, network) => this.#edit(sandbox, (networks) => without(networks, network)),
+      this.#change((desired) => joined(desired, { sandbox, network }, options)),
+    leave: (sandbox, network) => this.#change((desired) => left(desired, sandbox, network)),
     removeSandbox: async (name) => {
-      await this.#change((desired) => ({ ...desired, sandboxes: without(desired.sandboxes, name) }))
+      await this.#remove('sandboxes', name)
       this.#sandboxes.delete(name)
     },
   }
@@ -250,16 +239,8 @@ export class Fabric implements AsyncDisposable {
     return result
   }
 
-  #edit(
-    sandbox: string,
-    next: (networks: Record<string, unknown>) => Record<string, unknown>,
-  ): Promise<void> {
-    return this.#change((desired) => {
-      const entry = desired.sandboxes[sandbox]
-      if (entry === undefined) throw new StackError('not-found', `no sandbox ${sandbox}`)
-      const networks = next(entry['networks'] as Record<string, unknown>)
-      return { ...desired, sandboxes: { ...desired.sandboxes, [sandbox]: { ...entry, networks } } }
-    })
+  #remove(kind: Kind, name: string): Promise<void> {
+    return this.#change((desired) => removed(desired, kind, name))
   }
 
   #memory(what: string): NonNullable<Platform['memory']> {
@@ -334,13 +315,4 @@ export class Fabric implements AsyncDisposable {
     const what = `${leaks.length} packets and ${timers} timers were not given back`
     throw new StackError('daemon', [what, ...leaks].join('\n'))
   }
-}
-
-function refuseTwice(entries: Desired['networks'], name: string, what: string): void {
-  if (Object.hasOwn(entries, name))
-    throw new StackError('exists', `there is a ${what} ${name} already`)
-}
-
-function without<T>(entries: Readonly<Record<string, T>>, name: string): Record<string, T> {
-  return Object.fromEntries(Object.entries(entries).filter(([key]) => key !== name))
 }

@@ -54,16 +54,16 @@ export const PING: z.ZodType = mapping({
 export const FETCH: z.ZodType = mapping({
   method: z.string().optional(),
   headers: given,
-  body: given,
+  body: z.union([z.string(), z.instanceof(Uint8Array)], 'expected text or bytes').optional(),
   timeoutMs,
 })
 
-export const EXEC: z.ZodType = mapping({ input: given, timeoutMs })
+export const EXEC: z.ZodType = mapping({ input: z.string().optional(), timeoutMs })
 
 export const SEND: z.ZodType = mapping({
   ttl: ttl.optional(),
   dontFragment: z.boolean().optional(),
-  segmentBytes: given,
+  segmentBytes: z.number().int().min(1).optional(),
 })
 
 export const RECEIVE: z.ZodType = mapping({ timeoutMs })
@@ -79,7 +79,7 @@ export const NETWORK: z.ZodType = mapping({
   ipv6: given,
   mtu: given,
   internal: given,
-  isolated: given,
+  isolated: z.boolean().optional(),
   separate: given,
   arpProxy: given,
   macGuard: given,
@@ -90,7 +90,7 @@ export const NETWORK: z.ZodType = mapping({
   policy: given,
 })
 
-const ENDPOINT: z.ZodType = mapping({
+export const ENDPOINT: z.ZodType = mapping({
   ipv4: given,
   ipv6: given,
   mac: given,
@@ -107,7 +107,7 @@ const ENDPOINT: z.ZodType = mapping({
 
 export const SANDBOX: z.ZodType = mapping({
   networks: z
-    .union([z.array(z.string()), z.record(z.string(), ENDPOINT)], {
+    .union([z.array(z.string()), z.record(z.string(), given)], {
       error: 'expected names of networks, or options of an endpoint by network',
     })
     .optional(),

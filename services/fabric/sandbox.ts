@@ -169,12 +169,12 @@ export class Sandbox {
     throw new StackError('unsupported', 'exec needs a kernel: createFabric({ devices: "tap" })')
   }
 
-  /** Join one more network. */
+  /** Join one more network. @throws StackError `exists`, `bad-argument`, `bad-config`. */
   join(network: string, options: EndpointOptions = {}): Promise<void> {
     return this.#home.join(this.name, network, options)
   }
 
-  /** Take its interface in a network away. */
+  /** Take its interface in a network away. @throws StackError `not-found`. */
   leave(network: string): Promise<void> {
     return this.#home.leave(this.name, network)
   }

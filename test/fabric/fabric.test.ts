@@ -213,6 +213,15 @@ describe('fabric', () => {
     await expect(fabric.sandbox('web')).rejects.toThrow('there is a sandbox web already')
     await expect(fabric.sandbox('x', { networks: ['nowhere'] })).rejects.toThrow(/nowhere/)
     expect(() => fabric.link('web', 'back')).toThrow('web has no interface in back')
+    const web = fabric.get('web')
+    const again = web.join('front', { ipv4: '10.1.0.99' })
+    await expect(again).rejects.toMatchObject({ code: 'exists' })
+    for (const network of ['back', 'nowhere']) {
+      await expect(web.leave(network)).rejects.toMatchObject({
+        code: 'not-found',
+        message: `web has no interface in ${network}`,
+      })
+    }
     expect(() => fabric.get('nobody')).toThrow('no sandbox nobody')
     await expect(fabric.get('web').exec(['true'])).rejects.toThrow('exec needs a kernel')
     expect(() => fabric.get('web').ipv4('back')).toThrow('web has no IPv4 address in back')
@@ -265,6 +274,18 @@ describe('fabric', () => {
     for (const ms of [Number.NaN, -1, Number.POSITIVE_INFINITY]) {
       await expect(fabric.advance(ms)).rejects.toThrow('time to pass, in ms')
     }
+    for (const segmentBytes of [0, -5, 0.5, Number.NaN, 'x' as never]) {
+      const sent = () => web.udp().send('data', 'app', 7, { segmentBytes })
+      expect(sent).toThrow('options of a datagram: segmentBytes')
+    }
+    const body = {} as never
+    await expect(web.fetch('http://app/', { body })).rejects.toThrow('body: expected text or bytes')
+    const isolated = 'yes' as never
+    await expect(fabric.network('third', { isolated })).rejects.toThrow('"third": isolated')
+    const where = 'options of sandbox "web" in network "back": unknown key "gateway"'
+    await expect(web.join('back', unknown)).rejects.toThrow(where)
+    const other = fabric.sandbox('other', { networks: { back: unknown } })
+    await expect(other).rejects.toThrow('"other" in network "back": unknown key "gateway"')
     expect(() => web.connect('app', 65_536)).toThrow('65536 is not a TCP port')
     const link = fabric.link('web', 'front')
     expect(() => link.faults({}, 'in' as 'up')).toThrow('direction of faults of web/eth0')
