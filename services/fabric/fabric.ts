@@ -141,14 +141,16 @@ export class Fabric implements AsyncDisposable {
 
   /** The way between a sandbox and a network: for faults. @throws StackError. */
   link(sandbox: string, network: string): FabricLink {
+    this.#assertOpen()
     return new FabricLink(this.#deviceOf(sandbox, network), (device) => this.#lanes(device))
   }
 
   /**
    * Nothing passes between two sandboxes, or two groups of them, whichever way it goes; all else
-   * does. Returns what heals it.
+   * does. Returns what heals it. @throws StackError.
    */
   partition(some: string | readonly string[], others: string | readonly string[]): () => void {
+    this.#assertOpen()
     const pairs = [some].flat().flatMap((a) => [others].flat().map((b) => [a, b] as const))
     const parts = pairs.flatMap(([a, b]) => [this.#deafness(a, b), this.#deafness(b, a)])
     const set = (deaf: boolean): void => {
@@ -160,19 +162,21 @@ export class Fabric implements AsyncDisposable {
 
   /** Capture frames from now on: of some devices (`web/eth0`), or of all. @throws StackError. */
   capture(devices: readonly string[] | 'all' = 'all'): Capture {
+    this.#assertOpen()
     const { isVirtual, driver } = this.#platform
     const nowUs = isVirtual ? () => driver.clock.nowMs * 1000 : () => Date.now() * 1000
     return new Capture(this.controller, devices, nowUs)
   }
 
   /** Frames of a capture come in by a device (`web/eth0`): see replay.ts. @throws StackError. */
-  replay(
+  async replay(
     device: string,
     capture: string | Uint8Array,
     options: ReplayOptions = {},
   ): Promise<Replayed> {
+    this.#assertOpen()
     const { driver } = this.#platform
-    return replay(this.controller, driver, { device, capture, options })
+    return await replay(this.controller, driver, { device, capture, options })
   }
 
   /** Let so much time pass. @throws StackError `bad-argument`. */
@@ -211,13 +215,16 @@ export class Fabric implements AsyncDisposable {
   readonly #home: SandboxHome = {
     driver: () => this.#platform.driver,
     host: (netns) => {
-      if (this.#closed !== undefined) throw closed()
+      this.#assertOpen()
       return this.#platform.memory && this.#hostIn(netns)
     },
     tcp: () => this.#platform.tcp!,
     addressesOf: (sandbox) =>
       new Map(this.#endpointsOf(sandbox).map((e) => [e.network, e.addresses])),
-    addressNamed: (sandbox, name) => addressNamed(this.controller, sandbox, name),
+    addressNamed: (sandbox, name) => {
+      this.#assertOpen()
+      return addressNamed(this.controller, sandbox, name)
+    },
     join: (sandbox, network, options) =>
       this.#change((desired) => joined(desired, { sandbox, network }, options)),
     leave: (sandbox, network) => this.#change((desired) => left(desired, sandbox, network)),
@@ -227,10 +234,14 @@ export class Fabric implements AsyncDisposable {
     },
   }
 
+  #assertOpen(): void {
+    if (this.#closed !== undefined) throw closed()
+  }
+
   /** One change after the other; one that fails is as if it had not been asked for. */
   #change(next: (desired: Desired) => Desired): Promise<void> {
     const result = this.#last.then(async () => {
-      if (this.#closed !== undefined) throw closed()
+      this.#assertOpen()
       const desired = next(this.#desired)
       await this.controller.apply(parseValues(desired, desired.name))
       this.#desired = desired
@@ -256,6 +267,7 @@ export class Fabric implements AsyncDisposable {
   }
 
   #lanes(device: string): LinkLanes {
+    this.#assertOpen()
     const { memory, taps } = this.#platform
     if (memory !== undefined) {
       const { a: down, b: up } = memory.cable(device)
@@ -290,6 +302,7 @@ export class Fabric implements AsyncDisposable {
   }
 
   #endpointsOf(sandbox: string): readonly EndpointDetail[] {
+    this.#assertOpen()
     return this.controller.inspect(sandbox).sandboxes[0]?.endpoints ?? []
   }
 

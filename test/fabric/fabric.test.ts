@@ -296,12 +296,24 @@ describe('fabric', () => {
       const fabric = await createFabric({ clock })
       await fabric.network('front')
       const web = await fabric.sandbox('web', { networks: ['front'] })
+      const link = fabric.link('web', 'front')
       const closing = fabric.close()
       await expect(web.ping('10.1.0.1')).rejects.toThrow('the fabric is closed')
       await closing
       await expect(fabric.advance(1)).rejects.toThrow('the fabric is closed')
       await expect(fabric.run(() => Promise.resolve())).rejects.toThrow('the fabric is closed')
-      expect(() => web.listen(80, () => {})).toThrow('the fabric is closed')
+      await expect(fabric.replay('web/eth0', new Uint8Array())).rejects.toThrow('fabric is closed')
+      for (const use of [
+        () => web.listen(80, () => {}),
+        () => web.resolve('web'),
+        () => web.ipv4(),
+        () => fabric.link('web', 'front'),
+        () => link.faults({ lossPct: 1 }),
+        () => fabric.partition('web', 'web'),
+        () => fabric.capture(),
+      ]) {
+        expect(use).toThrow('the fabric is closed')
+      }
     }
   })
 
