@@ -13,6 +13,7 @@
  * Closing takes everything away and then closes the books: every packet back in the pool, and in
  * memory no timer left. What is still there is an error, because it is a leak.
  */
+import { performance } from 'node:perf_hooks'
 import { parsePrefix } from '../../stack/address.ts'
 import { StackError } from '../../stack/errors.ts'
 import { parseMac } from '../../stack/eth/mac.ts'
@@ -164,8 +165,8 @@ export class Fabric implements AsyncDisposable {
   capture(devices: readonly string[] | 'all' = 'all'): Capture {
     this.#assertOpen()
     const { isVirtual, driver } = this.#platform
-    const nowUs = isVirtual ? () => driver.clock.nowMs * 1000 : () => Date.now() * 1000
-    return new Capture(this.controller, devices, nowUs)
+    const originMs = isVirtual ? 0 : performance.timeOrigin
+    return new Capture(this.controller, devices, () => (originMs + driver.clock.nowMs) * 1000)
   }
 
   /** Frames of a capture come in by a device (`web/eth0`): see replay.ts. @throws StackError. */

@@ -1,6 +1,8 @@
 /** A fabric goes on while a test fakes the timers of the code that it tests. */
+import { performance } from 'node:perf_hooks'
 import { afterEach, beforeEach, expect, it, vi } from 'vitest'
 import { createFabric } from '../../services/fabric/library.ts'
+import { PcapngReader } from '../../stack/eth/pcapng_reader.ts'
 
 beforeEach(() => {
   vi.useFakeTimers()
@@ -19,4 +21,17 @@ it.each(['virtual', 'system'] as const)('passes time of the %s clock', async (cl
   db.serve(80, (_request, response) => response.end('hello'))
   expect((await web.fetch('http://db/')).text).toBe('hello')
   await fabric.advance(20)
+})
+
+it('dates what it captures by the clock of the machine', async () => {
+  const machineMs = performance.timeOrigin
+  vi.setSystemTime(0)
+  await using fabric = await createFabric({ clock: 'system' })
+  await fabric.network('front', { subnets: ['10.1.0.0/24'] })
+  const web = await fabric.sandbox('web', { networks: ['front'] })
+  const capture = fabric.capture()
+  await web.ping('10.1.0.1')
+  const reader = new PcapngReader()
+  reader.push(capture.bytes())
+  expect(reader.next()?.timeUs).toBeGreaterThan(machineMs * 1000)
 })
