@@ -353,7 +353,7 @@ sandboxes:
     const { child } = start('ip', 'netns', 'exec', lab.ns('web'), 'sleep', '60')
     onTestFinished(() => void child.kill())
     const inside = (): string => readlinkSync(`/proc/${child.pid}/ns/net`)
-    await expect.poll(inside).not.toBe(readlinkSync('/proc/self/ns/net'))
+    await expect.poll(inside, { timeout: 20_000 }).not.toBe(readlinkSync('/proc/self/ns/net'))
     deleteNetns(lab.ns('web'))
     addNetns(lab.ns('web'))
     onTestFinished(() => deleteNetns(lab.ns('web')))
