@@ -203,8 +203,12 @@ function map(bytes: number, flags: number, fd: number, offset: number): Mapping 
   return { buffer: koffi.view(pointer, bytes), address }
 }
 
-/** Address of a buffer for the length of one call. */
-export function addressOf(data: Uint8Array | Uint32Array | BigUint64Array): number {
+/** Nobody else may need it after its address was taken, and yet it must not be collected. */
+const addressed: { last: Uint8Array | Uint32Array | undefined } = { last: undefined }
+
+/** Address of a buffer, for the one call that follows. */
+export function addressOf(data: Uint8Array | Uint32Array): number {
+  addressed.last = data
   return Number(koffi.address(data))
 }
 

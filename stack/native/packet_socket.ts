@@ -29,6 +29,7 @@ const SOCK_RAW_NONBLOCK_CLOEXEC = 3 | 0x800 | 0x8_0000
 const ETH_P_ALL_BE = 0x0300
 const SOL_SOCKET = 1
 const SO_ATTACH_FILTER = 26
+const FPROG_BYTES = 16
 const SO_SNDBUFFORCE = 32
 const SO_RCVBUFFORCE = 33
 const SOL_PACKET = 263
@@ -175,16 +176,20 @@ export type Instruction = readonly [code: number, yes: number, no: number, k: nu
 
 /** Let through what a program says. @throws StackError. */
 export function attachFilter(fd: number, program: readonly Instruction[]): void {
-  const code = new Uint8Array(program.length * 8)
-  const view = new DataView(code.buffer)
+  // struct sock_fprog, and behind it the program that it points to: one piece of memory lives or
+  // goes as a whole.
+  const bytes = new Uint8Array(FPROG_BYTES + program.length * 8)
+  const view = new DataView(bytes.buffer)
+  view.setUint16(0, program.length, true)
+  view.setBigUint64(8, BigInt(addressOf(bytes) + FPROG_BYTES), true)
   for (const [i, [operation, yes, no, k]] of program.entries()) {
-    view.setUint16(i * 8, operation, true)
-    view.setUint8(i * 8 + 2, yes)
-    view.setUint8(i * 8 + 3, no)
-    view.setUint32(i * 8 + 4, k, true)
+    const at = FPROG_BYTES + i * 8
+    view.setUint16(at, operation, true)
+    view.setUint8(at + 2, yes)
+    view.setUint8(at + 3, no)
+    view.setUint32(at + 4, k, true)
   }
-  const head = BigUint64Array.of(BigInt(program.length), BigInt(addressOf(code)))
-  setOption(fd, SOL_SOCKET, SO_ATTACH_FILTER, new Uint8Array(head.buffer))
+  setOption(fd, SOL_SOCKET, SO_ATTACH_FILTER, bytes.subarray(0, FPROG_BYTES))
 }
 
 /** @throws StackError. */
