@@ -3,8 +3,9 @@
  * others may set them down, or take addresses and routes away. Nothing is changed here.
  */
 import { setImmediate } from 'node:timers/promises'
-import { formatAddress, formatPrefix, type Prefix, parsePrefix } from '../stack/address.ts'
+import { formatAddress, formatPrefix, parsePrefix } from '../stack/address.ts'
 import type { LinkRequest, Links } from './links.ts'
+import { givenInside } from './network_facts.ts'
 import type { Node } from './node.ts'
 
 type Expected = Pick<LinkRequest, 'netns' | 'interfaceName' | 'addresses' | 'routes'>
@@ -22,7 +23,7 @@ export interface InsideFault {
 export async function checkInside(node: Node): Promise<InsideFault[]> {
   const found: InsideFault[] = []
   for (const endpoint of node.state.endpoints.values()) {
-    const { sandbox, network, interfaceName, routes, options, mac, handOver } = endpoint
+    const { sandbox, network, interfaceName, mac, handOver } = endpoint
     const netns = node.netnsOf(sandbox)
     if (mac === undefined || handOver !== undefined || netns === undefined) continue
     const lost = node.whyLost(endpoint)
@@ -30,12 +31,7 @@ export async function checkInside(node: Node): Promise<InsideFault[]> {
     // It may have left meanwhile.
     const held = node.network(network)?.edge(sandbox)?.endpoint
     if (lost !== undefined || held !== endpoint) continue
-    const isGiven = ({ address }: Prefix): boolean => !options.dhcp || address.family !== 4
-    const expected = {
-      ...{ netns, interfaceName },
-      addresses: endpoint.addresses.filter(isGiven),
-      routes: routes.filter(({ destination }) => isGiven(destination)),
-    }
+    const expected = { netns, interfaceName, ...givenInside(endpoint) }
     const faults = faultsOf(expected, node.context.links)
     found.push(...faults.map((fault) => ({ sandbox, network, fault })))
     await setImmediate()

@@ -23,6 +23,7 @@ import {
   namedNetns,
   netnsExists,
 } from '../stack/native/netns.ts'
+import { attemptEach } from './attempt_all.ts'
 import { writeResolvConf } from './dns/netns_files.ts'
 
 const LOOPBACK = 'lo'
@@ -63,15 +64,7 @@ export class MadeNamespaces {
 
   /** All is tried. @throws AggregateError of what failed. */
   removeAll(): void {
-    const failures: unknown[] = []
-    for (const netns of [...this.#names]) {
-      try {
-        this.remove(netns)
-      } catch (error) {
-        failures.push(error)
-      }
-    }
-    if (failures.length > 0) throw new AggregateError(failures, 'not all could be removed')
+    attemptEach([...this.#names].map((netns) => () => this.remove(netns)))
   }
 }
 

@@ -15,7 +15,7 @@
  *
  * A lost device is not given back in the middle of its own `poll`, but by a timer due at once.
  */
-import { type Address, type Prefix, sameAddress } from '../stack/address.ts'
+import { type Address, sameAddress } from '../stack/address.ts'
 import { Bindings } from '../stack/arp/bindings.ts'
 import { arpProxy } from '../stack/arp/proxy.ts'
 import type { Cancel } from '../stack/clock.ts'
@@ -30,7 +30,7 @@ import type { Context } from './context.ts'
 import { NetworkDhcp } from './dhcp/network_dhcp.ts'
 import { BRIDGED, Edge, type Wiring } from './edge.ts'
 import { NetworkGroups } from './groups.ts'
-import { gatewayAddresses, hasIpv6, natOf, type ParentPort } from './network_facts.ts'
+import { gatewayAddresses, givenInside, hasIpv6, natOf, type ParentPort } from './network_facts.ts'
 import { OverlayNetwork } from './overlay/overlay_network.ts'
 import type { EndpointState, NetworkState, SandboxState } from './state.ts'
 
@@ -108,7 +108,6 @@ export class Network {
   /** Give an endpoint its interface, and tell the network. @throws StackError; leaves nothing. */
   async attach(endpoint: EndpointState, sandbox: SandboxState): Promise<void> {
     const { pool, clock, links, captures, onDevice, nat, flows, policies, router } = this.#context
-    const isGiven = ({ address }: Prefix): boolean => !endpoint.options.dhcp || address.family !== 4
     this.dhcp?.yield(endpoint.addresses.map(({ address }) => address))
     const device = await links.attach({
       sandbox: sandbox.name,
@@ -118,8 +117,7 @@ export class Network {
       mac: endpoint.mac!,
       mtuBytes: endpoint.mtuBytes,
       txQueueLen: this.state.options.txQueueLen,
-      addresses: endpoint.addresses.filter(isGiven),
-      routes: endpoint.routes.filter(({ destination }) => isGiven(destination)),
+      ...givenInside(endpoint),
       offload: this.state.options.offload,
       ...(this.overlay && { segmentsMax: this.#context.overlays.segmentsMax }),
       ...(endpoint.handOver !== undefined && { handOver: endpoint.handOver }),

@@ -1,10 +1,11 @@
-/** What follows from the state of a network: addresses of its gateway, how it meets the outside. */
-import type { Address } from '../stack/address.ts'
+/** What follows from the state of a network or an endpoint, for several who need it. */
+import type { Address, Prefix } from '../stack/address.ts'
 import { linkLocal } from '../stack/arp/nd_emit.ts'
 import type { Device } from '../stack/device.ts'
 import type { Inbound, Masquerade, NatNetwork } from '../stack/ip/nat_legs.ts'
 import type { GatewayMode } from './config/options_model.ts'
-import type { NetworkState } from './state.ts'
+import type { LinkRequest } from './links.ts'
+import type { EndpointState, NetworkState } from './state.ts'
 
 /** The way to an interface outside, for listings, captures and counters. */
 export interface ParentPort {
@@ -44,4 +45,13 @@ export function gatewayAddresses(state: NetworkState): Address[] {
   if (gatewayMac === undefined) return []
   const own = subnets.map(({ gateway }) => gateway)
   return hasIpv6(state) ? [...own, linkLocal(gatewayMac)] : own
+}
+
+/** What an interface is given inside, but what its station asks for by DHCP. */
+export function givenInside(endpoint: EndpointState): Pick<LinkRequest, 'addresses' | 'routes'> {
+  const isGiven = ({ address }: Prefix): boolean => !endpoint.options.dhcp || address.family !== 4
+  return {
+    addresses: endpoint.addresses.filter(isGiven),
+    routes: endpoint.routes.filter(({ destination }) => isGiven(destination)),
+  }
 }

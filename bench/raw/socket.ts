@@ -12,8 +12,8 @@
  * Received frames may lack their checksum, where the sender left that to an interface that never
  * does it; frames that we send are complete.
  */
-import { check, mapFile, mapMemory, socket, syscall6 } from '../../stack/native/libc.ts'
-import { attachFilter, bind, setOption } from '../../stack/native/packet_socket.ts'
+import { check, mapFile, mapMemory, setOption, socket, syscall6 } from '../../stack/native/libc.ts'
+import { attachFilter, bind } from '../../stack/native/packet_socket.ts'
 
 const [SYS_POLL, SYS_SENDMMSG] = [7, 307] as const
 const AF_PACKET = 17
@@ -65,13 +65,13 @@ export class RawSocket {
   constructor(index: number, side: PortSide, port: number) {
     this.#fd = check(socket(AF_PACKET, SOCK_RAW_NONBLOCK, 0), 'packet socket')
     setFilter(this.#fd, side, port)
-    setOption(this.#fd, SOL_PACKET, PACKET_VERSION, Int32Array.of(TPACKET_V2))
+    setOption(this.#fd, SOL_PACKET, PACKET_VERSION, TPACKET_V2)
     const ringBytes = RING_FRAMES * SLOT_BYTES
     const request = Int32Array.of(BLOCK_BYTES, ringBytes / BLOCK_BYTES, SLOT_BYTES, RING_FRAMES)
     setOption(this.#fd, SOL_PACKET, PACKET_RX_RING, request)
-    setOption(this.#fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, Int32Array.of(1))
-    setOption(this.#fd, SOL_PACKET, PACKET_QDISC_BYPASS, Int32Array.of(1))
-    setOption(this.#fd, SOL_SOCKET, SO_SNDBUFFORCE, Int32Array.of(SEND_BUFFER_BYTES))
+    setOption(this.#fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+    setOption(this.#fd, SOL_PACKET, PACKET_QDISC_BYPASS, 1)
+    setOption(this.#fd, SOL_SOCKET, SO_SNDBUFFORCE, SEND_BUFFER_BYTES)
     const ring = mapFile(ringBytes, this.#fd, 0).buffer
     this.ring = new Uint8Array(ring)
     this.#status = new Int32Array(ring)

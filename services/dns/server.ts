@@ -12,8 +12,7 @@
  * written behind them. Who asks over UDP what was asked just before gets the same octets again
  * (repeats.ts).
  */
-import type { Address } from '../../stack/address.ts'
-import { isLoopback } from '../../stack/address.ts'
+import { type Address, isLoopback } from '../../stack/address.ts'
 import type { Clock } from '../../stack/clock.ts'
 import type { DnsConfig, ServerConfig } from '../config/dns_model.ts'
 import { AnswerWriter, type Ending } from './answer.ts'

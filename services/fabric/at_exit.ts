@@ -3,6 +3,7 @@
  * process exited. What a signal ends does not get here: see removeOrphans of made_netns.ts.
  */
 import type { Cancel } from '../../stack/clock.ts'
+import { attemptEach } from '../attempt_all.ts'
 
 const ends = new Set<() => void>()
 let listening = false
@@ -17,13 +18,5 @@ export function atExit(end: () => void): Cancel {
 
 /** The latest first, so programs before the fabric that they run in; and all, whatever fails. */
 function endAll(): void {
-  const errors: unknown[] = []
-  for (const end of [...ends].reverse()) {
-    try {
-      end()
-    } catch (error) {
-      errors.push(error)
-    }
-  }
-  if (errors.length > 0) throw new AggregateError(errors, 'not everything could be taken away')
+  attemptEach([...ends].reverse())
 }

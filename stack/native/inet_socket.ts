@@ -46,12 +46,6 @@ export function inetSocket(kind: 'tcp' | 'udp', family: 4 | 6, bound?: Bound): n
   return fd
 }
 
-/** Set an option of a UDP socket, in words of 32 bits. @throws StackError `syscall`. */
-export function setOption(fd: number, level: number, name: number, ...value: number[]): void {
-  const what = `option ${level}/${name} of a UDP socket`
-  check(setSocketOption(fd, level, name, Int32Array.from(value)), what)
-}
-
 /** A descriptor that becomes readable when a process ends. @throws StackError `not-found`. */
 export function processHandle(pid: number): number {
   const fd = syscall6(PIDFD_OPEN, pid, 0, 0, 0, 0)

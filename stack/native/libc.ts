@@ -225,6 +225,17 @@ export function setSocketOption(
   return syscall6(SETSOCKOPT, fd, level, name, addressOf(bytes), bytes.length)
 }
 
+/** Set an option, of one word or as it is in memory. @throws StackError `syscall` that names it. */
+export function setOption(
+  fd: number,
+  level: number,
+  name: number,
+  value: number | Uint8Array | Int32Array,
+): void {
+  const bytes = typeof value === 'number' ? Int32Array.of(value) : value
+  check(setSocketOption(fd, level, name, bytes), `option ${level}/${name} of a socket`)
+}
+
 /** Calls back when a descriptor is readable, from the event loop. */
 export interface Watch {
   stop(): void

@@ -7,8 +7,8 @@
  */
 import { type Address, formatAddress } from '../address.ts'
 import { StackError } from '../errors.ts'
-import { putSockaddr, setOption } from './inet_socket.ts'
-import { errno, errnoName, setSocketOption } from './libc.ts'
+import { putSockaddr } from './inet_socket.ts'
+import { errno, errnoName, setOption, setSocketOption } from './libc.ts'
 import { type LinkInfo, withNetlink } from './netlink.ts'
 
 const [SOL_IP, SOL_IPV6] = [0, 41]
@@ -38,7 +38,7 @@ export function setGroupOutput(fd: number, family: 4 | 6, index: number): void {
   const [level, output] = isV4 ? [SOL_IP, IP_MULTICAST_IF] : [SOL_IPV6, IPV6_MULTICAST_IF]
   setOption(fd, level, isV4 ? IP_MULTICAST_LOOP : IPV6_MULTICAST_LOOP, 0)
   // IPv4: struct ip_mreqn, whose addresses say nothing here.
-  if (index > 0) setOption(fd, level, output, ...(isV4 ? [0, 0, index] : [index]))
+  if (index > 0) setOption(fd, level, output, isV4 ? Int32Array.of(0, 0, index) : index)
 }
 
 /** Hear what is sent to a group on that interface. @throws StackError. */

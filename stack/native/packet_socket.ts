@@ -20,7 +20,7 @@
  */
 import type { Handle } from '../device.ts'
 import { StackError } from '../errors.ts'
-import { addressOf, close, errno, errnoName, setSocketOption, syscall6 } from './libc.ts'
+import { addressOf, close, errno, errnoName, setOption, syscall6 } from './libc.ts'
 
 const [SOCKET, BIND] = [41, 49]
 const AF_PACKET = 17
@@ -110,11 +110,11 @@ export function openPacketSocket(index: number, own: Station, hearing: Hearing):
   }
   try {
     setStations(hearing.stations)
-    setOption(fd, SOL_PACKET, PACKET_VNET_HDR, Int32Array.of(1))
-    setOption(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, Int32Array.of(1))
-    setOption(fd, SOL_PACKET, PACKET_QDISC_BYPASS, Int32Array.of(1))
-    setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, Int32Array.of(BUFFER_BYTES))
-    setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, Int32Array.of(BUFFER_BYTES))
+    setOption(fd, SOL_PACKET, PACKET_VNET_HDR, 1)
+    setOption(fd, SOL_PACKET, PACKET_IGNORE_OUTGOING, 1)
+    setOption(fd, SOL_PACKET, PACKET_QDISC_BYPASS, 1)
+    setOption(fd, SOL_SOCKET, SO_RCVBUFFORCE, BUFFER_BYTES)
+    setOption(fd, SOL_SOCKET, SO_SNDBUFFORCE, BUFFER_BYTES)
     setOption(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership(index, PACKET_MR_ALLMULTI))
     if (hearing.everything) {
       setOption(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership(index, PACKET_MR_PROMISC))
@@ -190,17 +190,6 @@ export function attachFilter(fd: number, program: readonly Instruction[]): void 
     view.setUint32(at + 4, k, true)
   }
   setOption(fd, SOL_SOCKET, SO_ATTACH_FILTER, bytes.subarray(0, FPROG_BYTES))
-}
-
-/** @throws StackError. */
-export function setOption(
-  fd: number,
-  level: number,
-  name: number,
-  value: Int32Array | Uint8Array,
-): void {
-  if (setSocketOption(fd, level, name, value) >= 0) return
-  throw failure(`option ${name} of a packet socket`)
 }
 
 /** Hear the interface `index`, all protocols. @throws StackError. */

@@ -12,7 +12,7 @@
  */
 import type { Address } from '../address.ts'
 import { StackError } from '../errors.ts'
-import { inetSocket, putSockaddr, SOCKADDR_BYTES, setOption, sockaddrBytes } from './inet_socket.ts'
+import { inetSocket, putSockaddr, SOCKADDR_BYTES, sockaddrBytes } from './inet_socket.ts'
 import {
   addressOf,
   check,
@@ -20,6 +20,7 @@ import {
   Errno,
   errno,
   errnoName,
+  setOption,
   setSocketOption,
   syscall6,
 } from './libc.ts'

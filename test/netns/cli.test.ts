@@ -372,27 +372,29 @@ sandboxes:
     const { child, ended } = start('sh', '-c', `exec ${line}`)
     child.stdout!.destroy()
     child.stderr!.destroy()
-    await expect
-      .poll(() => lab.cli('ls').then(({ stdout }) => stdout), { timeout: 20_000 })
-      .toContain(': ready')
-    child.kill('SIGTERM')
-    expect((await ended).code).toBe(0)
-    expect(lab.leftovers()).toEqual([])
+    await runsAndEnds(lab, { child, ended })
   })
 
   it('runs and cleans up also if the disk is full that it writes to', async () => {
     const lab = ownLab()
     lab.write(shop(lab))
     const line = `${NODE} ${CLI} up ${lab.file} --socket ${lab.socket}`
-    const { child, ended } = start('sh', '-c', `exec ${line} > /dev/full 2> /dev/full`)
-    await expect
-      .poll(() => lab.cli('ls').then(({ stdout }) => stdout), { timeout: 20_000 })
-      .toContain(': ready')
-    child.kill('SIGTERM')
-    expect((await ended).code).toBe(0)
-    expect(lab.leftovers()).toEqual([])
+    await runsAndEnds(lab, start('sh', '-c', `exec ${line} > /dev/full 2> /dev/full`))
   })
 })
+
+/** A daemon that becomes ready, ends well when it is told to, and leaves nothing. */
+async function runsAndEnds(
+  lab: Lab,
+  { child, ended }: Pick<ReturnType<typeof start>, 'child' | 'ended'>,
+): Promise<void> {
+  await expect
+    .poll(() => lab.cli('ls').then(({ stdout }) => stdout), { timeout: 20_000 })
+    .toContain(': ready')
+  child.kill('SIGTERM')
+  expect((await ended).code).toBe(0)
+  expect(lab.leftovers()).toEqual([])
+}
 
 describe('the demo', () => {
   it('shows the main job on TAPs, and leaves nothing', async () => {
